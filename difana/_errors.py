@@ -1,0 +1,33 @@
+"""Errors that name the culprit and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DifanaError(ValueError):
+    """Base class of every error raised on purpose by difana."""
+
+
+class InputError(DifanaError):
+    """Bad events, files, branches, weights or expressions."""
+
+
+class ConfigError(DifanaError):
+    """A configuration file that cannot be run."""
+
+
+class ModelError(DifanaError):
+    """A statistical model that is not well defined."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string.
+
+    Example:
+        >>> nearest("wieght", ["weight", "tree"])
+        " Did you mean 'weight'?"
+    """
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{found[0]}'?" if found else ""
