@@ -1,0 +1,18 @@
+"""Settings of JAX for every test and doctest. Fixtures are in tests/conftest.py."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# The mesh tests need several devices; XLA reads the flag when the first array is made.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax
+
+CACHE = os.environ.get("DIFANA_TEST_CACHE", str(Path(__file__).parent / ".cache" / "jax"))
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -1,0 +1,46 @@
+"""Importing difana is light and leaves JAX as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+
+import difana
+
+HEAVY = ["matplotlib", "mplhep", "uproot", "awkward", "h5py", "pyarrow"]
+HEAVY += ["distrax", "relaxed", "pyhf", "numpyro", "boost_histogram"]
+ROOMS = sorted(
+    module.name
+    for module in pkgutil.iter_modules(difana.__path__)
+    if module.ispkg and not module.name.startswith("_")
+)
+PROBE = """
+import importlib, json, sys
+import jax
+for room in {rooms}:
+    importlib.import_module("difana." + room)
+loaded = [name for name in {heavy} if name in sys.modules]
+print(json.dumps([loaded, jax.config.jax_enable_x64]))
+"""
+
+
+def test_rooms_import_lightly_and_do_not_configure_jax():
+    code = PROBE.format(rooms=ROOMS, heavy=HEAVY)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env
+    )
+    assert done.returncode == 0, done.stderr
+    loaded, x64 = json.loads(done.stdout.splitlines()[-1])
+    assert loaded == []
+    assert x64 is False
+
+
+def test_every_room_names_its_public_door():
+    for room in ROOMS:
+        module = __import__(f"difana.{room}", fromlist=["__all__"])
+        missing = [name for name in module.__all__ if not hasattr(module, name)]
+        assert missing == [], f"difana.{room}.__all__ names what is not there: {missing}"
