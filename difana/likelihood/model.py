@@ -1,0 +1,280 @@
+"""The HistFactory model: static structure, traced numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from difana._errors import ModelError, nearest
+from difana._numerics import safe_divide
+from difana.likelihood.interpolation import code4, code4p
+from difana.likelihood.structure import Structure
+
+_TINY = 1e-10  # below this expected yield the logarithm goes on linearly
+
+
+def _log(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return log(x), continued linearly below a tiny value, so that fits stay finite."""
+    large = x > _TINY
+    tail = np.log(_TINY) + (x - _TINY) / _TINY
+    return jnp.where(large, jnp.log(jnp.where(large, x, 1.0)), tail)
+
+
+class Model(eqx.Module):
+    r"""A HistFactory model whose every number may be traced.
+
+    The expected yield of bin :math:`b` is
+
+    .. math::
+        \lambda_b = \sum_s \Big(\nu_{sb} + \sum_h \delta_{hsb}(\alpha_h)\Big)
+        \prod_n f_{ns}(\alpha_n) \prod_k \gamma_{ksb}
+
+    and the density :math:`\prod_b \mathrm{Pois}(n_b | \lambda_b) \prod_c C_c(a_c | \theta_c)`.
+    ``data`` vectors hold the observed yields of all bins, then one auxiliary datum for each
+    constrained parameter. Build one with :func:`build_model` or :func:`from_workspace`.
+
+    Attributes:
+        nominal: Yields of all templates, ``[rows]``.
+        histosys_hi: Shifted yields at +1, ``[histosys entries]``; ``histosys_lo`` at -1.
+        normsys_hi: Factors at +1, ``[normsys entries]``; ``normsys_lo`` at -1.
+        staterror: Absolute uncertainties of simulation statistics, ``[staterror entries]``.
+        shapesys: Absolute uncorrelated uncertainties, ``[shapesys entries]``.
+        centers: Centres of the constraints in units of the parameter, ``[constraints]``.
+        widths: Widths of Gaussian constraints, ``[constraints]``; those of staterror follow from
+            ``staterror`` and ``nominal`` and are ignored here.
+        init: Starting values, ``[params]``.
+        lower: Lower bounds, ``[params]``.
+        upper: Upper bounds, ``[params]``.
+        structure: Names and index arrays (static).
+
+    References:
+        HistFactory, CERN-OPEN-2012-016; pyhf, arXiv:2103.02182.
+    """
+
+    nominal: Float[Array, " rows"]
+    histosys_hi: Float[Array, " histosys"]
+    histosys_lo: Float[Array, " histosys"]
+    normsys_hi: Float[Array, " normsys"]
+    normsys_lo: Float[Array, " normsys"]
+    staterror: Float[Array, " staterror"]
+    shapesys: Float[Array, " shapesys"]
+    centers: Float[Array, " constraints"]
+    widths: Float[Array, " constraints"]
+    init: Float[Array, " params"]
+    lower: Float[Array, " params"]
+    upper: Float[Array, " params"]
+    structure: Structure = eqx.field(static=True)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters, one an entry of the parameter vector."""
+        return self.structure.parameters
+
+    @property
+    def poi_index(self) -> int:
+        """Position of the parameter of interest.
+
+        Raises:
+            ModelError: If the model has none.
+        """
+        if self.structure.poi is None:
+            raise ModelError("the model has no parameter of interest; give `poi` when building it")
+        return self.index(self.structure.poi)
+
+    def index(self, name: str) -> int:
+        """Return the position of a parameter by name.
+
+        Raises:
+            ModelError: If there is no such parameter.
+        """
+        if name not in self.parameters:
+            raise ModelError(f"no parameter '{name}'.{nearest(name, self.parameters)}")
+        return self.parameters.index(name)
+
+    @property
+    def bins(self) -> int:
+        """Number of bins of all channels."""
+        return self.structure.bins
+
+    def _gamma_widths(self) -> Float[Array, " params"]:
+        """Return the relative staterror widths, one a parameter (zero elsewhere)."""
+        s, size = self.structure, len(self.parameters)
+        squares = jnp.zeros(size, self.nominal.dtype).at[s.staterror_parameter].add(
+            self.staterror**2
+        )
+        totals = jnp.zeros(size, self.nominal.dtype).at[s.staterror_parameter].add(
+            self.nominal[s.staterror_row]
+        )
+        positive = (totals > 0) & (squares > 0)
+        root = jnp.sqrt(jnp.where(positive, squares, 1.0))
+        return jnp.where(positive, root / jnp.where(positive, totals, 1.0), 0.0)
+
+    def _shapesys_factors(self) -> Float[Array, " shapesys"]:
+        """Return tau = (nominal / uncertainty)^2, and 0 where that is not defined."""
+        nominal = self.nominal[self.structure.shapesys_row]
+        valid = (nominal > 0) & (self.shapesys > 0)
+        ratio = safe_divide(jnp.where(valid, nominal, 0.0), jnp.where(valid, self.shapesys, 1.0))
+        return ratio**2
+
+    @property
+    def fixed(self) -> Bool[Array, " params"]:
+        """True for parameters held in every fit: by request, or because they have no width."""
+        s = self.structure
+        fixed = jnp.asarray(s.fixed)
+        if s.staterror_row.size:
+            gamma = np.zeros(len(self.parameters), bool)
+            gamma[s.staterror_parameter] = True
+            fixed = fixed | (gamma & (self._gamma_widths() == 0))
+        if s.shapesys_row.size:
+            fixed = fixed.at[s.shapesys_parameter].set(
+                jnp.asarray(s.fixed[s.shapesys_parameter]) | (self._shapesys_factors() == 0)
+            )
+        return fixed
+
+    def constraint_scales(self) -> tuple[Float[Array, " constraints"], ...]:
+        """Return the Gaussian widths and the Poisson factors tau of the constraints.
+
+        A staterror or shapesys bin without uncertainty gets 1: its parameter is held, so that the
+        term is a constant (the convention of pyhf).
+        """
+        s = self.structure
+        widths = self.widths
+        if s.staterror_row.size:
+            gamma = np.zeros(len(self.parameters), bool)
+            gamma[s.staterror_parameter] = True
+            relative = self._gamma_widths()[s.constrained]
+            relative = jnp.where(relative > 0, relative, 1.0)
+            widths = jnp.where(gamma[s.constrained], relative, widths)
+        tau = jnp.ones_like(widths)
+        if s.shapesys_row.size:
+            scattered = jnp.zeros(len(self.parameters), widths.dtype)
+            scattered = scattered.at[s.shapesys_parameter].set(self._shapesys_factors())
+            scattered = scattered[s.constrained]
+            tau = jnp.where(s.poisson & (scattered > 0), scattered, 1.0)
+        return widths, tau
+
+    def rows(self, params: Float[Array, " params"]) -> Float[Array, " rows"]:
+        """Return the expected yields of every template and bin."""
+        s = self.structure
+        rows = self.nominal
+        if s.histosys_row.size:
+            nominal = self.nominal[s.histosys_row]
+            shifts = code4p(
+                params[s.histosys_parameter], nominal - self.histosys_lo, self.histosys_hi - nominal
+            )
+            rows = rows.at[s.histosys_row].add(shifts)
+        if s.normsys_block.size:
+            factors = code4(params[s.normsys_parameter], self.normsys_lo, self.normsys_hi)
+            logs = jnp.zeros(s.blocks, rows.dtype).at[s.normsys_block].add(_log(factors))
+            rows = rows * jnp.exp(logs)[s.row_block]
+        extended = jnp.concatenate([params, jnp.ones(1, params.dtype)])
+        for column in s.factors.T:  # as many as the longest product of one row, not as modifiers
+            rows = rows * extended[column]
+        return rows
+
+    def expected_main(self, params: Float[Array, " params"]) -> Float[Array, " bins"]:
+        """Return the expected yields of all bins."""
+        rows = self.rows(params)
+        return jnp.zeros(self.bins, rows.dtype).at[self.structure.row_bin].add(rows)
+
+    def expected_auxiliary(self, params: Float[Array, " params"]) -> Float[Array, " constraints"]:
+        """Return the expected auxiliary data: theta, and theta tau for Poisson constraints."""
+        _, tau = self.constraint_scales()
+        return params[self.structure.constrained] * tau
+
+    def expected(self, params: Float[Array, " params"]) -> Float[Array, " data"]:
+        """Return expected yields and expected auxiliary data: the Asimov data at ``params``."""
+        return jnp.concatenate([self.expected_main(params), self.expected_auxiliary(params)])
+
+    def auxiliary(self) -> Float[Array, " constraints"]:
+        """Return the observed auxiliary data."""
+        _, tau = self.constraint_scales()
+        return self.centers * tau
+
+    def data(self, observed: Float[Array, " bins"]) -> Float[Array, " data"]:
+        """Return the data vector of observed yields and auxiliary data."""
+        observed = jnp.asarray(observed, self.nominal.dtype)
+        if observed.shape != (self.bins,):
+            raise ModelError(
+                f"observed yields have shape {observed.shape}, the model has {self.bins} bins "
+                f"in channels {[channel.name for channel in self.structure.channels]}"
+            )
+        return jnp.concatenate([observed, self.auxiliary()])
+
+    def logpdf(
+        self, params: Float[Array, " params"], data: Float[Array, " data"]
+    ) -> Float[Array, ""]:
+        """Return the natural logarithm of the density of ``data``, all constants included.
+
+        Differentiable in the parameters, the data and every number of the model.
+        """
+        rates = self.expected_main(params)
+        observed, auxiliary = data[: self.bins], data[self.bins :]
+        main = jnp.sum(observed * _log(rates) - rates - jax.lax.lgamma(observed + 1.0))
+        if not self.structure.constrained.size:
+            return main
+        widths, tau = self.constraint_scales()
+        theta = params[self.structure.constrained]
+        poisson = self.structure.poisson
+        gaussian = -0.5 * ((auxiliary - theta) / widths) ** 2 - jnp.log(
+            widths * np.sqrt(2.0 * np.pi)
+        )
+        if not poisson.any():
+            return main + jnp.sum(gaussian)
+        mean = jnp.where(poisson, theta * tau, 1.0)
+        counts = jnp.where(poisson, auxiliary, 1.0)
+        counting = counts * _log(mean) - mean - jax.lax.lgamma(counts + 1.0)
+        return main + jnp.sum(jnp.where(poisson, counting, gaussian))
+
+    def nll(self, params: Float[Array, " params"], data: Float[Array, " data"]) -> Float[Array, ""]:
+        """Return the negative logarithm of the likelihood (not twice it)."""
+        return -self.logpdf(params, data)
+
+    def pack(self, values: Mapping[str, float]) -> Float[Array, " params"]:
+        """Return the starting parameters with some replaced by name."""
+        params = self.init
+        for name, value in values.items():
+            params = params.at[self.index(name)].set(value)
+        return params
+
+    def unpack(self, params: Float[Array, " params"]) -> dict[str, Float[Array, ""]]:
+        """Return a mapping from parameter names to values."""
+        return dict(zip(self.parameters, params, strict=True))
+
+    def slice_of(self, channel: str) -> slice:
+        """Return the bins of one channel within the vector of all bins."""
+        for layout in self.structure.channels:
+            if layout.name == channel:
+                return slice(layout.start, layout.start + layout.bins)
+        names = [layout.name for layout in self.structure.channels]
+        raise ModelError(f"no channel '{channel}'.{nearest(channel, names)}")
+
+    def with_yields(self, yields: Mapping[tuple[str, str], Float[Array, " bins"]]) -> Model:
+        """Return the model with other nominal yields: nothing is rebuilt or compiled again.
+
+        Args:
+            yields: Maps ``(channel, sample)`` to the yields of its bins.
+
+        Raises:
+            ModelError: If a channel or sample does not exist.
+        """
+        starts = {
+            (channel.name, template.name): (template.start, channel.bins)
+            for channel in self.structure.channels
+            for template in channel.templates
+        }
+        nominal = self.nominal
+        for key, values in yields.items():
+            if key not in starts:
+                raise ModelError(f"no template {key}; there are {sorted(starts)}")
+            start, bins = starts[key]
+            values = jnp.asarray(values, nominal.dtype)
+            if values.shape != (bins,):
+                raise ModelError(f"yields of {key} have shape {values.shape}, not ({bins},)")
+            nominal = nominal.at[start : start + bins].set(values)
+        return eqx.tree_at(lambda model: model.nominal, self, nominal)

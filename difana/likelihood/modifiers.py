@@ -1,0 +1,111 @@
+"""The seven HistFactory modifiers, and the templates and channels that carry them.
+
+Numbers may be traced arrays; names are static. Defaults of inits, bounds and constraints are those
+of pyhf 0.7.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import equinox as eqx
+from jaxtyping import ArrayLike, Float
+
+
+class AbstractModifier(eqx.Module):
+    """A named change of a template by one or several parameters; each has a ``name``."""
+
+
+class NormFactor(AbstractModifier):
+    """A free factor on the whole template."""
+
+    kind: ClassVar[str] = "normfactor"
+    name: str = eqx.field(static=True)
+
+
+class Lumi(AbstractModifier):
+    """The luminosity: a constrained factor; its value and width stand in the measurement."""
+
+    kind: ClassVar[str] = "lumi"
+    name: str = eqx.field(static=True, default="lumi")
+
+
+class NormSys(AbstractModifier):
+    """A constrained change of normalisation: factors ``hi`` at +1 and ``lo`` at -1 (code 4)."""
+
+    kind: ClassVar[str] = "normsys"
+    hi: Float[ArrayLike, ""]
+    lo: Float[ArrayLike, ""]
+    name: str = eqx.field(static=True)
+
+
+class HistoSys(AbstractModifier):
+    """A constrained change of shape: templates ``hi`` at +1 and ``lo`` at -1 (code 4p)."""
+
+    kind: ClassVar[str] = "histosys"
+    hi: Float[ArrayLike, " bins"]
+    lo: Float[ArrayLike, " bins"]
+    name: str = eqx.field(static=True)
+
+
+class StatError(AbstractModifier):
+    """Simulation statistics: one Gaussian factor a bin, shared by the samples of a channel."""
+
+    kind: ClassVar[str] = "staterror"
+    uncertainty: Float[ArrayLike, " bins"]
+    name: str = eqx.field(static=True)
+
+
+class ShapeSys(AbstractModifier):
+    """An uncorrelated uncertainty: one Poisson-constrained factor a bin of one sample."""
+
+    kind: ClassVar[str] = "shapesys"
+    uncertainty: Float[ArrayLike, " bins"]
+    name: str = eqx.field(static=True)
+
+
+class ShapeFactor(AbstractModifier):
+    """One free factor a bin."""
+
+    kind: ClassVar[str] = "shapefactor"
+    name: str = eqx.field(static=True)
+
+
+class Template(eqx.Module):
+    """Expected yields of one sample in one channel, with its modifiers.
+
+    Example:
+        >>> Template([12.0, 11.0], (NormFactor("mu"),), name="signal").name
+        'signal'
+    """
+
+    values: Float[ArrayLike, " bins"]
+    modifiers: tuple[AbstractModifier, ...] = ()
+    name: str = eqx.field(static=True, kw_only=True)
+
+
+class Channel(eqx.Module):
+    """One region: the templates that add up to its expected yields."""
+
+    templates: tuple[Template, ...]
+    name: str = eqx.field(static=True, kw_only=True)
+
+
+class Parameter(eqx.Module):
+    """Settings of one parameter (set) that replace the defaults of its modifier.
+
+    Attributes:
+        name: Name of the modifier(s) that it steers.
+        init: Starting value, or values.
+        bounds: Lower and upper bound, shared by all entries, or one pair an entry.
+        auxdata: Centre of the constraint (Gaussian constraints and Poisson ones).
+        sigma: Width of a Gaussian constraint.
+        fixed: Held at its starting value in every fit.
+    """
+
+    name: str = eqx.field(static=True)
+    init: Float[ArrayLike, "..."] | None = None
+    bounds: tuple | None = eqx.field(static=True, default=None)
+    auxdata: Float[ArrayLike, "..."] | None = None
+    sigma: Float[ArrayLike, "..."] | None = None
+    fixed: bool = eqx.field(static=True, default=False)

@@ -1,0 +1,101 @@
+"""The static part of a model: names and flat index arrays, hashable so that jit caches hit."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+KINDS = ("normfactor", "lumi", "normsys", "histosys", "staterror", "shapesys", "shapefactor")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModifierLayout:
+    """Where one modifier of one template keeps its numbers and its parameter(s)."""
+
+    kind: str
+    name: str
+    start: int  # first entry in the flat arrays of its kind
+    parameter: int  # first parameter
+
+
+@dataclasses.dataclass(frozen=True)
+class TemplateLayout:
+    """Where one template keeps its rows."""
+
+    name: str
+    start: int
+    modifiers: tuple[ModifierLayout, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelLayout:
+    """Where one channel keeps its bins."""
+
+    name: str
+    start: int
+    bins: int
+    templates: tuple[TemplateLayout, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Structure:
+    """Names and indices of a model; equal content gives equal hash.
+
+    A *row* is one bin of one template; a *block* one template. Arrays of entries are flat:
+    ``histosys_row[i]`` is the row that entry ``i`` shifts and ``histosys_parameter[i]`` the
+    parameter that steers it. ``factors[row]`` lists the parameters that multiply a row, padded
+    with ``len(parameters)``, which stands for a constant one.
+    """
+
+    channels: tuple[ChannelLayout, ...]
+    parameters: tuple[str, ...]  # one name an entry: "mu", "staterror_SR[0]"
+    sets: tuple[tuple[str, int, int, str], ...]  # (name, first parameter, size, kind)
+    poi: str | None
+    row_bin: np.ndarray
+    row_block: np.ndarray
+    histosys_row: np.ndarray
+    histosys_parameter: np.ndarray
+    normsys_block: np.ndarray
+    normsys_parameter: np.ndarray
+    staterror_row: np.ndarray
+    staterror_parameter: np.ndarray
+    shapesys_row: np.ndarray
+    shapesys_parameter: np.ndarray
+    factors: np.ndarray
+    constrained: np.ndarray  # parameter of each auxiliary datum
+    poisson: np.ndarray  # True where that constraint is a Poisson one
+    fixed: np.ndarray  # one a parameter: held by request
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        """Make the arrays read-only and fix the digest of the content."""
+        sha = hashlib.sha256()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+                sha.update(f"{field.name}{value.shape}{value.dtype}".encode())
+                sha.update(np.ascontiguousarray(value).tobytes())
+            elif field.name != "digest":
+                sha.update(repr(value).encode())
+        object.__setattr__(self, "digest", sha.hexdigest())
+
+    def __hash__(self) -> int:
+        """Return a hash of the content."""
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by content."""
+        return isinstance(other, Structure) and self.digest == other.digest
+
+    @property
+    def bins(self) -> int:
+        """Number of bins of all channels."""
+        return sum(channel.bins for channel in self.channels)
+
+    @property
+    def blocks(self) -> int:
+        """Number of templates of all channels."""
+        return sum(len(channel.templates) for channel in self.channels)
