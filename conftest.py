@@ -15,4 +15,4 @@ CACHE = os.environ.get("DIFANA_TEST_CACHE", str(Path(__file__).parent / ".cache"
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", CACHE)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -1,0 +1,19 @@
+"""Networks: events in, raw observables out. A network is any callable PyTree."""
+
+from difana.nn.activations import activation as activation
+from difana.nn.deep_sets import DeepSets as DeepSets
+from difana.nn.mlp import MLP as MLP
+from difana.nn.partition import partition as partition
+from difana.nn.standardised import Standardised as Standardised
+from difana.nn.weights import load_weights as load_weights
+from difana.nn.weights import save_weights as save_weights
+
+__all__ = [
+    "MLP",
+    "DeepSets",
+    "Standardised",
+    "activation",
+    "load_weights",
+    "partition",
+    "save_weights",
+]

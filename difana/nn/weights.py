@@ -1,0 +1,140 @@
+"""Final weights on disk: a readable header and plain NumPy arrays, never a pickle."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TypeVar
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from difana._errors import InputError
+
+_FORMAT = "difana-weights"
+_VERSION = 1
+_MAX_HEADER = 2**24
+
+T = TypeVar("T")
+
+
+def _describe(tree: object) -> list[list]:
+    """Return path, type and shape of each leaf that is stored."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [
+        [jax.tree_util.keystr(path), str(getattr(leaf, "dtype", type(leaf))), list(np.shape(leaf))]
+        for path, leaf in leaves
+        if eqx.is_array_like(leaf)
+    ]
+
+
+def save_weights(path: str | Path, tree: object) -> None:
+    """Write the arrays of a PyTree to ``path``, whole or not at all.
+
+    The file is written beside its final place and then renamed, so that a killed process leaves
+    either the old file or the new one. Its first line is a JSON description of the leaves.
+
+    Args:
+        path: File to write; an existing one is replaced.
+        tree: Any PyTree, for instance a network; leaves that are no numbers are left out.
+
+    Raises:
+        InputError: If the folder of ``path`` does not exist.
+
+    Example:
+        >>> import tempfile, jax.numpy as jnp
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_weights(folder + "/w.difana", {"a": jnp.ones(2)})
+        ...     load_weights(folder + "/w.difana", {"a": jnp.zeros(2)})["a"].tolist()
+        [1.0, 1.0]
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: the folder {path.parent} does not exist")
+    payload = io.BytesIO()
+    eqx.tree_serialise_leaves(payload, tree)
+    header = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "bytes": payload.getbuffer().nbytes,
+        "leaves": _describe(tree),
+    }
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(json.dumps(header).encode() + b"\n")
+            file.write(payload.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+
+
+def load_weights(path: str | Path, like: T) -> T:
+    """Read what ``save_weights`` wrote into the structure of ``like``.
+
+    Args:
+        path: File to read.
+        like: A PyTree of the same structure, shapes and types, for instance a new network.
+
+    Returns:
+        A PyTree like ``like`` with the stored numbers.
+
+    Raises:
+        InputError: If the file is missing, damaged, of another format or holds other leaves.
+
+    Example:
+        See ``save_weights``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no weights in {path}: there is no such file")
+    with path.open("rb") as file:
+        header = _read_header(path, file.readline(_MAX_HEADER))
+        payload = file.read()
+    if len(payload) != header["bytes"]:
+        raise InputError(
+            f"{path} is damaged: {len(payload)} bytes of weights where {header['bytes']} were "
+            "written; save the weights again"
+        )
+    _compare(path, header["leaves"], _describe(like))
+    try:
+        return eqx.tree_deserialise_leaves(io.BytesIO(payload), like)
+    except (ValueError, TypeError, EOFError, OSError, RuntimeError, MemoryError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is damaged, its arrays cannot be read: {reason}") from error
+
+
+def _read_header(path: Path, line: bytes) -> dict:
+    try:
+        header = json.loads(line)
+        known = header["format"] == _FORMAT and header["version"] == _VERSION
+        if known and isinstance(header["bytes"], int) and isinstance(header["leaves"], list):
+            return header
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise InputError(
+        f"{path} is not a file of weights of difana (format {_FORMAT}, version {_VERSION}): "
+        "use a file that save_weights wrote"
+    )
+
+
+def _compare(path: Path, stored: list, wanted: list) -> None:
+    if len(stored) != len(wanted):
+        raise InputError(
+            f"{path} does not fit this network: {len(stored)} leaves stored, {len(wanted)} expected"
+        )
+    for found, want in zip(stored, wanted, strict=True):
+        if found != want:
+            raise InputError(
+                f"{path} does not fit this network: it holds leaf {found} where {want} is "
+                "expected (path, type, shape); build the network as it was built for training"
+            )
