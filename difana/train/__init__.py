@@ -1,0 +1,41 @@
+"""The training loop: steps, early stopping, checkpoints, history, devices."""
+
+from difana.train.checkpoint import Checkpoints as Checkpoints
+from difana.train.checkpoint import Restored as Restored
+from difana.train.fit import fit as fit
+from difana.train.history import JSONLLogger as JSONLLogger
+from difana.train.history import Logger as Logger
+from difana.train.history import read_history as read_history
+from difana.train.mesh import pad_batch as pad_batch
+from difana.train.mesh import shard_batch as shard_batch
+from difana.train.progress import ProgressBar as ProgressBar
+from difana.train.result import TrainResult as TrainResult
+from difana.train.schedules import constant as constant
+from difana.train.schedules import cosine as cosine
+from difana.train.schedules import geometric as geometric
+from difana.train.schedules import linear as linear
+from difana.train.schedules import window as window
+from difana.train.step import TrainState as TrainState
+from difana.train.step import make_step as make_step
+from difana.train.step import start_state as start_state
+
+__all__ = [
+    "Checkpoints",
+    "JSONLLogger",
+    "Logger",
+    "ProgressBar",
+    "Restored",
+    "TrainResult",
+    "TrainState",
+    "constant",
+    "cosine",
+    "fit",
+    "geometric",
+    "linear",
+    "make_step",
+    "pad_batch",
+    "read_history",
+    "shard_batch",
+    "start_state",
+    "window",
+]

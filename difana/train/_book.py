@@ -1,0 +1,58 @@
+"""What the loop remembers besides the state: the best state so far, and why it stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import equinox as eqx
+
+from difana._typing import PyTree
+
+
+class Book(eqx.Module):
+    """The best state so far and the status.
+
+    Attributes:
+        best: The trained leaves with the lowest metric.
+        metric: That metric; infinite before the first finite one.
+        best_step: Number of steps after which it was measured.
+        waited: Number of validations since.
+        status: ``"running"``, ``"finished"``, ``"stopped early"`` or ``"diverged"``.
+        message: The diagnosis of a divergence.
+    """
+
+    best: PyTree
+    metric: float = math.inf
+    best_step: int = 0
+    waited: int = 0
+    status: str = eqx.field(static=True, default="running")
+    message: str = eqx.field(static=True, default="")
+
+    def judge(self, metric: float, leaves: PyTree, *, step: int) -> Book:
+        """Return the book after a validation; NaN is never lower."""
+        if metric < self.metric:
+            return dataclasses.replace(self, best=leaves, metric=metric, best_step=step, waited=0)
+        return dataclasses.replace(self, waited=self.waited + 1)
+
+    def stop(self, status: str, message: str = "") -> Book:
+        """Return the book of a training that has ended."""
+        return dataclasses.replace(self, status=status, message=message)
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything but the best state, as JSON values."""
+        return {
+            "metric": self.metric if math.isfinite(self.metric) else None,
+            "best_step": self.best_step,
+            "waited": self.waited,
+            "status": self.status,
+            "message": self.message,
+        }
+
+    @staticmethod
+    def from_facts(facts: dict[str, Any], *, best: PyTree) -> Book:
+        """Return the book of a checkpoint."""
+        metric = math.inf if facts["metric"] is None else facts["metric"]
+        rest = {name: facts[name] for name in ("best_step", "waited", "status", "message")}
+        return Book(best=best, metric=metric, **rest)

@@ -1,0 +1,132 @@
+"""The loop itself: step, record, validate, decide, save."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from difana._errors import ConfigError
+from difana._typing import PyTree
+from difana.data.samples import Sample
+from difana.train._book import Book
+from difana.train._journal import Journal
+from difana.train.checkpoint import Checkpoints
+from difana.train.progress import ProgressBar
+from difana.train.step import StepReport, TrainState
+
+Validate = Callable[[PyTree], tuple[Array, Mapping[str, Array]]]
+"""``validate(trainable) -> (metric to minimise, aux)``, closed over the held-out events."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What does not change during the loop."""
+
+    step: Callable[[TrainState, PyTree, tuple], tuple[TrainState, StepReport]]
+    fixed: PyTree
+    draw: Callable[[int], tuple[Sample, ...]]
+    validate: Validate | None
+    copy: Callable[[PyTree], PyTree]
+    steps: int
+    validate_every: int
+    checkpoint_every: int
+    patience: int | None
+    max_nonfinite: int
+
+
+def run(
+    plan: Plan,
+    state: TrainState,
+    book: Book,
+    *,
+    journal: Journal,
+    store: Checkpoints | None,
+    bar: ProgressBar,
+) -> tuple[TrainState, Book]:
+    """Step until the book says stop; return the last good state and the book."""
+    step = int(state.step)
+    if step == 0:
+        book = _validated(plan, state, book, journal, step=step)
+    batch = plan.draw(step)
+    while book.status == "running":
+        state, report = plan.step(state, plan.fixed, batch)
+        step += 1
+        if step < plan.steps:
+            batch = plan.draw(step)  # while the device is busy
+        report = jax.device_get(report)
+        _record(report, journal, step=step)
+        diverged = int(report.consecutive) >= plan.max_nonfinite
+        if diverged or step == plan.steps or step % plan.validate_every == 0:
+            book = _validated(plan, state, book, journal, step=step)
+        if diverged:
+            book = book.stop("diverged", diagnosis(report, state, step=step))
+        elif step == plan.steps:
+            book = book.stop("finished")
+        elif plan.patience is not None and book.waited >= plan.patience:
+            book = book.stop("stopped early")
+        bar.update(step=step, loss=float(report.loss), metric=book.metric)
+        if store is not None and (book.status != "running" or step % plan.checkpoint_every == 0):
+            journal.sync()
+            facts = {**book.facts(), "records": len(journal.records)}
+            store.save(step, {"state": state, "best": book.best}, facts=facts)
+    return state, book
+
+
+def diagnosis(report: StepReport, state: TrainState, *, step: int) -> str:
+    """Say which numbers were not finite, and what to try."""
+    paths = jax.tree_util.tree_leaves_with_path(state.trained)
+    bad = [
+        jax.tree_util.keystr(path)
+        for (path, _), finite in zip(paths, report.finite, strict=True)
+        if not finite
+    ]
+    if not math.isfinite(report.loss):
+        what = f"the loss is {float(report.loss)}"
+    elif bad:
+        what = f"the gradient is not finite in {', '.join(bad[:3])}"
+        what += f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    else:
+        what = "the update overflows"
+    odd = [name for name, value in report.aux.items() if not math.isfinite(value)]
+    also = f" (not finite in aux, too: {', '.join(odd)})" if odd else ""
+    return (
+        f"steps {step - int(report.consecutive) + 1} to {step} skipped: {what}{also}. Lower the "
+        "learning rate, clip the gradient (optax.clip_by_global_norm) or guard the loss."
+    )
+
+
+def _record(report: StepReport, journal: Journal, *, step: int) -> None:
+    journal.log(
+        "train",
+        step,
+        loss=float(report.loss),
+        gradient_norm=float(report.gradient_norm),
+        skipped=bool(report.skipped),
+        aux={name: value.item() for name, value in report.aux.items()},
+    )
+
+
+def _validated(plan: Plan, state: TrainState, book: Book, journal: Journal, *, step: int) -> Book:
+    """Return the book after measuring the metric, where there is one."""
+    if plan.validate is None:
+        return book
+    # A copy, as the next step overwrites the state in place and the caller may keep what it got.
+    leaves = plan.copy(state.trained)
+    result = plan.validate(leaves)
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
+        raise ConfigError("validate must return (metric, dictionary of scalars to log).")
+    metric = float(result[0])
+    judged = book.judge(metric, leaves, step=step)
+    journal.log(
+        "validation",
+        step,
+        metric=metric,
+        improved=judged.waited == 0,
+        aux={name: np.asarray(value).item() for name, value in result[1].items()},
+    )
+    return judged

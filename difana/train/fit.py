@@ -1,0 +1,234 @@
+"""Minimise a loss over mini-batches: the public door of the training loop."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray
+
+from difana._errors import ConfigError
+from difana._typing import PyTree
+from difana.data.batches import BatchSampler
+from difana.data.samples import Sample
+from difana.train._book import Book
+from difana.train._fingerprint import fingerprint_of
+from difana.train._journal import Journal
+from difana.train._loop import Plan, Validate, run
+from difana.train.checkpoint import Checkpoints
+from difana.train.history import Logger
+from difana.train.mesh import checked_mesh, gather, replicate, shard_batch
+from difana.train.progress import ProgressBar
+from difana.train.result import TrainResult
+from difana.train.step import Loss, TrainState, copy_leaves, make_step, start_state
+
+
+def fit(
+    loss: Loss,
+    trainable: PyTree,
+    samples: Sequence[Sample],
+    *,
+    steps: int,
+    batch_size: int,
+    optimizer: optax.GradientTransformation,
+    key: PRNGKeyArray,
+    validate: Validate | None = None,
+    validate_every: int | None = None,
+    patience: int | None = None,
+    select: Literal["best", "last"] = "best",
+    trained: Callable[[Any], bool] | PyTree = eqx.is_inexact_array,
+    max_nonfinite: int = 10,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = True,
+    fingerprint: str = "",
+    history: str | os.PathLike[str] | None = None,
+    logger: Logger | None = None,
+    stage: str = "train",
+    progress_bar: bool = True,
+    mesh: Mesh | None = None,
+) -> TrainResult:
+    """Minimise a loss over mini-batches that represent the analysis.
+
+    Each step draws a batch (`difana.data.BatchSampler`), differentiates
+    ``loss(trainable, batch, progress)`` and updates; a step with a loss, gradient or update that
+    is not finite is skipped. The metric of ``validate`` is measured on the initial state, every
+    ``validate_every`` steps and at the end, and the state with the lowest is returned.
+
+    With ``checkpoint`` a killed run continues bit for bit: the same weights and the same history
+    file as without the kill (on a device whose sums are deterministic, such as a CPU). A finished
+    run called again returns its result at once.
+
+    Args:
+        loss: ``loss(trainable, batch, progress) -> (scalar, aux)``: ``batch`` is a tuple of
+            samples, ``progress`` runs from 0 at the first step to 1 at the last, ``aux`` is a
+            dictionary of scalars for the history.
+        trainable: Any PyTree: a Flax NNX or Equinox module, a dictionary of such, ...
+        samples: The samples of the training split.
+        steps: Number of steps.
+        batch_size: Number of events of each sample in a batch.
+        optimizer: An optax gradient transformation.
+        key: Key of the batches.
+        validate: ``validate(trainable) -> (metric, aux)``; compile it yourself
+            (``eqx.filter_jit``). A metric that is not finite never is the best.
+        validate_every: Steps between validations; a twentieth of ``steps`` by default.
+        patience: Stop after this many validations in a row without a new best.
+        select: Which state to return.
+        trained: Which leaves are trained: a function of the leaf, or a PyTree of booleans. The
+            running statistics of a batch normalisation are leaves, too: leave them out here.
+        max_nonfinite: Stop after this many skipped steps in a row.
+        checkpoint: Folder of the checkpoints; one folder for one training.
+        checkpoint_every: Steps between checkpoints; a tenth of ``steps`` by default.
+        resume: False: delete the checkpoints and start over.
+        fingerprint: Anything else that a resumed run must agree on, e.g. the configuration.
+        history: JSONL file of the records; in the checkpoint folder by default.
+        logger: Gets every record, too.
+        stage: Name in the history, for trainings in several stages.
+        progress_bar: False for no bar; there is none without a terminal in any case.
+        mesh: A mesh with one axis: the events are spread over its devices, with events of weight
+            zero where their number is no multiple. The loss must be weighted, as all are here.
+
+    Returns:
+        The result; its status says whether the numbers can be trusted.
+
+    Raises:
+        ConfigError: If an option is out of range, the loss returns something else, no leaf is
+            trained, or the checkpoint is of another training or unreadable.
+        InputError: If a sample has no events or weights that are not finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from difana.data.events import Events
+        >>> events = Events(jnp.arange(8.0)[:, None], jnp.ones(8), columns=("x",))
+        >>> def squares(centre, batch, progress):
+        ...     x, w = batch[0].nominal["x"], batch[0].nominal.weights
+        ...     return jnp.sum(w * (x - centre) ** 2) / jnp.sum(w), {"centre": centre}
+        >>> result = fit(
+        ...     squares, jnp.asarray(0.0), [Sample(events, name="data")], steps=50, batch_size=8,
+        ...     optimizer=optax.sgd(0.2), key=jax.random.key(0),
+        ... )
+        >>> result.status, round(float(result.trainable), 3)
+        ('finished', 3.5)
+    """
+    begin = time.perf_counter()
+    validate_every = max(1, steps // 20) if validate_every is None else validate_every
+    checkpoint_every = max(1, steps // 10) if checkpoint_every is None else checkpoint_every
+    _check_options(
+        {"steps": steps, "validate_every": validate_every, "checkpoint_every": checkpoint_every,
+         "patience": 1 if patience is None else patience, "max_nonfinite": max_nonfinite},
+        select=select,
+    )  # fmt: skip
+    start, fixed, combine = _split(trainable, trained)
+    sampler = BatchSampler(samples, key=key, size=batch_size)
+    state, book = start_state(start, optimizer), Book(best=copy_leaves(start))
+    if checkpoint is not None and history is None:
+        history = Path(checkpoint) / "history.jsonl"
+    journal = Journal(history, logger, stage=stage)
+    mesh = None if mesh is None else checked_mesh(mesh)
+    plan = Plan(
+        step=make_step(loss, optimizer, combine=combine, steps=steps),
+        fixed=fixed if mesh is None else replicate(fixed, mesh=mesh),
+        draw=sampler if mesh is None else _sharded(sampler, mesh),
+        validate=None if validate is None else lambda leaves: validate(combine(leaves, fixed)),
+        copy=copy_leaves if mesh is None else gather,
+        steps=steps,
+        validate_every=validate_every,
+        checkpoint_every=checkpoint_every,
+        patience=patience,
+        max_nonfinite=max_nonfinite,
+    )
+    with ExitStack() as stack:
+        store = None
+        if checkpoint is not None:
+            options = {
+                "stage": stage,
+                "steps": steps,
+                "batch_size": batch_size,
+                "validate_every": None if validate is None else validate_every,
+                "patience": patience,
+                "max_nonfinite": max_nonfinite,
+                "fingerprint": fingerprint,
+            }
+            facts = fingerprint_of(options, state, sampler, key=key)
+            store = stack.enter_context(Checkpoints(checkpoint, fingerprint=facts))
+            state, book = _restore(store, state, book, journal=journal, resume=resume)
+        if book.status == "running":
+            stack.callback(journal.close)
+            journal.start(step=int(state.step))
+            show = ProgressBar(stage, steps=steps, done=int(state.step), enabled=progress_bar)
+            bar = stack.enter_context(show)
+            state = state if mesh is None else replicate(state, mesh=mesh)
+            state, book = run(plan, state, book, journal=journal, store=store, bar=bar)
+    last = plan.copy(state.trained)
+    found = math.isfinite(book.metric)
+    lost = validate is not None and not found and book.status != "diverged"
+    return TrainResult(
+        trainable=combine(book.best if found and select == "best" else last, fixed),
+        last=combine(last, fixed),
+        best_metric=book.metric if found else math.nan,
+        best_step=book.best_step if found else int(state.step),
+        steps_done=int(state.step),
+        skipped=int(state.skipped),
+        status="no finite metric" if lost else book.status,
+        message="the metric never was finite; the last state is returned" if lost else book.message,
+        history=journal.records,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _check_options(least_one: dict[str, int], *, select: str) -> None:
+    for name, value in least_one.items():
+        if value < 1:
+            raise ConfigError(f"{name} = {value}: must be at least 1.")
+    if select not in ("best", "last"):
+        raise ConfigError(f"select = '{select}': choose 'best' or 'last'.")
+
+
+def _split(
+    trainable: PyTree, trained: Callable[[Any], bool] | PyTree
+) -> tuple[PyTree, PyTree, Callable[[PyTree, PyTree], PyTree]]:
+    """Return the trained leaves, the other arrays, and how to put everything together."""
+    start, rest = eqx.partition(trainable, trained)
+    fixed, static = eqx.partition(rest, eqx.is_array)
+    leaves = jax.tree_util.tree_leaves_with_path(start)
+    if not leaves:
+        raise ConfigError("nothing to train: the trainable has no floating-point array.")
+    for path, leaf in leaves:
+        if not (eqx.is_array_like(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)):
+            raise ConfigError(
+                f"trained leaf {jax.tree_util.keystr(path)} is no floating-point array; "
+                "exclude it with `trained`."
+            )
+    return start, fixed, lambda leaves, arrays: eqx.combine(leaves, arrays, static)
+
+
+def _sharded(sampler: BatchSampler, mesh: Mesh) -> Callable[[int], tuple[Sample, ...]]:
+    """Return the sampler with batches spread over the mesh."""
+    if sampler.whole:
+        batch = shard_batch(sampler(0), mesh=mesh)
+        return lambda step: batch
+    return lambda step: shard_batch(sampler(step), mesh=mesh)
+
+
+def _restore(
+    store: Checkpoints, state: TrainState, book: Book, *, journal: Journal, resume: bool
+) -> tuple[TrainState, Book]:
+    """Return the state of the latest checkpoint, or the one given where there is none."""
+    if not resume:
+        store.clear()
+        return state, book
+    restored = store.restore({"state": state, "best": book.best})
+    if restored is None:
+        return state, book
+    journal.recover(step=restored.step, records=restored.facts["records"])
+    return restored.tree["state"], Book.from_facts(restored.facts, best=restored.tree["best"])
