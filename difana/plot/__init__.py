@@ -1,0 +1,25 @@
+"""Pictures and the report; each function draws into given axes or a new figure and returns it."""
+
+from difana.plot.cls_scan import cls_scan as cls_scan
+from difana.plot.comparison import comparison as comparison
+from difana.plot.data_mc import data_mc as data_mc
+from difana.plot.history import history as history
+from difana.plot.report import Section as Section
+from difana.plot.report import report as report
+from difana.plot.roc import roc as roc
+from difana.plot.scores import scores as scores
+from difana.plot.soft_hard import soft_hard as soft_hard
+from difana.plot.systematics import systematics as systematics
+
+__all__ = [
+    "Section",
+    "cls_scan",
+    "comparison",
+    "data_mc",
+    "history",
+    "report",
+    "roc",
+    "scores",
+    "soft_hard",
+    "systematics",
+]
