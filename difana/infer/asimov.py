@@ -1,0 +1,45 @@
+"""Asimov data: what a model expects, with nuisances nominal or fitted to data."""
+
+from __future__ import annotations
+
+import equinox as eqx
+from jaxtyping import Array, Float, Int
+
+import jax.numpy as jnp
+
+from difana.infer.fit import fit
+from difana.likelihood import Model
+
+
+class Asimov(eqx.Module):
+    """Asimov data and the parameters that generated them (where the likelihood peaks)."""
+
+    data: Float[Array, " data"]
+    params: Float[Array, " params"]
+    status: Int[Array, ""]
+
+
+def asimov_data(
+    model: Model, *, mu: float = 0.0, data: Float[Array, " data"] | None = None
+) -> Asimov:
+    """Return the Asimov data at a value of the parameter of interest.
+
+    Args:
+        model: The model.
+        mu: Value of the parameter of interest.
+        data: If given, the nuisances are first fitted to these at ``mu`` (as pyhf does); else
+            they stand at their starting values (a blind analysis).
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
+        >>> model = build_model([Channel((Template([4.0], (NormFactor("mu"),), name="s"),
+        ...     Template([10.0], name="b")), name="SR")])
+        >>> asimov_data(model).data.tolist()
+        [10.0]
+    """
+    poi = model.parameters[model.poi_index]
+    if data is None:
+        params = model.init.at[model.poi_index].set(mu)
+        return Asimov(model.expected(params), params, jnp.zeros((), jnp.int32))
+    result = fit(model, data, fixed={poi: mu})
+    return Asimov(model.expected(result.params), result.params, result.status)

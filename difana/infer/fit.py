@@ -1,0 +1,229 @@
+"""Maximum-likelihood fits, bounded, inside jit, with implicit gradients."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
+
+from difana._errors import ModelError
+from difana.infer.newton import Minimum, masked_solve, minimise
+from difana.infer.status import describe, trustworthy
+from difana.likelihood import Model
+
+
+class FitResult(eqx.Module):
+    """The best fit of a model to data.
+
+    Attributes:
+        params: Best-fit parameters, ``[params]``.
+        nll: Negative log-likelihood there (not twice it).
+        gradient: Gradient of the nll there: zero among the free parameters.
+        covariance: Inverse Hessian of the nll among the free parameters; zero for held ones and
+            for those pressed against a bound, ``[params, params]``.
+        status: Bit flags of :class:`Status`.
+        steps: Number of Newton steps.
+        distance: Estimated distance of ``nll`` to its minimum.
+        names: Parameter names (static).
+    """
+
+    params: Float[Array, " params"]
+    nll: Float[Array, ""]
+    gradient: Float[Array, " params"]
+    covariance: Float[Array, "params params"]
+    status: Int[Array, ""]
+    steps: Int[Array, ""]
+    distance: Float[Array, ""]
+    names: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def uncertainties(self) -> Float[Array, " params"]:
+        """Square roots of the diagonal of the covariance."""
+        return jnp.sqrt(jnp.maximum(jnp.diagonal(self.covariance), 0.0))
+
+    @property
+    def correlation(self) -> Float[Array, "params params"]:
+        """Correlation matrix (zero rows for parameters without uncertainty)."""
+        width = self.uncertainties
+        product = width[:, None] * width[None, :]
+        return jnp.where(product > 0, self.covariance / jnp.where(product > 0, product, 1.0), 0.0)
+
+    @property
+    def ok(self) -> bool:
+        """True if the numbers can be trusted."""
+        return bool(trustworthy(self.status))
+
+    @property
+    def message(self) -> str:
+        """The status in words."""
+        return describe(self.status)
+
+    def __getitem__(self, name: str) -> Float[Array, ""]:
+        """Return one best-fit parameter by name."""
+        if name not in self.names:
+            raise ModelError(f"no parameter '{name}'; there are {list(self.names)}")
+        return self.params[self.names.index(name)]
+
+
+def _check_precision(model: Model) -> None:
+    if model.nominal.dtype != jnp.float64:
+        warnings.warn(
+            "fits in float32 are good to about three digits; call difana.enable_x64() first",
+            stacklevel=3,
+        )
+
+
+def fit(
+    model: Model,
+    data: Float[Array, " data"],
+    *,
+    init: Float[Array, " params"] | None = None,
+    fixed: Mapping[str, ArrayLike] | None = None,
+    poi_lower: float | None = None,
+    max_steps: int = 100,
+) -> FitResult:
+    r"""Fit the model to data by maximum likelihood within the bounds.
+
+    Differentiable (forward and reverse, first order) in the model, the data and the fixed values:
+    ``params`` by the implicit function theorem,
+    :math:`d\hat\theta = -H^{-1}\,\partial_\varphi\nabla_\theta L\,d\varphi`; ``nll`` by the
+    envelope theorem; ``covariance`` and the diagnostics carry no gradient.
+
+    Args:
+        model: The model.
+        data: Data vector: observed yields, then auxiliary data.
+        init: Starting point; ``model.init`` by default.
+        fixed: Parameters held at given values, by name; the values may be traced.
+        poi_lower: Replaces the lower bound of the parameter of interest.
+        max_steps: Newton steps at most; exceeding it is reported in the status.
+
+    Returns:
+        The fit result. ``result.ok`` tells whether it can be trusted.
+
+    Raises:
+        ModelError: If a fixed parameter does not exist or the data have the wrong length.
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, ShapeSys, Template, build_model
+        >>> signal = Template([12.0, 11.0], (NormFactor("mu"),), name="signal")
+        >>> bkg = Template([50.0, 52.0], (ShapeSys([3.0, 7.0], "unc"),), name="background")
+        >>> model = build_model([Channel((signal, bkg), name="SR")])
+        >>> result = fit(model, model.data([51.0, 58.0]), fixed={"unc[0]": 1.0})
+        >>> result.ok, round(float(result["mu"]), 4)
+        (True, 0.1518)
+    """
+    _check_precision(model)
+    expected_shape = (model.bins + model.structure.constrained.size,)
+    if jnp.shape(data) != expected_shape:
+        raise ModelError(
+            f"data have shape {jnp.shape(data)}, the model needs {expected_shape}: "
+            "use model.data(observed)"
+        )
+    start = model.init if init is None else init
+    held = model.fixed
+    values = jnp.where(held, model.init, start)
+    for name, value in (fixed or {}).items():
+        held = held.at[model.index(name)].set(True)  # noqa: FBT003
+        values = values.at[model.index(name)].set(value)
+    lower = model.lower
+    if poi_lower is not None:
+        lower = lower.at[model.poi_index].set(poi_lower)
+    return solve(
+        model, data, values, held=held, lower=lower, upper=model.upper, max_steps=max_steps
+    )
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(6,))
+def _argmin(
+    model: Model,
+    data: Array,
+    values: Array,
+    held: Array,
+    lower: Array,
+    upper: Array,
+    max_steps: int,
+) -> Minimum:
+    return minimise(
+        lambda params: model.nll(params, data),
+        values,
+        lower=lower,
+        upper=upper,
+        held=held,
+        max_steps=max_steps,
+    )
+
+
+@_argmin.defjvp
+def _argmin_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[Minimum, Minimum]:
+    """Differentiate the minimum by the implicit function theorem; diagnostics stay constant."""
+    model, data, values, held, lower, upper = primals
+    minimum = _argmin(model, data, values, held, lower, upper, max_steps)
+    anchor = jnp.where(held, values, minimum.params)
+    moved = jnp.where(held, tangents[2], 0.0)
+    _, gradient_change = jax.jvp(
+        lambda m, d, theta: jax.grad(m.nll)(theta, d),
+        (model, data, anchor),
+        (tangents[0], tangents[1], moved),
+    )
+    change = masked_solve(minimum.hessian, minimum.free, gradient_change)
+    zeros = jax.tree.map(
+        lambda x: (
+            jnp.zeros_like(x)
+            if jnp.issubdtype(x.dtype, jnp.inexact)
+            else np.zeros(x.shape, jax.dtypes.float0)
+        ),
+        minimum,
+    )
+    return minimum, zeros._replace(params=moved - change)
+
+
+def solve(
+    model: Model,
+    data: Float[Array, " data"],
+    values: Float[Array, " params"],
+    *,
+    held: Bool[Array, " params"],
+    lower: Float[Array, " params"],
+    upper: Float[Array, " params"],
+    max_steps: int = 100,
+) -> FitResult:
+    """Fit from ``values``, holding some of them; see :func:`fit` for the gradients."""
+    minimum = _argmin(model, data, values, held, lower, upper, max_steps)
+    covariance = jax.lax.stop_gradient(
+        jax.vmap(lambda column: masked_solve(minimum.hessian, minimum.free, column))(
+            jnp.eye(values.shape[0], dtype=values.dtype)
+        )
+    )
+    # held values stay differentiable; the others do not matter at the minimum (envelope theorem)
+    anchor = jnp.where(held, values, jax.lax.stop_gradient(minimum.params))
+    return FitResult(
+        params=minimum.params,
+        nll=model.nll(anchor, data),
+        gradient=jax.lax.stop_gradient(minimum.gradient),
+        covariance=jnp.where(minimum.free[:, None] & minimum.free[None, :], covariance, 0.0),
+        status=minimum.status,
+        steps=minimum.steps,
+        distance=minimum.distance,
+        names=model.parameters,
+    )
+
+
+def fisher_information(
+    model: Model, params: Float[Array, " params"], data: Float[Array, " data"]
+) -> Float[Array, "params params"]:
+    """Return the Hessian of the nll at ``params`` (not its inverse); differentiable.
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
+        >>> model = build_model([Channel((Template([4.0], (NormFactor("mu"),), name="s"),),
+        ...                              name="SR")])
+        >>> fisher_information(model, model.init, model.expected(model.init)).tolist()
+        [[4.0]]
+    """
+    return jax.hessian(lambda theta: model.nll(theta, data))(params)

@@ -1,0 +1,145 @@
+"""Asymptotic CLs: observed, and expected with its band."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import log_ndtr
+from jax.scipy.stats import norm
+from jaxtyping import Array, Float, Int
+
+from difana._numerics import safe_sqrt
+from difana.infer.asimov import Asimov, asimov_data
+from difana.infer.fit import FitResult, fit
+from difana.infer.statistics import q_from_fits, three_fits
+from difana.likelihood import Model
+
+BAND = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+"""Standard deviations of the five expected values."""
+
+
+class CLsResult(eqx.Module):
+    """CLs of one tested value.
+
+    Attributes:
+        observed: Observed CLs; None without data.
+        expected: Expected CLs at -2, -1, 0, 1, 2 standard deviations, ``[5]``.
+        clsb: Observed p-value of signal plus background; None without data.
+        clb: Observed p-value of the background; None without data.
+        q: Observed statistic; None without data.
+        q_asimov: Statistic on background-only Asimov data.
+        status: Bit flags.
+    """
+
+    observed: Float[Array, ""] | None
+    expected: Float[Array, " band"]
+    clsb: Float[Array, ""] | None
+    clb: Float[Array, ""] | None
+    q: Float[Array, ""] | None
+    q_asimov: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+def expected_cls(q_asimov: Float[Array, ""]) -> Float[Array, " band"]:
+    r"""Return the five expected CLs: :math:`[1-\Phi(\sqrt{q_A}-N)]/\Phi(N)`, N = -2..2.
+
+    Example:
+        >>> expected_cls(jnp.asarray(4.0)).round(4).tolist()
+        [0.0014, 0.0085, 0.0455, 0.1886, 0.5117]
+    """
+    root = safe_sqrt(q_asimov)
+    return jnp.exp(log_ndtr(BAND - root) - log_ndtr(BAND))
+
+
+def log_cls_observed(
+    q: Float[Array, ""], q_asimov: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return the logarithms of the observed CLs+b and CLb of q-tilde.
+
+    References:
+        arXiv:1007.1727, equations 59 and 66 to 67.
+    """
+    root, root_asimov = safe_sqrt(q), safe_sqrt(q_asimov)
+    inside = root <= root_asimov
+    denominator = jnp.where(root_asimov > 0, 2 * root_asimov, 1.0)
+    beyond = (q - q_asimov) / denominator
+    shift = jnp.where(inside, root - root_asimov, beyond)
+    return log_ndtr(-(shift + root_asimov)), log_ndtr(-shift)
+
+
+def asimov_q(
+    model: Model,
+    asimov: Asimov,
+    mu: Float[Array, ""],
+    init: Float[Array, " params"] | None = None,
+) -> tuple[Float[Array, ""], FitResult]:
+    """Return q_mu on background-only Asimov data: the best fit there is known, one fit remains."""
+    poi = model.parameters[model.poi_index]
+    conditional = fit(
+        model, asimov.data, init=asimov.params if init is None else init, fixed={poi: mu}
+    )
+    # the likelihood of Asimov data peaks where they were made: no second fit
+    peak = model.nll(asimov.params, asimov.data)
+    return jnp.maximum(2 * (conditional.nll - peak), 0.0), conditional
+
+
+def hypotest(
+    model: Model, mu: Float[Array, ""] | float = 1.0, data: Float[Array, " data"] | None = None
+) -> CLsResult:
+    """Test a value of the parameter of interest with q-tilde and asymptotic formulae.
+
+    Differentiable (first order) in the model, the data and ``mu``: fits by the implicit function
+    theorem, likelihood values by the envelope theorem.
+
+    Args:
+        model: The model.
+        mu: Tested value.
+        data: Data vector. Without data, only expected values are computed, with nuisances at
+            their starting values.
+
+    Returns:
+        CLs observed and expected; see :class:`CLsResult`.
+
+    References:
+        arXiv:1007.1727; A. L. Read, J. Phys. G 28 (2002) 2693.
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, ShapeSys, Template, build_model
+        >>> signal = Template([12.0, 11.0], (NormFactor("mu"),), name="signal")
+        >>> bkg = Template([50.0, 52.0], (ShapeSys([3.0, 7.0], "unc"),), name="background")
+        >>> model = build_model([Channel((signal, bkg), name="SR")])
+        >>> result = hypotest(model, 1.0, model.data([51.0, 48.0]))
+        >>> round(float(result.observed), 6), round(float(result.expected[2]), 6)
+        (0.052515, 0.064453)
+    """
+    mu = jnp.asarray(mu, model.nominal.dtype)
+    if data is None:
+        asimov = asimov_data(model)
+        q_asimov, conditional = asimov_q(model, asimov, mu)
+        status = asimov.status | conditional.status
+        return CLsResult(None, expected_cls(q_asimov), None, None, None, q_asimov, status)
+    free, null, conditional = three_fits(model, data, mu)
+    asimov = Asimov(model.expected(null.params), null.params, null.status)
+    q_asimov, conditional_asimov = asimov_q(model, asimov, mu)
+    q = q_from_fits(model, free, conditional, mu)
+    log_clsb, log_clb = log_cls_observed(q, q_asimov)
+    return CLsResult(
+        jnp.exp(log_clsb - log_clb),
+        expected_cls(q_asimov),
+        jnp.exp(log_clsb),
+        jnp.exp(log_clb),
+        q,
+        q_asimov,
+        free.status | null.status | conditional.status | conditional_asimov.status,
+    )
+
+
+def target_root(alpha: float) -> Float[Array, " band"]:
+    r"""Return :math:`\sqrt{q_A}` at the five expected limits: :math:`N+\Phi^{-1}(1-\alpha\Phi(N))`.
+
+    Example:
+        >>> round(float(target_root(0.05)[2]), 4)
+        1.96
+    """
+    return BAND + norm.isf(alpha * norm.cdf(BAND))

@@ -1,0 +1,66 @@
+"""Discovery significance, observed and expected."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax.scipy.special import log_ndtr
+from jaxtyping import Array, Float, Int
+
+from difana._numerics import safe_sqrt
+from difana.infer.asimov import asimov_data
+from difana.infer.fit import fit
+from difana.infer.statistics import q0
+from difana.likelihood import Model
+
+
+class SignificanceResult(eqx.Module):
+    """Discovery significance in standard deviations, and p-values of the background hypothesis.
+
+    Attributes:
+        observed: Observed significance; None without data.
+        expected: Median expected significance for ``mu = 1``.
+        observed_p: Observed p-value; None without data.
+        expected_p: Median expected p-value.
+        status: Bit flags.
+    """
+
+    observed: Float[Array, ""] | None
+    expected: Float[Array, ""]
+    observed_p: Float[Array, ""] | None
+    expected_p: Float[Array, ""]
+    status: Int[Array, ""]
+
+
+def significance(
+    model: Model, data: Float[Array, " data"] | None = None, *, mu: float = 1.0
+) -> SignificanceResult:
+    r"""Return the discovery significance :math:`Z=\sqrt{q_0}` and :math:`p_0=1-\Phi(Z)`.
+
+    The expected value comes from Asimov data at ``mu``, with nuisances fitted to the data where
+    those are given. Differentiable (first order) by the envelope and implicit function theorems.
+
+    References:
+        arXiv:1007.1727, equations 12, 52 and 53.
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
+        >>> model = build_model([Channel((Template([10.0], (NormFactor("mu"),), name="s"),
+        ...     Template([50.0], name="b")), name="SR")])
+        >>> round(float(significance(model).expected), 4)  # sqrt(2 (60 ln 1.2 - 10))
+        1.3706
+    """
+    poi = model.parameters[model.poi_index]
+    asimov = asimov_data(model, mu=mu, data=data)
+    null = fit(model, asimov.data, init=asimov.params, fixed={poi: 0.0})
+    expected_q = jnp.maximum(2 * (null.nll - model.nll(asimov.params, asimov.data)), 0.0)
+    expected = safe_sqrt(expected_q)
+    expected_p = jnp.exp(log_ndtr(-expected))
+    status = asimov.status | null.status
+    if data is None:
+        return SignificanceResult(None, expected, None, expected_p, status)
+    result = q0(model, data)
+    observed = safe_sqrt(result.value)
+    return SignificanceResult(
+        observed, expected, jnp.exp(log_ndtr(-observed)), expected_p, status | result.status
+    )

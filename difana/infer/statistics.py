@@ -1,0 +1,118 @@
+"""Profile-likelihood test statistics."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from difana._errors import ModelError
+from difana.infer.fit import FitResult, fit, solve
+from difana.likelihood import Model
+
+
+class StatisticResult(eqx.Module):
+    """A test statistic and the two fits behind it."""
+
+    value: Float[Array, ""]
+    free: FitResult
+    conditional: FitResult
+    status: Int[Array, ""]
+
+
+def three_fits(
+    model: Model, data: Float[Array, " data"], mu: Float[Array, ""]
+) -> tuple[FitResult, FitResult, FitResult]:
+    """Fit with the parameter of interest free (not negative), at 0 and at ``mu``, in one program."""
+    index = model.poi_index
+    held = jnp.stack([model.fixed] * 3).at[1:, index].set(True)  # noqa: FBT003
+    values = jnp.stack([model.init, model.init.at[index].set(0.0), model.init.at[index].set(mu)])
+    lower = model.lower.at[index].set(0.0)
+    fits = jax.vmap(
+        lambda v, h: solve(model, data, v, held=h, lower=lower, upper=model.upper)
+    )(values, held)
+    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in range(3))
+
+
+def q_from_fits(
+    model: Model, free: FitResult, conditional: FitResult, mu: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Return q_mu: zero where the best fit lies above ``mu``."""
+    ratio = jnp.maximum(2 * (conditional.nll - free.nll), 0.0)
+    return jnp.where(free.params[model.poi_index] <= mu, ratio, 0.0)
+
+
+def _profile_ratio(
+    model: Model, data: Array, mu: Array, poi_lower: float | None, free: FitResult | None
+) -> tuple[FitResult, FitResult]:
+    free = fit(model, data, poi_lower=poi_lower) if free is None else free
+    poi = model.parameters[model.poi_index]
+    return free, fit(model, data, init=free.params, fixed={poi: mu})
+
+
+def qmu(
+    model: Model,
+    data: Float[Array, " data"],
+    mu: Float[Array, ""] | float,
+    *,
+    tilde: bool = True,
+    free: FitResult | None = None,
+) -> StatisticResult:
+    r"""Return the statistic for upper limits.
+
+    :math:`q_\mu = -2\ln\lambda(\mu)` for :math:`\hat\mu \le \mu`, else 0; with ``tilde`` the
+    best fit is restricted to :math:`\hat\mu \ge 0` (:math:`\tilde q_\mu`), otherwise only by the
+    bounds of the model, which must then allow negative values.
+
+    Args:
+        model: The model.
+        data: Data vector.
+        mu: Tested value.
+        tilde: Restrict the best fit to non-negative values.
+        free: The unconditional fit, if already at hand.
+
+    Raises:
+        ModelError: If ``tilde`` is False and the bounds forbid negative values.
+
+    References:
+        Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727, equations 14 and 16.
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
+        >>> model = build_model([Channel((Template([10.0], (NormFactor("mu"),), name="s"),
+        ...     Template([50.0], name="b")), name="SR")])
+        >>> round(float(qmu(model, model.data([50.0]), 1.0).value), 4)
+        1.7679
+    """
+    lower = model.lower[model.poi_index]
+    if not tilde and not isinstance(lower, jax.core.Tracer) and float(lower) >= 0:
+        raise ModelError(
+            "q_mu needs a parameter of interest that may be negative: set its lower bound below "
+            "zero, or use tilde=True"
+        )
+    mu = jnp.asarray(mu, model.nominal.dtype)
+    free, conditional = _profile_ratio(model, data, mu, 0.0 if tilde else None, free)
+    value = q_from_fits(model, free, conditional, mu)
+    return StatisticResult(value, free, conditional, free.status | conditional.status)
+
+
+def q0(
+    model: Model, data: Float[Array, " data"], *, free: FitResult | None = None
+) -> StatisticResult:
+    r"""Return the statistic for discovery: :math:`-2\ln\lambda(0)` for :math:`\hat\mu \ge 0`, else 0.
+
+    References:
+        Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727, equation 12.
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
+        >>> model = build_model([Channel((Template([10.0], (NormFactor("mu"),), name="s"),
+        ...     Template([50.0], name="b")), name="SR")])
+        >>> round(float(q0(model, model.data([60.0])).value), 4)
+        1.8786
+    """
+    zero = jnp.zeros((), model.nominal.dtype)
+    free, conditional = _profile_ratio(model, data, zero, 0.0, free)
+    value = jnp.maximum(2 * (conditional.nll - free.nll), 0.0)  # the best fit is not negative
+    return StatisticResult(value, free, conditional, free.status | conditional.status)
