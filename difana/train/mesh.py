@@ -71,6 +71,9 @@ def shard_batch(batch: tuple[Sample, ...], *, mesh: Mesh) -> tuple[Sample, ...]:
     Returns:
         The samples with the event axis of every leaf sharded, scalars on every device.
 
+    Raises:
+        ConfigError: If the mesh does not have exactly one axis.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> sample = Sample(Events(jnp.ones((3, 1)), jnp.ones(3)), name="signal")
@@ -78,6 +81,7 @@ def shard_batch(batch: tuple[Sample, ...], *, mesh: Mesh) -> tuple[Sample, ...]:
         >>> float(sharded.nominal.total())
         3.0
     """
+    mesh = checked_mesh(mesh)
     padded = pad_batch(batch, multiple=mesh.devices.size)
 
     def place(leaf: Array) -> Array:
@@ -95,7 +99,7 @@ def replicate(tree: PyTree, *, mesh: Mesh) -> PyTree:
         >>> replicate(jnp.ones(2), mesh=jax.make_mesh((1,), ("events",))).tolist()
         [1.0, 1.0]
     """
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return jax.device_put(tree, NamedSharding(checked_mesh(mesh), PartitionSpec()))
 
 
 def gather(tree: PyTree) -> PyTree:
