@@ -3,8 +3,8 @@
 from difana.nn.activations import activation as activation
 from difana.nn.deep_sets import DeepSets as DeepSets
 from difana.nn.mlp import MLP as MLP
-from difana.nn.partition import partition as partition
 from difana.nn.standardised import Standardised as Standardised
+from difana.nn.trainable import trainable as trainable
 from difana.nn.weights import load_weights as load_weights
 from difana.nn.weights import save_weights as save_weights
 
@@ -14,6 +14,6 @@ __all__ = [
     "Standardised",
     "activation",
     "load_weights",
-    "partition",
     "save_weights",
+    "trainable",
 ]

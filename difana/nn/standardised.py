@@ -16,7 +16,7 @@ from difana._errors import InputError
 class Standardised(eqx.Module):
     r"""Any network behind the fixed transformation $(x - \mu) / \sigma$.
 
-    ``mean`` and ``std`` receive no gradient, and ``difana.nn.partition`` keeps them out of the
+    ``mean`` and ``std`` receive no gradient, and ``difana.nn.trainable`` keeps them out of the
     trainable weights, so that weight decay does not move them. ``save_weights`` stores them.
 
     Attributes:

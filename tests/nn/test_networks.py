@@ -8,7 +8,7 @@ import pytest
 from flax import linen
 
 from difana._errors import ConfigError, InputError
-from difana.nn import MLP, DeepSets, Standardised, activation, partition
+from difana.nn import MLP, DeepSets, Standardised, activation, trainable
 
 
 def mlp(key, **options):
@@ -44,7 +44,7 @@ def test_any_callable_pytree_is_a_network(name, key):
     net = NETWORKS[name](key)
     x = jax.random.normal(jax.random.key(1), (6, 3))
     assert net(x).shape == (6, 2)
-    params, static = partition(net)
+    params, static = eqx.partition(net, trainable(net))
 
     def objective(params):
         return loss(eqx.combine(params, static), x)
@@ -163,13 +163,13 @@ def test_standardised_measures_weighted_moments():
 
 def test_standardised_constants_are_not_trained(key):
     net = Standardised.fit(mlp(key), jax.random.normal(key, (10, 3)) * 3 + 1)
-    trainable, rest = partition(net)
-    assert trainable.mean is None
-    assert trainable.std is None
-    assert len(jax.tree.leaves(trainable)) == len(jax.tree.leaves(net.net)) == 6
-    assert eqx.tree_equal(eqx.combine(trainable, rest), net)
+    weights, rest = eqx.partition(net, trainable(net))
+    assert weights.mean is None
+    assert weights.std is None
+    assert len(jax.tree.leaves(weights)) == len(jax.tree.leaves(net.net)) == 6
+    assert eqx.tree_equal(eqx.combine(weights, rest), net)
     deeper = Standardised(net, net.mean, net.std)
-    assert eqx.tree_equal(partition(deeper)[0].net, trainable)
+    assert eqx.tree_equal(eqx.filter({"a": deeper}, trainable({"a": deeper}))["a"].net, weights)
     grads = jax.grad(lambda mean: loss(Standardised(net.net, mean, net.std), jnp.ones((2, 3))))
     np.testing.assert_array_equal(grads(jnp.ones(3)), 0)
 
