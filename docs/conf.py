@@ -1,0 +1,13 @@
+"""Sphinx configuration: sphinx-build -W docs docs/_build."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed
+
+project = "difana"
+author = copyright = "difana developers"  # noqa: A001
+release = version = installed("difana")
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+myst_enable_extensions = ["dollarmath"]
+exclude_patterns = ["_build"]
+html_theme = "alabaster"
