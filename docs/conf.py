@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version as installed
 
 project = "difana"
-author = copyright = "difana developers"  # noqa: A001
+author = copyright = "difana developers"
 release = version = installed("difana")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["dollarmath"]
