@@ -1,0 +1,27 @@
+"""Observable to yields: soft and hard histograms, and their edges."""
+
+from difana.hist.binning import FixedEdges, TrainableEdges
+from difana.hist.cut import soft_cut
+from difana.hist.edges import equal_yield_edges, quantile_edges, uniform_edges
+from difana.hist.hard import hard_histogram
+from difana.hist.histogram import Axis, Histogram
+from difana.hist.nd import soft_histogram_nd
+from difana.hist.soft import soft_histogram, straight_through_histogram
+from difana.hist.softmax import argmax_histogram, softmax_histogram
+
+__all__ = [
+    "Axis",
+    "FixedEdges",
+    "Histogram",
+    "TrainableEdges",
+    "argmax_histogram",
+    "equal_yield_edges",
+    "hard_histogram",
+    "quantile_edges",
+    "soft_cut",
+    "soft_histogram",
+    "soft_histogram_nd",
+    "softmax_histogram",
+    "straight_through_histogram",
+    "uniform_edges",
+]
