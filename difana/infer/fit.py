@@ -116,7 +116,7 @@ def fit(
         >>> model = build_model([Channel((signal, bkg), name="SR")])
         >>> result = fit(model, model.data([51.0, 58.0]), fixed={"unc[0]": 1.0})
         >>> result.ok, round(float(result["mu"]), 4)
-        (True, 0.1518)
+        (True, 0.2187)
     """
     _check_precision(model)
     expected_shape = (model.bins + model.structure.constrained.size,)

@@ -97,9 +97,7 @@ def minimise(
         gradient = jnp.where(keep, gradient, state.gradient)
         hessian = jnp.where(keep, hessian, state.hessian)
         relaxed = jnp.where(state.damping > 1e-4, state.damping * 0.1, 0.0)
-        damping = jnp.where(
-            good & state.usable, relaxed, jnp.maximum(10 * state.damping, 1e-3)
-        )
+        damping = jnp.where(good & state.usable, relaxed, jnp.maximum(10 * state.damping, 1e-3))
         free = free_of(params, gradient)
         newton, damped = jax.vmap(lambda d: masked_solve(hessian, free, gradient, d))(
             jnp.stack([jnp.zeros_like(damping), damping])
@@ -110,7 +108,16 @@ def minimise(
         trial = jnp.where(usable & ~held, jnp.clip(params - damped, lower, upper), params)
         done = (distance < eps * (1 + jnp.abs(value))) | (damping > 1e12) | ~jnp.isfinite(value)
         return _State(
-            params, value, gradient, hessian, trial, damping, usable, distance, state.steps + 1, done
+            params,
+            value,
+            gradient,
+            hessian,
+            trial,
+            damping,
+            usable,
+            distance,
+            state.steps + 1,
+            done,
         )
 
     params = jnp.where(held, start, jnp.clip(start, lower, upper))

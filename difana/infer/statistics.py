@@ -29,9 +29,9 @@ def three_fits(
     held = jnp.stack([model.fixed] * 3).at[1:, index].set(True)  # noqa: FBT003
     values = jnp.stack([model.init, model.init.at[index].set(0.0), model.init.at[index].set(mu)])
     lower = model.lower.at[index].set(0.0)
-    fits = jax.vmap(
-        lambda v, h: solve(model, data, v, held=h, lower=lower, upper=model.upper)
-    )(values, held)
+    fits = jax.vmap(lambda v, h: solve(model, data, v, held=h, lower=lower, upper=model.upper))(
+        values, held
+    )
     return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in range(3))
 
 
@@ -82,8 +82,8 @@ def qmu(
         >>> from difana.likelihood import Channel, NormFactor, Template, build_model
         >>> model = build_model([Channel((Template([10.0], (NormFactor("mu"),), name="s"),
         ...     Template([50.0], name="b")), name="SR")])
-        >>> round(float(qmu(model, model.data([50.0]), 1.0).value), 4)
-        1.7679
+        >>> round(float(qmu(model, model.data([50.0]), 1.0).value), 4)  # 20 - 100 ln 1.2
+        1.7678
     """
     lower = model.lower[model.poi_index]
     if not tilde and not isinstance(lower, jax.core.Tracer) and float(lower) >= 0:

@@ -17,6 +17,7 @@ from difana.likelihood.modifiers import (
     Template,
 )
 from difana.likelihood.pyhf_json import from_workspace, to_workspace
+from difana.likelihood.templates import all_scores, channel_from_events
 
 __all__ = [
     "AbstractModifier",
@@ -31,7 +32,9 @@ __all__ = [
     "ShapeSys",
     "StatError",
     "Template",
+    "all_scores",
     "build_model",
+    "channel_from_events",
     "code4",
     "code4p",
     "from_workspace",

@@ -104,11 +104,13 @@ class Model(eqx.Module):
     def _gamma_widths(self) -> Float[Array, " params"]:
         """Return the relative staterror widths, one a parameter (zero elsewhere)."""
         s, size = self.structure, len(self.parameters)
-        squares = jnp.zeros(size, self.nominal.dtype).at[s.staterror_parameter].add(
-            self.staterror**2
+        squares = (
+            jnp.zeros(size, self.nominal.dtype).at[s.staterror_parameter].add(self.staterror**2)
         )
-        totals = jnp.zeros(size, self.nominal.dtype).at[s.staterror_parameter].add(
-            self.nominal[s.staterror_row]
+        totals = (
+            jnp.zeros(size, self.nominal.dtype)
+            .at[s.staterror_parameter]
+            .add(self.nominal[s.staterror_row])
         )
         positive = (totals > 0) & (squares > 0)
         root = jnp.sqrt(jnp.where(positive, squares, 1.0))

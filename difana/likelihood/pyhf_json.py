@@ -215,5 +215,7 @@ def to_workspace(
     try:
         json.dumps(spec, allow_nan=False)
     except ValueError as error:
-        raise ModelError("the model holds a number that is not finite; inspect its yields") from error
+        raise ModelError(
+            "the model holds a number that is not finite; inspect its yields"
+        ) from error
     return spec

@@ -1,0 +1,67 @@
+"""The expected uncertainty of the signal strength (INFERNO)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from difana._numerics import safe_sqrt
+from difana._typing import Network
+from difana.data import Sample
+from difana.infer import Status, asimov_data, fisher_information
+from difana.losses._model import model_of, status_aux
+
+
+def poi_uncertainty(
+    net: Network,
+    batch: Sequence[Sample],
+    *,
+    edges: Float[Array, " edges"],
+    bandwidth: Float[Array, ""] | float | None,
+    mu: float = 1.0,
+    **options: Any,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    r"""Return :math:`\sigma(\mu) = \sqrt{(I^{-1})_{\mu\mu}}` from the Fisher information.
+
+    :math:`I` is the exact Hessian of the negative log-likelihood on Asimov data at ``mu``, so the
+    nuisances are marginalised; differentiated exactly (third derivatives of the likelihood).
+
+    Args:
+        net: Any callable PyTree ``[events, features] -> [events, observables]``.
+        batch: Samples that stand for the full yields.
+        edges: Bin edges in units of the first observable.
+        bandwidth: Kernel width of the soft histogram; None for hard bins.
+        mu: Signal strength of the Asimov data.
+        **options: As in :func:`expected_limit`.
+
+    Returns:
+        The uncertainty, and ``{"value", "status"}``.
+
+    References:
+        INFERNO, arXiv:1806.04743, section 3.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from difana.data import Events, Sample
+        >>> events = Events(jnp.ones((16, 1)), jnp.ones(16))
+        >>> batch = (Sample(events, name="s", normfactors=("mu",)),)
+        >>> sigma, _ = poi_uncertainty(lambda x: x, batch, edges=jnp.array([0.0, 2.0]),
+        ...                            bandwidth=0.1, staterror=False)
+        >>> round(float(sigma), 4)  # 1 / sqrt(16)
+        0.25
+    """
+    model = model_of(net, batch, edges=edges, bandwidth=bandwidth, **options)
+    asimov = asimov_data(model, mu=mu)
+    information = fisher_information(model, asimov.params, asimov.data)
+    free = ~model.fixed
+    both = free[:, None] & free[None, :]
+    information = jnp.where(both, information, jnp.eye(free.shape[0], dtype=information.dtype))
+    unit = jnp.zeros_like(asimov.params).at[model.poi_index].set(1.0)
+    variance = jnp.linalg.solve(information, unit)[model.poi_index]
+    good = jnp.isfinite(variance) & (variance > 0)
+    sigma = safe_sqrt(jnp.where(good, variance, 0.0))
+    status = jnp.where(good, asimov.status, int(Status.INDEFINITE))
+    return jnp.where(good, sigma, jnp.inf), status_aux(sigma, status)
