@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import equinox as eqx
-from jaxtyping import Array, Float, Int
-
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from difana.infer.fit import fit
 from difana.likelihood import Model

@@ -129,7 +129,7 @@ def fit(
     held = model.fixed
     values = jnp.where(held, model.init, start)
     for name, value in (fixed or {}).items():
-        held = held.at[model.index(name)].set(True)  # noqa: FBT003
+        held = held.at[model.index(name)].set(True)
         values = values.at[model.index(name)].set(value)
     lower = model.lower
     if poi_lower is not None:

@@ -214,7 +214,7 @@ def upper_limit(
         return jnp.log(1 - level) - (log_clsb - log_clb)
 
     low, high = frozen.lower, frozen.upper
-    held = frozen.fixed.at[index].set(True)  # noqa: FBT003
+    held = frozen.fixed.at[index].set(True)
 
     def value_and_slope(mu: Array, carry: tuple) -> tuple[Array, Array, tuple]:
         fits = jax.vmap(

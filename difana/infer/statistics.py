@@ -26,7 +26,7 @@ def three_fits(
 ) -> tuple[FitResult, FitResult, FitResult]:
     """Fit with the parameter of interest free (not negative), at 0 and at ``mu``, in one program."""
     index = model.poi_index
-    held = jnp.stack([model.fixed] * 3).at[1:, index].set(True)  # noqa: FBT003
+    held = jnp.stack([model.fixed] * 3).at[1:, index].set(True)
     values = jnp.stack([model.init, model.init.at[index].set(0.0), model.init.at[index].set(mu)])
     lower = model.lower.at[index].set(0.0)
     fits = jax.vmap(lambda v, h: solve(model, data, v, held=h, lower=lower, upper=model.upper))(

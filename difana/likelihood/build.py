@@ -116,13 +116,30 @@ def build_model(
     sets = _Sets()
     numbers: dict[str, list[Any]] = {
         key: []
-        for key in ("nominal", "histosys_hi", "histosys_lo", "normsys_hi", "normsys_lo")
-        + ("staterror", "shapesys")
+        for key in (
+            "nominal",
+            "histosys_hi",
+            "histosys_lo",
+            "normsys_hi",
+            "normsys_lo",
+            "staterror",
+            "shapesys",
+        )
     }
     rows: dict[str, list[int]] = {
         key: []
-        for key in ("bin", "block", "histosys", "histosys_p", "normsys", "normsys_p")
-        + ("staterror", "staterror_p", "shapesys", "shapesys_p")
+        for key in (
+            "bin",
+            "block",
+            "histosys",
+            "histosys_p",
+            "normsys",
+            "normsys_p",
+            "staterror",
+            "staterror_p",
+            "shapesys",
+            "shapesys_p",
+        )
     }
     factors: list[list[int]] = []
     layouts = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from difana.likelihood.structure import ModifierLayout
 
 def _load(workspace: Mapping | str | Path) -> dict[str, Any]:
     """Return the workspace as a validated mapping."""
-    import pyhf  # noqa: ICN001  (schema only, never the numbers)
+    import pyhf  # JSON handling only, never the numbers
 
     if isinstance(workspace, (str, Path)):
         path = Path(workspace)
@@ -31,7 +32,9 @@ def _load(workspace: Mapping | str | Path) -> dict[str, Any]:
             raise ModelError(f"'{path}' is not JSON: {error}") from error
     spec = dict(workspace) if isinstance(workspace, Mapping) else {}
     try:
-        pyhf.schema.validate(spec, "workspace.json")
+        with warnings.catch_warnings():  # pyhf 0.7 uses a deprecated part of jsonschema
+            warnings.filterwarnings("ignore", "jsonschema.RefResolver", DeprecationWarning)
+            pyhf.schema.validate(spec, "workspace.json")
     except pyhf.exceptions.InvalidSpecification as error:
         raise ModelError(f"not a valid pyhf workspace: {error}") from error
     return spec

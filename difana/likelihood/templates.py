@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -75,7 +76,7 @@ def _scores(net: Network, blocks: list[Array]) -> list[Array]:
     starts = [0]
     for block in blocks:
         starts.append(starts[-1] + block.shape[0])
-    return [scores[a:b] for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    return [scores[a:b] for a, b in itertools.pairwise(starts)]
 
 
 def _fill(

@@ -1,0 +1,55 @@
+"""What the optimisation can be told; the defaults are the recipe that works."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """The network of an analysis.
+
+    Attributes:
+        hidden: Widths of the hidden layers.
+        activation: Name of the activation function.
+    """
+
+    hidden: tuple[int, ...] = (64, 64, 64)
+    activation: str = "relu"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How the network is trained: cross-entropy first, then the objective.
+
+    Attributes:
+        objective: ``expected_limit``, ``expected_cls``, ``discovery`` or ``poi_uncertainty``.
+        bins: Number of bins of the observable.
+        seed: Seed of the weights, the batches and the split.
+        pretrain_steps: Steps on cross-entropy.
+        pretrain_batch: Events of each sample in a batch there.
+        pretrain_rate: Learning rate of Adam there.
+        steps: Steps on the objective.
+        batch: Events of each sample in a batch there; the larger, the less biased.
+        rate: Learning rate of Adam there.
+        bandwidth: Kernel width at the start and at the end, in units of the mean bin width.
+        minimum_events: Effective simulated background events wanted in each bin.
+        penalty: Weight of the penalty for less.
+        validate_every: Steps between validations on held-out events, in hard bins.
+        patience: Validations without a new best after which training stops.
+    """
+
+    objective: str = "expected_limit"
+    bins: int = 10
+    seed: int = 0
+    pretrain_steps: int = 1000
+    pretrain_batch: int = 1000
+    pretrain_rate: float = 1e-3
+    steps: int = 300
+    batch: int = 20_000
+    rate: float = 5e-4
+    bandwidth: tuple[float, float] = (0.5, 0.1)
+    minimum_events: float = 10.0
+    penalty: float = 1.0
+    validate_every: int = 10
+    patience: int = 15
