@@ -11,9 +11,9 @@ from difana.metrics.roc_curve import roc_curve
 
 
 def background_rejection(
-    scores: Float[Array, " events"],
-    labels: Shaped[Array, " events"],
-    weights: Float[Array, " events"] | None = None,
+    scores: Float[ArrayLike, " events"],
+    labels: Shaped[ArrayLike, " events"],
+    weights: Float[ArrayLike, " events"] | None = None,
     *,
     efficiency: ArrayLike,
 ) -> Float[Array, "*efficiencies"]:

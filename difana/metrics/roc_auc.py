@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from difana._numerics import safe_divide
 from difana.metrics._checks import as_events
 
 
 def roc_auc(
-    scores: Float[Array, " events"],
-    labels: Shaped[Array, " events"],
-    weights: Float[Array, " events"] | None = None,
+    scores: Float[ArrayLike, " events"],
+    labels: Shaped[ArrayLike, " events"],
+    weights: Float[ArrayLike, " events"] | None = None,
 ) -> Float[Array, ""]:
     r"""Return the probability that a signal event scores above a background event.
 
@@ -38,11 +38,11 @@ def roc_auc(
         >>> float(roc_auc(jnp.array([0.1, 0.4, 0.35, 0.8]), jnp.array([0, 0, 1, 1])))
         0.75
     """
-    scores, signal, background = as_events(scores, labels, weights)
-    order = jnp.argsort(scores)
-    ranked = scores[order]
+    x, signal, background = as_events(scores, labels, weights)
+    order = jnp.argsort(x)
+    ranked = x[order]
     cumulative = jnp.concatenate([jnp.zeros(1, ranked.dtype), jnp.cumsum(background[order])])
-    below = cumulative[jnp.searchsorted(ranked, scores, side="left")]
-    up_to = cumulative[jnp.searchsorted(ranked, scores, side="right")]
+    below = cumulative[jnp.searchsorted(ranked, x, side="left")]
+    up_to = cumulative[jnp.searchsorted(ranked, x, side="right")]
     total = jnp.sum(signal) * jnp.sum(background)
     return safe_divide(jnp.sum(signal * (below + up_to) / 2), total, fill=0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from difana._numerics import safe_divide
 from difana.metrics._checks import as_events
@@ -23,9 +23,9 @@ class RocCurve(eqx.Module):
 
 
 def roc_curve(
-    scores: Float[Array, " events"],
-    labels: Shaped[Array, " events"],
-    weights: Float[Array, " events"] | None = None,
+    scores: Float[ArrayLike, " events"],
+    labels: Shaped[ArrayLike, " events"],
+    weights: Float[ArrayLike, " events"] | None = None,
 ) -> RocCurve:
     """Return the ROC curve with one point an event; tied events share their point.
 
@@ -48,9 +48,9 @@ def roc_curve(
         >>> curve.background_efficiency.tolist()
         [0.0, 0.0, 0.5, 0.5, 1.0]
     """
-    scores, signal, background = as_events(scores, labels, weights)
-    order = jnp.argsort(-scores)
-    falling = -scores[order]
+    x, signal, background = as_events(scores, labels, weights)
+    order = jnp.argsort(-x)
+    falling = -x[order]
     # A threshold cannot part tied events, so each takes the sums after the last of its ties.
     last = jnp.searchsorted(falling, falling, side="right") - 1
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
@@ -63,7 +63,7 @@ def asimov_significance(
         eq. (20).
     """
     s, b, sigma = (jnp.asarray(x, dtype=float) for x in (s, b, 0.0 if sigma_b is None else sigma_b))
-    if not any(isinstance(x, jax.core.Tracer) for x in (s, b)):
+    if not any(isinstance(x, Tracer) for x in (s, b)):
         if not bool(jnp.all(b > 0)):
             raise InputError("the background must be positive: merge or drop empty bins")
         if not bool(jnp.all(s >= 0)):

@@ -43,10 +43,15 @@ def new_axes(
 
     figure = Figure(figsize=size, layout="constrained")
     if share_x:
-        figure.get_layout_engine().set(h_pad=0.02, hspace=0.0)
+        figure.set_layout_engine("constrained", h_pad=0.02, hspace=0.0)
     return figure.subplots(
         rows, columns, sharex="col" if share_x else False, squeeze=False, height_ratios=heights
     )
+
+
+def one_axes(*, size: tuple[float, float] = (6.0, 4.5)) -> Axes:
+    """Return the only axes of a new figure."""
+    return new_axes(size=size)[0, 0]
 
 
 def figure_of(ax: Axes) -> Figure:

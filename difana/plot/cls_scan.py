@@ -58,8 +58,7 @@ def cls_scan(
         raise InputError(
             f"mu {mu.shape} needs expected CLs of shape {(mu.size, 5)}, got {expected.shape}"
         )
-    if ax is None:
-        ax = style.new_axes(size=(6.0, 4.5))[0, 0]
+    ax = ax if ax is not None else style.one_axes(size=(6.0, 4.5))
     outer_low, inner_low, median, inner_high, outer_high = np.sort(expected, axis=1).T
     ax.fill_between(
         mu,

@@ -56,8 +56,7 @@ def comparison(
     chosen = highlight if highlight is not None else names[-1]
     if chosen not in names:
         raise InputError(f"no row '{chosen}' to highlight among {names}")
-    if ax is None:
-        ax = style.new_axes(size=(7.0, 1.2 + 0.5 * len(rows)))[0, 0]
+    ax = ax if ax is not None else style.one_axes(size=(7.0, 1.2 + 0.5 * len(rows)))
     at = np.arange(len(rows))[::-1]
     colors = [style.BLUE if name == chosen else "#B8B8B8" for name in names]
     # A missing result keeps its place, without a bar.

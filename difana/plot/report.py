@@ -11,6 +11,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from difana._errors import InputError
 
 if TYPE_CHECKING:
@@ -132,8 +134,8 @@ def _table(section: Section) -> str:
 
 def _cell(value: object) -> str:
     """Return a cell; real numbers, also scalar arrays, with five digits."""
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
-        value = value.item()
+    if getattr(value, "ndim", None) == 0:
+        value = np.asarray(value).item()
     if isinstance(value, Real) and not isinstance(value, bool):
         text = str(value) if isinstance(value, Integral) else f"{float(value):.5g}"
         return f'<td class="number">{html.escape(text)}</td>'

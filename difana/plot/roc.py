@@ -55,8 +55,7 @@ def roc(
     curves = scores if isinstance(scores, Mapping) else {"observable": scores}
     if not curves:
         raise InputError("there is no observable to draw")
-    if ax is None:
-        ax = style.new_axes(size=(5.0, 4.7))[0, 0]
+    ax = ax if ax is not None else style.one_axes(size=(5.0, 4.7))
     labels = np.asarray(labels)
     weights = None if weights is None else np.asarray(weights, dtype=float)
     for i, (name, values) in enumerate(curves.items()):

@@ -58,8 +58,7 @@ def scores(
     for name, x in values.items():
         if x.size == 0 or not np.isfinite(x).all():
             raise InputError(f"sample '{name}' must hold finite values, and at least one")
-    if ax is None:
-        ax = style.new_axes()[0, 0]
+    ax = ax if ax is not None else style.one_axes()
     grid = np.histogram_bin_edges(
         np.concatenate(list(values.values())),
         bins=np.asarray(bins).item() if np.ndim(bins) == 0 else np.asarray(bins, dtype=float),
