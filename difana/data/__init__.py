@@ -1,0 +1,55 @@
+"""Events in: the table of events, readers and writers, systematic variations, generated samples."""
+
+from __future__ import annotations
+
+from difana.data.arrays import from_arrays
+from difana.data.batches import BatchSampler, draw_batch
+from difana.data.convert import ConversionReport, convert
+from difana.data.events import Events
+from difana.data.expressions import Expression, functions
+from difana.data.files import read_events, read_identifiers
+from difana.data.hdf5 import from_hdf5, iterate_hdf5
+from difana.data.parquet import from_parquet, iterate_parquet
+from difana.data.root import from_root, iterate_root
+from difana.data.samples import (
+    AbstractVariation,
+    Normalisation,
+    Sample,
+    ShiftedEvents,
+    Transformation,
+    WeightVariation,
+)
+from difana.data.split import event_hash, split
+from difana.data.transform import transformation
+from difana.data.write import to_hdf5, to_parquet, to_root
+
+__all__ = [
+    "AbstractVariation",
+    "BatchSampler",
+    "ConversionReport",
+    "Events",
+    "Expression",
+    "Normalisation",
+    "Sample",
+    "ShiftedEvents",
+    "Transformation",
+    "WeightVariation",
+    "convert",
+    "draw_batch",
+    "event_hash",
+    "from_arrays",
+    "from_hdf5",
+    "from_parquet",
+    "from_root",
+    "functions",
+    "iterate_hdf5",
+    "iterate_parquet",
+    "iterate_root",
+    "read_events",
+    "read_identifiers",
+    "split",
+    "to_hdf5",
+    "to_parquet",
+    "to_root",
+    "transformation",
+]

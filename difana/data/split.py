@@ -1,0 +1,215 @@
+"""Train, validation and test parts by a hash of the event, not by its position."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Shaped
+from numpy.typing import ArrayLike
+
+from difana._errors import InputError
+from difana.data.events import Events
+from difana.data.samples import AbstractVariation, Sample, ShiftedEvents, WeightVariation
+
+Identifiers = Shaped[ArrayLike, " events"] | Mapping[str, Shaped[ArrayLike, " events"]]
+"""Something that names an event, such as run and event number."""
+
+Splittable = TypeVar("Splittable", Events, Sample)
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def split(
+    events: Splittable,
+    fractions: Sequence[float] = (0.5, 0.25, 0.25),
+    *,
+    seed: int = 0,
+    identifiers: Identifiers | None = None,
+    shifted_identifiers: Mapping[str, tuple[Identifiers, Identifiers]] | None = None,
+) -> tuple[Splittable, ...]:
+    r"""Split events into parts, e.g. for training, validation and test.
+
+    An event belongs to the part in whose range its hash :math:`u \in [0, 1)` falls. The hash is
+    that of the identifiers or, without them, of the features in float32; it depends neither on
+    other events, nor on the order, nor on the platform. Equal events share a part.
+
+    **Weights are scaled** so that each part stands for the full yield: by total yield over yield
+    of the part, separately for the nominal events, for each up and down of `ShiftedEvents` and for
+    each up and down of a `WeightVariation`. ``variance_scale`` is left alone: the larger
+    statistical uncertainty of a part is real.
+
+    Args:
+        events: Events or a sample. The nominal events and the weight variations of a sample are
+            split alike, `ShiftedEvents` by the hashes of their own events.
+        fractions: Expected fraction of the events in each part; they sum to 1.
+        seed: Another seed gives another split.
+        identifiers: Array ``[events]`` or a mapping of these that names each (nominal) event.
+        shifted_identifiers: Identifiers of up and down events by name of the variation.
+
+    Returns:
+        One object like ``events`` for each fraction.
+
+    Raises:
+        InputError: If fractions are wrong, or a part is empty or has no positive yield.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> events = Events(jnp.arange(1000.0)[:, None], jnp.ones(1000), columns=("x",))
+        >>> train, test = split(events, (0.5, 0.5))
+        >>> abs(len(train) - 500) < 60, round(float(train.total()))
+        (True, 1000)
+
+    References:
+        The mixing function is that of splitmix64 (doi:10.1145/2714064.2660195).
+    """
+    edges, count = _edges(fractions), len(fractions)
+    if isinstance(events, Events):
+        return _split_events(
+            events, _parts(events, edges, seed, identifiers, "events"), count, "events"
+        )
+    part = _parts(events.nominal, edges, seed, identifiers, f"sample '{events.name}'")
+    nominal = _split_events(events.nominal, part, count, f"sample '{events.name}'")
+    shifted = shifted_identifiers or {}
+    variations = [
+        _split_variation(variation, part, edges, seed, shifted.get(variation.name), events.name)
+        for variation in events.variations
+    ]
+    return tuple(
+        Sample(
+            nominal[i],
+            tuple(variation[i] for variation in variations),
+            events.variance_scale,
+            name=events.name,
+            normfactors=events.normfactors,
+        )
+        for i in range(count)
+    )
+
+
+def event_hash(identifiers: Identifiers, *, seed: int = 0) -> Shaped[np.ndarray, " events"]:
+    """Return a 64-bit hash of each row, the same on every platform.
+
+    Args:
+        identifiers: Array ``[events]`` or ``[events, columns]``, or a mapping of arrays, of
+            integers, booleans or floating-point numbers.
+        seed: Another seed gives independent hashes.
+
+    Raises:
+        InputError: If the identifiers are no numbers or differ in length.
+
+    Example:
+        >>> [hex(value) for value in event_hash(np.array([1, 2])).tolist()]
+        ['0x...', '0x...']
+    """
+    if isinstance(identifiers, Mapping):
+        arrays = [np.asarray(identifiers[name]) for name in sorted(identifiers)]
+    else:
+        table = np.asarray(identifiers)
+        arrays = [table] if table.ndim == 1 else list(table.T)
+    if not arrays or len({len(array) for array in arrays}) > 1:
+        raise InputError("identifiers need one or more arrays of equal length")
+    with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
+        state = _mix(np.full(len(arrays[0]), np.uint64(seed % 2**64) + _GOLDEN))
+        for array in arrays:
+            state = _mix((state + _GOLDEN) ^ _words(array))
+    return state
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """Return the finaliser of splitmix64."""
+    x = (x ^ (x >> np.uint64(30))) * _MIX_1
+    x = (x ^ (x >> np.uint64(27))) * _MIX_2
+    return x ^ (x >> np.uint64(31))
+
+
+def _words(array: np.ndarray) -> np.ndarray:
+    """Return 64-bit words; zero and minus zero are one number."""
+    match array.dtype.kind:
+        case "b" | "u":
+            return array.astype(np.uint64)
+        case "i":
+            return array.astype(np.int64).view(np.uint64)
+        case "f":
+            return (array.astype(np.float64) + 0.0).view(np.uint64)
+    raise InputError(f"identifiers must be numbers, got type {array.dtype}")
+
+
+def _edges(fractions: Sequence[float]) -> np.ndarray:
+    values = np.asarray(fractions, float)
+    if values.ndim != 1 or not np.all(values > 0) or abs(values.sum() - 1) > 1e-6:
+        raise InputError(f"fractions must be positive and sum to 1, got {tuple(fractions)}")
+    return np.cumsum(values)[:-1]
+
+
+def _parts(
+    events: Events, edges: np.ndarray, seed: int, identifiers: Identifiers | None, where: str
+) -> np.ndarray:
+    """Return the number of the part of each event."""
+    if identifiers is None:
+        identifiers = np.asarray(events.features, np.float32)
+        if not identifiers.shape[1]:
+            raise InputError(f"{where} has no features to hash: give 'identifiers'")
+    hashes = event_hash(identifiers, seed=seed)
+    if len(hashes) != len(events):
+        raise InputError(f"{len(hashes)} identifiers for {len(events)} events of {where}")
+    uniform = (hashes >> np.uint64(11)) * 2.0**-53
+    return np.searchsorted(edges, uniform, side="right")
+
+
+def _split_events(events: Events, part: np.ndarray, count: int, where: str) -> tuple[Events, ...]:
+    weights = _split_weights(events.weights, part, count, where)
+    return tuple(
+        events.take(jnp.asarray(np.flatnonzero(part == i))).with_weights(scaled)
+        for i, scaled in enumerate(weights)
+    )
+
+
+def _split_variation(
+    variation: AbstractVariation,
+    part: np.ndarray,
+    edges: np.ndarray,
+    seed: int,
+    identifiers: tuple[Identifiers, Identifiers] | None,
+    sample: str,
+) -> tuple[AbstractVariation, ...]:
+    """Return the variation of each part."""
+    count = len(edges) + 1
+    sides: dict[str, Sequence] = {}
+    for i, side in enumerate(("up", "down")):
+        where = f"sample '{sample}', variation '{variation.name}' {side}"
+        if isinstance(variation, ShiftedEvents):
+            events = getattr(variation, side)
+            named = identifiers[i] if identifiers else None
+            own = _parts(events, edges, seed, named, where)
+            sides[side] = _split_events(events, own, count, where)
+        elif isinstance(variation, WeightVariation):
+            sides[side] = _split_weights(getattr(variation, side), part, count, where)
+        else:
+            return (variation,) * count
+    return tuple(
+        type(variation)(up=up, down=down, name=variation.name)
+        for up, down in zip(sides["up"], sides["down"], strict=True)
+    )
+
+
+def _split_weights(weights: Array, part: np.ndarray, count: int, where: str) -> list[Array]:
+    """Return the weights of each part, scaled to the full yield."""
+    values = np.asarray(weights)
+    total = values.sum(dtype=np.float64)
+    found = []
+    for i in range(count):
+        own = values[part == i]
+        own_total = own.sum(dtype=np.float64)
+        if total <= 0 or own_total <= 0:
+            raise InputError(
+                f"{where}: part {i + 1} of the split has {len(own)} events with yield "
+                f"{own_total:.6g} (of {len(values)} with {total:.6g}); a part must have a positive "
+                "yield. Use more events or other fractions"
+            )
+        found.append(jnp.asarray((own * (total / own_total)).astype(values.dtype)))
+    return found
