@@ -21,14 +21,8 @@ from difana.data.samples import Sample, ShiftedEvents, WeightVariation
 # blown up by the ratio; it is scaled by the numbers of events instead.
 _SMALLEST_PART = 0.01
 
-
-class _Piece(eqx.Module):
-    """Events that are drawn together, the weight variations that ride along, and full sums."""
-
-    events: Events
-    weights: tuple[tuple[Array, Array], ...]
-    total: Float[Array, ""]
-    total_squares: Float[Array, ""]
+_Plan = tuple[int | None, tuple[tuple[int | None, int | None], ...]]
+"""Numbers of the pieces of a sample: of the nominal, and of (up, down) of each variation."""
 
 
 class BatchSampler:
@@ -86,69 +80,70 @@ class BatchSampler:
         self.size = int(size)
         self.samples = tuple(jax.tree.map(jnp.asarray, sample) for sample in samples)
         self._entropy = key_words(key)
-        self._pieces: list[_Piece] = []
-        self._sources: list[int] = []
+        self._leaves, self._structure = jax.tree.flatten(self.samples)
+        # Of each piece, events drawn together: (sample, number of events) and the full sums.
+        self._sources: list[tuple[int, int]] = []
+        self._sums: list[tuple[Array, Array]] = []
         self._plans = tuple(self._plan(i, sample) for i, sample in enumerate(self.samples))
         self._permutations: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
 
     @property
     def whole(self) -> bool:
         """Whether every batch simply is the full samples."""
-        return not self._pieces
+        return not self._sources
 
     def __call__(self, step: int) -> tuple[Sample, ...]:
         """Return the batch of ``step`` (0, 1, ...), one sample each, in the order given."""
         if self.whole:
             return self.samples
-        indices = [
-            self._indices(source, len(piece.events), step)
-            for source, piece in zip(self._sources, self._pieces, strict=True)
+        indices = [self._indices(sample, events, step) for sample, events in self._sources]
+        drawn = _draw(
+            self._leaves,
+            self._sums,
+            indices,
+            structure=self._structure,
+            plans=self._plans,
+            size=self.size,
+        )
+        leaves = [
+            full if new is None else new for full, new in zip(self._leaves, drawn, strict=True)
         ]
-        drawn = _draw(self._pieces, indices, size=self.size)
-        return tuple(
-            _assemble(sample, plan, drawn)
-            for sample, plan in zip(self.samples, self._plans, strict=True)
-        )
+        return jax.tree.unflatten(self._structure, leaves)
 
-    def _plan(self, source: int, sample: Sample) -> tuple[Any, ...]:
-        """Register what must be drawn: (piece of the nominal, pieces of each variation)."""
+    def _plan(self, source: int, sample: Sample) -> _Plan:
+        """Check a sample and register its pieces."""
         where = f"sample '{sample.name}'"
-        weights = []
+        nominal = self._register(source, sample.nominal, where)
+        sides: list[tuple[int | None, int | None]] = []
         for variation in sample.variations:
-            if isinstance(variation, WeightVariation):
-                weights.append((variation.up, variation.down))
-                for side in weights[-1]:
-                    _check_weights(side, f"{where}, variation '{variation.name}'")
-                    if len(side) != len(sample.nominal):
+            what = f"{where}, variation '{variation.name}'"
+            up = down = None
+            if isinstance(variation, ShiftedEvents):
+                up = self._register(source, variation.up, f"{what} up")
+                down = self._register(source, variation.down, f"{what} down")
+            elif isinstance(variation, WeightVariation):
+                for weights in (variation.up, variation.down):
+                    _check_weights(weights, what)
+                    if len(weights) != len(sample.nominal):
                         raise InputError(
-                            f"{where}, variation '{variation.name}': {len(side)} weights for "
-                            f"{len(sample.nominal)} events; give one for each nominal event."
+                            f"{what}: {len(weights)} weights for {len(sample.nominal)} events; "
+                            "give one for each nominal event."
                         )
-        nominal = self._register(source, sample.nominal, where, tuple(weights))
-        sides = tuple(
-            tuple(
-                self._register(source, events, f"{where}, variation '{variation.name}' {side}")
-                for side, events in (("up", variation.up), ("down", variation.down))
-            )
-            if isinstance(variation, ShiftedEvents)
-            else None
-            for variation in sample.variations
-        )
-        return nominal, sides
+            sides.append((up, down))
+        return nominal, tuple(sides)
 
-    def _register(
-        self, source: int, events: Events, where: str, weights: tuple[tuple[Array, Array], ...] = ()
-    ) -> int | None:
+    def _register(self, source: int, events: Events, where: str) -> int | None:
+        """Return the number of the piece, or None if the events are taken whole."""
         if len(events) == 0:
             raise InputError(f"{where}: no events; check its files and selection.")
         _check_weights(events.weights, where)
         if len(events) <= self.size:
             return None
         w = np.asarray(events.weights, dtype=np.float64)
-        totals = (jnp.asarray(x, events.weights.dtype) for x in (w.sum(), (w**2).sum()))
-        self._pieces.append(_Piece(events, weights, *totals))
-        self._sources.append(source)
-        return len(self._pieces) - 1
+        total, squares = (jnp.asarray(x, events.weights.dtype) for x in (w.sum(), (w**2).sum()))
+        self._sources.append((source, len(events)))
+        self._sums.append((total, squares))
+        return len(self._sources) - 1
 
     def _indices(self, source: int, events: int, step: int) -> Int[np.ndarray, " size"]:
         epoch, start = divmod(step * self.size, events)
@@ -210,46 +205,56 @@ def _check_weights(weights: Array, where: str) -> None:
         )
 
 
-@partial(jax.jit, static_argnames="size")
-def _draw(pieces: list[_Piece], indices: list[Array], *, size: int) -> list[tuple]:
-    """Return (events, weight variations, variance scale) of each piece at its indices."""
-    drawn = []
-    for piece, index in zip(pieces, indices, strict=True):
-        events = piece.events.take(index)
-        ratio = len(piece.events) / size
-        batch = events.total()
-        expected = piece.total / ratio
-        good = batch * expected > _SMALLEST_PART * expected**2
-        factor = jnp.where(good, piece.total / jnp.where(good, batch, 1.0), ratio)
-        weights = events.weights * factor
-        varied = tuple((up[index] * factor, down[index] * factor) for up, down in piece.weights)
-        scale = safe_divide(piece.total_squares, jnp.sum(weights**2), fill=1.0)
-        drawn.append((events.with_weights(weights), varied, scale))
-    return drawn
+@partial(jax.jit, static_argnames=("structure", "plans", "size"))
+def _draw(
+    leaves: list[Array],
+    sums: list[tuple[Array, Array]],
+    indices: list[Array],
+    *,
+    structure: Any,
+    plans: tuple[_Plan, ...],
+    size: int,
+) -> list[Array | None]:
+    """Return the leaves of the batch; None for those of the full samples (jit would copy them)."""
+    batch = []
+    for sample, (nominal, sides) in zip(jax.tree.unflatten(structure, leaves), plans, strict=True):
+        drawn = sample
+        factor = index = None
+        if nominal is not None:
+            index = indices[nominal]
+            events, factor = _rescaled(sample.nominal, sums[nominal][0], index, size=size)
+            full, part = sums[nominal][1], jnp.sum(events.weights**2)
+            scale = sample.variance_scale * safe_divide(full, part, fill=1.0)
+            drawn = eqx.tree_at(lambda s: (s.nominal, s.variance_scale), drawn, (events, scale))
+        variations = []
+        for variation, pieces in zip(sample.variations, sides, strict=True):
+            replaced = variation
+            if isinstance(variation, WeightVariation) and factor is not None:
+                up, down = (side[index] * factor for side in (variation.up, variation.down))
+                replaced = WeightVariation(up=up, down=down, name=variation.name)
+            elif isinstance(variation, ShiftedEvents):
+                up, down = (
+                    side
+                    if piece is None
+                    else _rescaled(side, sums[piece][0], indices[piece], size=size)[0]
+                    for side, piece in zip((variation.up, variation.down), pieces, strict=True)
+                )
+                replaced = ShiftedEvents(up=up, down=down, name=variation.name)
+            variations.append(replaced)
+        batch.append(eqx.tree_at(lambda s: s.variations, drawn, tuple(variations)))
+    return [
+        None if new is full else new
+        for new, full in zip(jax.tree.leaves(tuple(batch)), leaves, strict=True)
+    ]
 
 
-def _assemble(sample: Sample, plan: tuple[Any, ...], drawn: list[tuple]) -> Sample:
-    """Put the drawn pieces in the place of the full ones."""
-    nominal, sides = plan
-    events, varied, scale = (sample.nominal, None, 1.0) if nominal is None else drawn[nominal]
-    rest = iter(varied or ())
-    variations = []
-    for variation, pieces in zip(sample.variations, sides, strict=True):
-        replaced = variation
-        if isinstance(variation, WeightVariation) and varied is not None:
-            up, down = next(rest)
-            replaced = WeightVariation(up=up, down=down, name=variation.name)
-        elif isinstance(variation, ShiftedEvents):
-            up, down = (
-                full if piece is None else drawn[piece][0]
-                for full, piece in zip((variation.up, variation.down), pieces, strict=True)
-            )
-            replaced = ShiftedEvents(up=up, down=down, name=variation.name)
-        variations.append(replaced)
-    return Sample(
-        events,
-        tuple(variations),
-        sample.variance_scale * scale,
-        name=sample.name,
-        normfactors=sample.normfactors,
-    )
+def _rescaled(
+    events: Events, total: Array, index: Array, *, size: int
+) -> tuple[Events, Float[Array, ""]]:
+    """Return the events at the indices with weights that sum to ``total``, and their factor."""
+    ratio = len(events) / size
+    drawn = events.take(index)
+    batch, expected = drawn.total(), total / ratio
+    good = batch * expected > _SMALLEST_PART * expected**2
+    factor = jnp.where(good, total / jnp.where(good, batch, 1.0), ratio)
+    return drawn.with_weights(drawn.weights * factor), factor

@@ -141,7 +141,7 @@ class Checkpoints:
 
     def _read_meta(self, step: int) -> dict[str, Any]:
         args = self._ocp.args
-        meta = self._manager.restore(step, args=args.Composite(meta=args.JsonRestore())).meta
+        meta = self._manager.restore(step, args=args.Composite(meta=args.JsonRestore()))["meta"]
         if not {"fingerprint", "facts", "checksums"} <= set(meta):
             raise ValueError("entries are missing")
         return meta
@@ -152,7 +152,7 @@ class Checkpoints:
         how = {name: self._ocp.RestoreArgs(restore_type=np.ndarray) for name in checksums}
         vectors = self._manager.restore(
             step, args=args.Composite(leaves=args.PyTreeRestore(restore_args=how))
-        ).leaves
+        )["leaves"]
         for name, checksum in checksums.items():
             if zlib.crc32(np.asarray(vectors[name]).tobytes()) != checksum:
                 raise ValueError(f"wrong checksum of {name}")

@@ -17,10 +17,10 @@ def constant(value: float) -> Schedule:
     """Return the schedule that stays at ``value``.
 
     Example:
-        >>> constant(0.1)(0.7)
-        0.1
+        >>> float(constant(0.5)(0.7))
+        0.5
     """
-    return lambda progress: value
+    return lambda progress: jnp.asarray(value)
 
 
 def linear(start: float, stop: float) -> Schedule:

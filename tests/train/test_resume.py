@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -188,6 +189,18 @@ def test_all_checkpoints_damaged(fit, whole, tmp_path):
     with pytest.raises(ConfigError, match=r"no checkpoint can be read .*resume=False"):
         fit(**STEPS, checkpoint=tmp_path)
     same(fit(**STEPS, checkpoint=tmp_path, resume=False), whole[0])
+
+
+def test_wrong_numbers_are_noticed(tmp_path):
+    tree = {"w": jnp.ones(4)}
+    with Checkpoints(tmp_path, fingerprint={}) as checkpoints:
+        checkpoints.save(1, tree, facts={})
+        meta = tmp_path / "1" / "meta" / "metadata"
+        content = json.loads(meta.read_text())
+        content["checksums"]["float64"] += 1
+        meta.write_text(json.dumps(content))
+        with pytest.raises(ConfigError, match="wrong checksum of float64"):
+            checkpoints.restore(tree)
 
 
 def test_leaves_of_all_types_survive(tmp_path):
