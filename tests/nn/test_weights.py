@@ -65,6 +65,13 @@ def test_truncated_file(saved, keep):
         load_weights(saved, network(1))
 
 
+def test_file_with_something_behind_the_weights(saved):
+    with saved.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(InputError, match="damaged"):
+        load_weights(saved, network(1))
+
+
 def test_flipped_array_header(saved):
     content = saved.read_bytes()
     saved.write_bytes(content.replace(b"\x93NUMPY", b"\x93NUMPX", 1))
