@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ _SHORT = {
 
 
 @functools.cache
-def table(xp: ModuleType) -> Mapping[str, Callable[..., Any]]:
+def table(xp: Any) -> Mapping[str, Callable[..., Any]]:
     """Return the functions by name for one array library."""
     awkward = xp.__name__ == "awkward"
     ufuncs = np if awkward else xp  # awkward arrays answer to the ufuncs of numpy
@@ -92,30 +91,30 @@ def _require_inner(name: str, x: Any) -> None:
         )
 
 
-def _inner(xp: ModuleType, name: str, x: Any) -> Any:
+def _inner(xp: Any, name: str, x: Any) -> Any:
     _require_inner(name, x)
     return getattr(xp, name)(number(x) if name in ("sum", "mean") else x, axis=-1)
 
 
-def _extremum(xp: ModuleType, name: str, pairwise: Callable[..., Any], *args: Any) -> Any:
+def _extremum(xp: Any, name: str, pairwise: Callable[..., Any], *args: Any) -> Any:
     if len(args) > 1:
         return functools.reduce(pairwise, args)
     return _inner(xp, name, *args)
 
 
-def _num(xp: ModuleType, x: Any) -> Any:
+def _num(xp: Any, x: Any) -> Any:
     _require_inner("num", x)
     if xp.__name__ == "awkward":
         return xp.num(x, axis=-1)
     return xp.full(x.shape[:-1], x.shape[-1])
 
 
-def _count(xp: ModuleType, x: Any) -> Any:
+def _count(xp: Any, x: Any) -> Any:
     """Return how many entries are true; how many there are, where they are not booleans."""
     return _inner(xp, "sum", x) if _kind(x) == "b" else _num(xp, x)
 
 
-def _fill(xp: ModuleType, x: Any, value: float) -> Any:
+def _fill(xp: Any, x: Any, value: float) -> Any:
     """Replace missing entries and not-a-number by ``value``."""
     if xp.__name__ == "awkward":
         x = xp.fill_none(x, value, axis=-1)
@@ -123,7 +122,7 @@ def _fill(xp: ModuleType, x: Any, value: float) -> Any:
     return xp.where(xp.isnan(x), value, x)
 
 
-def _at(xp: ModuleType, x: Any, index: int, default: float) -> Any:
+def _at(xp: Any, x: Any, index: int, default: float) -> Any:
     """Return entry ``index`` of each event, ``default`` where the event has fewer."""
     _require_inner("at", x)
     if not isinstance(index, int) or index < 0:

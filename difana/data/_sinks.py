@@ -86,7 +86,8 @@ class RootSink(AbstractSink):
                         f"column '{counter}' counts the entries of '{name}' in the first chunk but "
                         "not in a later one; rename it, or convert in one chunk"
                     )
-        self._tree.extend(self._branches(columns))
+        tree: Any = self._tree
+        tree.extend(self._branches(columns))
 
     def close(self) -> None:
         """Nothing is left to do: the file is closed by its owner."""

@@ -109,8 +109,8 @@ def _dense(layout: Any) -> Any:
         if not present.is_numpy:
             return layout  # missing lists and strings: the caller says what is wrong
         values = np.full(len(missing), np.nan)
-        values[~missing] = ak.to_numpy(present)
-        return ak.contents.NumpyArray(values)
+        values[~missing] = np.asarray(ak.to_numpy(present))
+        return ak.to_layout(values)
     if layout.is_list and layout.parameter("__array__") is None:
         if layout.is_regular:
             return layout.copy(content=_dense(layout.content))

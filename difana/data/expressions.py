@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ _COMPARISONS = {
     ast.Eq: lambda a, b: a == b,
     ast.NotEq: lambda a, b: a != b,
 }
+_NUMPY: Any = np
 CONSTANTS = {"pi": float(np.pi)}
 
 
@@ -86,7 +86,7 @@ class Expression:
         """Names of the branches used, in the order of their first use."""
         return _parse(self.text).names
 
-    def evaluate(self, columns: Mapping[str, Any], xp: ModuleType = np) -> Any:
+    def evaluate(self, columns: Mapping[str, Any], xp: Any = np) -> Any:
         """Return the value for the given columns.
 
         Args:
@@ -125,7 +125,7 @@ def functions() -> tuple[str, ...]:
         >>> "sqrt" in functions()
         True
     """
-    return tuple(sorted(_functions.table(np)))
+    return tuple(sorted(_functions.table(_NUMPY)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _check(node: ast.AST, text: str, source: bytes, names: dict[str, None]) -> N
             children(*(part for part in (lower, upper, step) if part is not None))
         case ast.Call(func=func, args=args, keywords=[]):
             name = func.id if isinstance(func, ast.Name) else ast.unparse(func)
-            known = _functions.table(np)
+            known = _functions.table(_NUMPY)
             if name not in known:
                 raise InputError(
                     f"expression '{text}': no function '{name}'.{nearest(name, known)} "

@@ -70,7 +70,8 @@ class Hdf5Table(AbstractTable):
                 f"{self.entries}"
             )
         if isinstance(item, h5py.Group):
-            offsets = item["offsets"][start : stop + 1].astype(np.int64)
+            found: Any = item["offsets"]
+            offsets = found[start : stop + 1].astype(np.int64)
             content = _values(item["content"], slice(int(offsets[0]), int(offsets[-1])))
             inner = ak.to_layout(content)
             layout = ak.contents.ListOffsetArray(ak.index.Index64(offsets - offsets[0]), inner)
@@ -89,7 +90,7 @@ class Hdf5Table(AbstractTable):
                 for field in item.dtype.names:
                     self._columns[f"{path}/{field}".lstrip("/")] = (item, field)
             elif item.ndim:
-                self._columns[path or item.name.rsplit("/", 1)[-1]] = (item, None)
+                self._columns[path or str(item.name).rsplit("/", 1)[-1]] = (item, None)
         elif path and {"content", "offsets"} == set(item):
             self._columns[path] = (item, None)
         else:
@@ -99,8 +100,10 @@ class Hdf5Table(AbstractTable):
     def _length(self, name: str) -> int:
         import h5py
 
-        item, _ = self._columns[name]
-        return len(item["offsets"]) - 1 if isinstance(item, h5py.Group) else len(item)
+        item: Any = self._columns[name][0]
+        jagged = isinstance(item, h5py.Group)
+        dataset: Any = item["offsets"] if jagged else item
+        return int(dataset.shape[0]) - int(jagged)
 
 
 def from_hdf5(
@@ -210,12 +213,12 @@ def _find(file: Any, group: str, path: str) -> Any:
     raise InputError(f"no group '{group}' in '{path}'.{nearest(group, known)}")
 
 
-def _values(source: Any, rows: slice, dataset: Any | None = None) -> Any:
+def _values(source: Any, rows: slice, dataset: Any = None) -> Any:
     """Return rows as a numpy array; strings as an awkward array."""
     import awkward as ak
     import h5py
 
-    dataset = source if dataset is None else dataset
+    dataset = dataset if dataset is not None else source
     if dataset.dtype.names is None and h5py.check_string_dtype(dataset.dtype) is not None:
         return ak.Array(dataset.asstr()[rows].tolist())
     return np.asarray(source[rows])

@@ -216,7 +216,7 @@ def open_root(path: str) -> Any:
     if local:
         existing(path)
     try:
-        file = uproot.open(path)
+        file: Any = uproot.open(path)
     except Exception as error:
         raise _broken(path, error) from error
     if local:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Shaped
@@ -79,7 +80,7 @@ def split(
         _split_variation(variation, part, edges, seed, shifted.get(variation.name), events.name)
         for variation in events.variations
     ]
-    return tuple(
+    parts = tuple(
         Sample(
             nominal[i],
             tuple(variation[i] for variation in variations),
@@ -89,6 +90,7 @@ def split(
         )
         for i in range(count)
     )
+    return cast("tuple[Splittable, ...]", parts)
 
 
 def event_hash(identifiers: Identifiers, *, seed: int = 0) -> Shaped[np.ndarray, " events"]:
@@ -151,9 +153,10 @@ def _parts(
 ) -> np.ndarray:
     """Return the number of the part of each event."""
     if identifiers is None:
-        identifiers = np.asarray(events.features, np.float32)
-        if not identifiers.shape[1]:
+        features = np.asarray(events.features, np.float32)
+        if not features.shape[1]:
             raise InputError(f"{where} has no features to hash: give 'identifiers'")
+        identifiers = features
     hashes = event_hash(identifiers, seed=seed)
     if len(hashes) != len(events):
         raise InputError(f"{len(hashes)} identifiers for {len(events)} events of {where}")
@@ -163,8 +166,9 @@ def _parts(
 
 def _split_events(events: Events, part: np.ndarray, count: int, where: str) -> tuple[Events, ...]:
     weights = _split_weights(events.weights, part, count, where)
+    leaves = jax.tree.map(np.asarray, events)  # indexing in JAX compiles once for each size
     return tuple(
-        events.take(jnp.asarray(np.flatnonzero(part == i))).with_weights(scaled)
+        jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[part == i]), leaves).with_weights(scaled)
         for i, scaled in enumerate(weights)
     )
 
@@ -179,6 +183,7 @@ def _split_variation(
 ) -> tuple[AbstractVariation, ...]:
     """Return the variation of each part."""
     count = len(edges) + 1
+    kind: Any = type(variation)
     sides: dict[str, Sequence] = {}
     for i, side in enumerate(("up", "down")):
         where = f"sample '{sample}', variation '{variation.name}' {side}"
@@ -192,7 +197,7 @@ def _split_variation(
         else:
             return (variation,) * count
     return tuple(
-        type(variation)(up=up, down=down, name=variation.name)
+        kind(up=up, down=down, name=variation.name)
         for up, down in zip(sides["up"], sides["down"], strict=True)
     )
 

@@ -79,6 +79,8 @@ def transformation(
     columns = tuple(columns)
     if not assignments:
         raise InputError(f"transformation '{name}' changes no column")
+    if ALPHA in columns:
+        raise InputError(f"transformation '{name}': rename the column '{ALPHA}', which is taken")
     for column, text in assignments.items():
         where = f"transformation '{name}'"
         if column not in columns:
@@ -101,14 +103,15 @@ def _require_identity(rewrite: Rewrite, name: str) -> None:
     rng = np.random.default_rng(0)
     for low, high in ((0.1, 1.0), (1.0, 100.0), (-3.0, 3.0)):
         points = rng.uniform(low, high, (16, len(rewrite.columns)))
-        scope = dict(zip(rewrite.columns, points.T, strict=True)) | {ALPHA: 0.0}
+        columns = dict(zip(rewrite.columns, points.T, strict=True))
+        scope = {**columns, ALPHA: 0.0}
         for column, text in rewrite.assignments:
             value = np.broadcast_to(Expression.of(text, scope).evaluate(scope, np), 16)
             # outside the domain of a square root, say, nothing can be compared
-            wrong = np.isfinite(value) & ~np.isclose(value, scope[column], rtol=1e-6, atol=1e-9)
+            wrong = np.isfinite(value) & ~np.isclose(value, columns[column], rtol=1e-6, atol=1e-9)
             if wrong.any():
                 raise InputError(
                     f"transformation '{name}': '{column}: {text}' changes '{column}' at alpha = 0 "
-                    f"({scope[column][wrong][0]:.4g} -> {value[wrong][0]:.4g}); it must be the "
+                    f"({columns[column][wrong][0]:.4g} -> {value[wrong][0]:.4g}); it must be the "
                     "identity there"
                 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import awkward as ak
 import h5py
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from difana.data import (
     iterate_root,
     read_events,
     read_identifiers,
+    split,
 )
 
 SIZE = 30
@@ -224,6 +226,14 @@ def test_arrays_of_all_kinds():
     mapped = from_arrays({"x": [1.0, 2.0], "w": [3.0, 4.0]}, "w", columns=["x"])
     assert mapped.weights.tolist() == [3.0, 4.0]
     assert from_arrays(jnp.ones((2, 1))).features.shape == (2, 1)
+
+
+def test_single_precision_raises_no_warning(folder):
+    with jax.enable_x64(False):
+        events = from_root(folder / "a.root", columns=["met"], weight="weight", dtype=np.float64)
+        assert events.features.dtype == events.weights.dtype == jnp.float32
+        part, _ = split(events, (0.5, 0.5))
+        assert part.weights.dtype == jnp.float32
 
 
 def test_public_files(data_dir):

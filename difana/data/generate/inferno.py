@@ -104,31 +104,26 @@ def inferno_log_ratio(
     return _log_prob(sig, features) - _log_prob(bkg, features)
 
 
-def _densities(r: Any, rate: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Return the distributions of (x0, x1) and of x2 for signal and background."""
+def _densities(r: Any, rate: Any) -> tuple[tuple[Any, Array], tuple[Any, Array]]:
+    """Return the distribution of (x0, x1) and the rate of x2 for signal and background."""
     with warnings.catch_warnings():
         # tfp, which distrax requires, still touches a deprecated name of JAX
         warnings.simplefilter("ignore", DeprecationWarning)
         import distrax
 
-    one = jnp.ones(())
-    return (
-        (distrax.MultivariateNormalDiag(jnp.zeros(2), jnp.ones(2)), distrax.Gamma(one, 2.0 * one)),
-        (
-            distrax.MultivariateNormalDiag(
-                jnp.stack([2.0 * one + r, 0.0 * one]), jnp.sqrt(jnp.asarray([5.0, 9.0]))
-            ),
-            distrax.Gamma(one, rate * one),
-        ),
-    )
+    mean = jnp.stack([2.0 + jnp.asarray(r, float), jnp.zeros(())])
+    background = distrax.MultivariateNormalDiag(mean, jnp.sqrt(jnp.asarray([5.0, 9.0])))
+    signal = distrax.MultivariateNormalDiag(jnp.zeros(2), jnp.ones(2))
+    return (signal, jnp.asarray(2.0)), (background, jnp.asarray(rate, float))
 
 
-def _sample(density: tuple[Any, Any], key: PRNGKeyArray, events: int) -> Float[Array, "events 3"]:
+def _sample(density: tuple[Any, Array], key: PRNGKeyArray, events: int) -> Float[Array, "events 3"]:
     keys = jax.random.split(key)
     plane = density[0].sample(seed=keys[0], sample_shape=(events,))
-    decay = density[1].sample(seed=keys[1], sample_shape=(events,))
+    decay = jax.random.exponential(keys[1], (events,)) / density[1]
     return jnp.concatenate([plane, decay[:, None]], axis=1)
 
 
-def _log_prob(density: tuple[Any, Any], features: Array) -> Array:
-    return density[0].log_prob(features[:, :2]) + density[1].log_prob(features[:, 2])
+def _log_prob(density: tuple[Any, Array], features: Array) -> Array:
+    rate = density[1]
+    return density[0].log_prob(features[:, :2]) + jnp.log(rate) - rate * features[:, 2]
