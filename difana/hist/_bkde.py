@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -132,13 +131,7 @@ def _one(x: Array) -> Array:
     return jnp.where(jnp.isnan(x), x, 1).astype(x.dtype)
 
 
-class _Wanted(eqx.Module):
-    """Which inputs are differentiated: the others cost nothing."""
-
-    x: bool = eqx.field(static=True)
-    weights: bool = eqx.field(static=True)
-    edges: bool = eqx.field(static=True)
-    bandwidth: bool = eqx.field(static=True)
+_INPUTS = ("x", "weights", "edges", "bandwidth")
 
 
 def _pull(
@@ -150,61 +143,52 @@ def _pull(
     last: Array | int,
     cotangents: tuple[Array | None, Array | None],
     *,
-    wanted: _Wanted,
     flow: str,
 ) -> dict[str, Array]:
-    """Return the cotangents of one chunk: per event for x and weights, summed for the rest."""
+    """Return the cotangents of one chunk: per event for x and weights, summed for the rest.
+
+    What the caller does not use is removed by the compiler, also from the loop.
+    """
     size = edges.shape[0]
     x, padding = clean(x, weights)
     first = _first_edge(x, edges, bandwidth)
     table = jnp.pad(edges, (0, 1))
-    powers = (weights, weights * weights)
-    slopes = (jnp.ones_like(weights), 2 * weights)
-    active = [i for i in range(2) if cotangents[i] is not None]
-    bins = [cotangents[i] for i in active]
-    jumps = [jnp.append(g[:-1] - g[1:], 0).astype(x.dtype) for g in bins]
-    local = wanted.x or wanted.edges or wanted.bandwidth
+    # a yield that is not used (often the squares) has no cotangent and costs nothing
+    pairs = zip(cotangents, (weights, weights**2), (jnp.ones_like(x), 2 * weights), strict=True)
+    active = [
+        (g, jnp.append(g[:-1] - g[1:], 0).astype(x.dtype), power, slope)
+        for g, power, slope in pairs
+        if g is not None
+    ]
 
     def visit(offset: Array, carry: tuple[dict[str, Array], Array]) -> tuple:
-        out, lower = carry
-        out = dict(out)
+        old, lower = carry
         index = jnp.minimum(first + offset, size)
         step, z = gaussian_step(
             _take(table, index), x, bandwidth, closed=_closed(index, size, flow)
         )
-        if local:
-            pull = sum(
-                powers[i] * _take(jump, index) for i, jump in zip(active, jumps, strict=True)
-            )
-            flux = _density(z, bandwidth) * pull
-            if wanted.x:
-                out["x"] = out["x"] - flux
-            if fresh is not None and (wanted.edges or wanted.bandwidth):
-                flux = jnp.where(fresh, flux, 0)
-            if wanted.edges:
-                ones = jnp.ones((x.shape[0], 1), x.dtype)
-                out["edges"] = _deposit(out["edges"], index, ones, flux)
-            if wanted.bandwidth:
-                out["bandwidth"] = out["bandwidth"] - flux * z
-        if wanted.weights:
-            step = jnp.where((index == size) | (offset == last), _one(x), step)
-            gain = sum(slopes[i] * _take(g, index) for i, g in zip(active, bins, strict=True))
-            out["weights"] = out["weights"] + (step - lower) * gain
-            lower = step
-        return out, lower
+        step = jnp.where((index == size) | (offset == last), _one(x), step)
+        pull = sum(power * _take(jump, index) for _, jump, power, _ in active)
+        gain = sum(slope * _take(g, index) for g, _, _, slope in active)
+        flux = _density(z, bandwidth) * pull
+        counted = flux if fresh is None else jnp.where(fresh, flux, 0)
+        new = {
+            "x": old["x"] - flux,
+            "weights": old["weights"] + (step - lower) * gain,
+            "edges": _deposit(old["edges"], index, jnp.ones((x.shape[0], 1), x.dtype), counted),
+            "bandwidth": old["bandwidth"] - counted * z,
+        }
+        return new, step
 
-    start = {name: jnp.zeros_like(x) for name in ("x", "weights", "bandwidth")}
+    start = {name: jnp.zeros_like(x) for name in _INPUTS}
     start["edges"] = jnp.zeros((size + 1, 1), x.dtype)
-    start = {name: zero for name, zero in start.items() if getattr(wanted, name)}
     out, _ = lax.fori_loop(0, last + 1, visit, (start, jnp.zeros_like(x)))
-    for name in ("x", "weights"):
-        if name in out:
-            out[name] = jnp.where(padding, 0, out[name])
-    if "edges" in out:
-        out["edges"] = out["edges"][:-1, 0]
-    if "bandwidth" in out:
-        out["bandwidth"] = jnp.sum(out["bandwidth"])
-    return out
+    return {
+        "x": jnp.where(padding, 0, out["x"]),
+        "weights": jnp.where(padding, 0, out["weights"]),
+        "edges": out["edges"][:-1, 0],
+        "bandwidth": jnp.sum(out["bandwidth"]),
+    }
 
 
 def _chunk(index: Array, x: Array, weights: Array, chunk: int) -> tuple[Array, Array, Array, Array]:
@@ -259,22 +243,20 @@ def kernel_sums(
 
 
 def _kernel_sums_fwd(x, weights, edges, bandwidth, flow, chunk):
-    wanted = _Wanted(x.perturbed, weights.perturbed, edges.perturbed, bandwidth.perturbed)
     inputs = (x.value, weights.value, edges.value, bandwidth.value)
-    return _forward(*inputs, flow, chunk), (inputs, wanted)
+    return _forward(*inputs, flow, chunk), inputs
 
 
 def _kernel_sums_bwd(flow, chunk, residuals, cotangents):
-    (x, weights, edges, bandwidth), wanted = residuals
+    x, weights, edges, bandwidth = residuals
     cotangents = tuple(None if isinstance(g, SymbolicZero) else g for g in cotangents)
-    names = [name for name in ("x", "weights", "edges", "bandwidth") if getattr(wanted, name)]
-    if cotangents == (None, None) or not names:
+    if all(g is None for g in cotangents):
         return None, None, None, None
     last = _last_offset(edges, bandwidth)
-    pull = partial(_pull, wanted=wanted, flow=flow)
+    pull = partial(_pull, flow=flow)
     if x.shape[0] <= chunk:
         out = pull(x, weights, None, edges, bandwidth, last, cotangents)
-        return tuple(out.get(name) for name in ("x", "weights", "edges", "bandwidth"))
+        return tuple(out[name] for name in _INPUTS)
 
     def add(index: Array, out: dict[str, Array]) -> dict[str, Array]:
         start, x_now, weights_now, fresh = _chunk(index, x, weights, chunk)
@@ -286,10 +268,9 @@ def _kernel_sums_bwd(flow, chunk, residuals, cotangents):
             for name, old in out.items()
         }
 
-    shapes = {"x": x, "weights": weights, "edges": edges, "bandwidth": bandwidth}
-    zero = {name: jnp.zeros_like(shapes[name]) for name in names}
+    zero = {name: jnp.zeros_like(row) for name, row in zip(_INPUTS, residuals, strict=True)}
     out = lax.fori_loop(0, -(-x.shape[0] // chunk), add, zero)
-    return tuple(out.get(name) for name in ("x", "weights", "edges", "bandwidth"))
+    return tuple(out[name] for name in _INPUTS)
 
 
 kernel_sums.defvjp(_kernel_sums_fwd, _kernel_sums_bwd, symbolic_zeros=True)

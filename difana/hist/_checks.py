@@ -11,20 +11,27 @@ from difana._errors import InputError
 
 
 def concrete(value: ArrayLike) -> bool:
-    """Return True where the numbers can be read now."""
-    return not isinstance(value, jax.core.Tracer)
+    """Return True where the numbers can be read now, on this host."""
+    return not isinstance(value, jax.core.Tracer) and getattr(value, "is_fully_addressable", True)
 
 
-@jax.jit
-def _first_nonfinite(x: Array) -> tuple[Array, Array]:
-    wrong = ~jnp.isfinite(x)
-    return jnp.sum(wrong), jnp.argmax(wrong.reshape(-1))
-
-
-@jax.jit
-def _first_nan(x: Array) -> tuple[Array, Array]:
-    wrong = jnp.isnan(x)
-    return jnp.sum(wrong), jnp.argmax(wrong.reshape(-1))
+def check_finite(values: ArrayLike, *, name: str, infinite: bool) -> None:
+    """Raise ``InputError`` at NaN (and infinity if ``infinite``), with the first event's index."""
+    if not concrete(values) or not np.size(values):
+        return
+    # in NumPy: constants are concrete inside a trace too, where a jnp call would be staged
+    values = np.asarray(values)
+    if not jnp.issubdtype(values.dtype, jnp.inexact):
+        return
+    wrong = ~np.isfinite(values) if infinite else np.isnan(values)
+    number = np.count_nonzero(wrong)
+    if number:
+        event = np.argmax(wrong) // (values.size // len(values))
+        kind = "non-finite" if infinite else "NaN"
+        raise InputError(
+            f"{name} holds {number} {kind} value(s), the first at event {event};"
+            " drop or repair these events before the histogram"
+        )
 
 
 def working_dtype(x: Array, weights: Array) -> jnp.dtype:
@@ -36,40 +43,32 @@ def check_events(
     x: ArrayLike, weights: ArrayLike | None, *, name: str = "x", dims: int | None = None
 ) -> tuple[Float[Array, "..."], Float[Array, " events"]]:
     """Return ``x`` and the weights as arrays of one dtype, or raise ``InputError``."""
+    shape = np.shape(x)
+    if dims is None and len(shape) != 1:
+        remedy = f"; pass one column, {name}[:, 0]" if len(shape) == 2 else ""
+        raise InputError(f"{name} has shape {shape}, not (events,){remedy}")
+    if dims is not None and (len(shape) != 2 or shape[1] != dims):
+        raise InputError(f"{name} has shape {shape}, not (events, {dims}), one column an axis")
+    check_finite(x, name=name, infinite=False)
     x = jnp.asarray(x)
-    if dims is None and x.ndim != 1:
-        remedy = f"; pass one column, {name}[:, 0]" if x.ndim == 2 else ""
-        raise InputError(f"{name} has shape {x.shape}, not (events,){remedy}")
-    if dims is not None and (x.ndim != 2 or x.shape[1] != dims):
-        raise InputError(f"{name} has shape {x.shape}, not (events, {dims}), one column an axis")
-    weights = jnp.ones(x.shape[0], x.dtype) if weights is None else jnp.asarray(weights)
-    if weights.shape != x.shape[:1]:
+    if weights is None:
+        weights = jnp.ones(x.shape[0], x.dtype)
+    if np.shape(weights) != x.shape[:1]:
         raise InputError(
-            f"weights have shape {weights.shape}, but {name} holds {x.shape[0]} events;"
+            f"weights have shape {np.shape(weights)}, but {name} holds {x.shape[0]} events;"
             " pass one weight an event"
         )
-    for label, values, first in (
-        (name, x, _first_nan),
-        ("weights", weights, _first_nonfinite),
-    ):
-        if concrete(values) and values.size and jnp.issubdtype(values.dtype, jnp.inexact):
-            number, where = (int(found) for found in first(values))
-            if number:
-                event = where // (values.size // values.shape[0])
-                kind = "NaN" if first is _first_nan else "non-finite"
-                raise InputError(
-                    f"{label} holds {number} {kind} value(s), the first at event {event};"
-                    " drop or repair these events before the histogram"
-                )
+    check_finite(weights, name="weights", infinite=True)
+    weights = jnp.asarray(weights)
     dtype = working_dtype(x, weights)
     return x.astype(dtype), weights.astype(dtype)
 
 
 def check_edges(edges: ArrayLike, *, name: str = "edges") -> Array:
     """Return the edges as an array, or raise ``InputError`` unless they increase."""
-    edges = jnp.asarray(edges)
-    if edges.ndim != 1 or edges.shape[0] < 2:
-        raise InputError(f"{name} have shape {edges.shape}; give at least two edges in one row")
+    shape = np.shape(edges)
+    if len(shape) != 1 or shape[0] < 2:
+        raise InputError(f"{name} have shape {shape}; give at least two edges in one row")
     if concrete(edges):
         values = np.asarray(edges)
         wrong = np.flatnonzero(~(values[1:] > values[:-1]))
@@ -79,18 +78,17 @@ def check_edges(edges: ArrayLike, *, name: str = "edges") -> Array:
                 f"{name} do not increase in bin {low}: {values[low]} to {values[low + 1]};"
                 " sort them and drop duplicates"
             )
-    return edges
+    return jnp.asarray(edges)
 
 
 def check_positive(value: ArrayLike, *, name: str, zero: bool) -> Array:
     """Return a scalar, or raise ``InputError`` if negative (or zero unless ``zero``)."""
-    value = jnp.asarray(value)
     if concrete(value):
         numbers = np.asarray(value)
         if not np.all(np.isfinite(numbers) & ((numbers >= 0) if zero else (numbers > 0))):
             bound = "zero or positive" if zero else "positive"
             raise InputError(f"{name} is {numbers}; it must be finite and {bound}")
-    return value
+    return jnp.asarray(value)
 
 
 def check_flow(flow: str) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from difana.hist._checks import check_edges, check_events, check_flow
 from difana.hist.histogram import Histogram
 
-_STRIPES = 64
+_STRIPES = 1024
 """Partial sums of a histogram: a single float32 sum of 1e7 weights would lose digits."""
 
 

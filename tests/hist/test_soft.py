@@ -76,68 +76,66 @@ def test_hessian_equals_that_of_the_naive_sum(bins):
     def curvature(filled):
         return jax.hessian(lambda h: jnp.sum(jnp.sin(filled(h))))(jnp.asarray(0.2))
 
-    ours = curvature(lambda h: soft_histogram(x, weights, edges, bandwidth=h).contents)
-    target = curvature(lambda h: naive(x, weights, edges, h, "fold")[0])
-    np.testing.assert_allclose(ours, target, rtol=1e-9)
-
-
-@pytest.mark.parametrize("which", ["contents", "squares"])
-def test_each_sum_alone_has_the_right_gradient(which):
-    x, weights, edges = sample(50, 20)
-    index = ("contents", "squares").index(which)
-
-    def ours(x, weights):
-        return jnp.sum(jnp.cos(getattr(soft_histogram(x, weights, edges, bandwidth=0.1), which)))
-
-    def reference(x, weights):
-        return jnp.sum(jnp.cos(naive(x, weights, edges, 0.1, "fold")[index]))
-
-    for argnums in (0, 1):
-        np.testing.assert_allclose(
-            jax.grad(ours, argnums)(x, weights), jax.grad(reference, argnums)(x, weights), rtol=1e-9
+    @jax.jit
+    def both():
+        return (
+            curvature(lambda h: soft_histogram(x, weights, edges, bandwidth=h).contents),
+            curvature(lambda h: naive(x, weights, edges, h, "fold")[0]),
         )
 
+    np.testing.assert_allclose(*both(), rtol=1e-9)
 
-@pytest.mark.parametrize("flow", ["fold", "drop"])
-@pytest.mark.parametrize("bins", [4, 32])
+
+def test_each_sum_alone_has_the_right_gradient():
+    # one compiled function, differentiated in every way: caches must not mix the ways up
+    x, weights, edges = sample(50, 20)
+    for argnum in (0, 1):
+        for index, which in enumerate(("contents", "squares")):
+
+            def ours(x, weights, which=which):
+                h = soft_histogram(x, weights, edges, bandwidth=0.1)
+                return jnp.sum(jnp.cos(getattr(h, which)))
+
+            def reference(x, weights, index=index):
+                return jnp.sum(jnp.cos(naive(x, weights, edges, 0.1, "fold")[index]))
+
+            target = jax.jit(jax.grad(reference, argnum))(x, weights)
+            np.testing.assert_allclose(jax.grad(ours, argnum)(x, weights), target, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("bins", "flow"), [(4, "fold"), (4, "drop"), (32, "fold"), (32, "drop")])
 def test_zero_bandwidth_is_the_hard_histogram(bins, flow):
     _, _, edges = sample(1, bins)
     rng = np.random.default_rng(2)
     # events on every edge, the outer ones included
     x = jnp.concatenate([jnp.asarray(rng.normal(0, 1.5, 300)), edges])
     weights = jnp.asarray(rng.normal(1.0, 1.0, len(x)))
-    hard = hard_histogram(x, weights, edges, flow=flow)
+    hard = jax.jit(lambda x: hard_histogram(x, weights, edges, flow=flow))
 
-    def yields(x, weights, edges, bandwidth):
-        h = soft_histogram(x, weights, edges, bandwidth=bandwidth, flow=flow, chunk=64)
-        return h.contents, h.squares
+    @jax.jit
+    def run(x, weights, edges, bandwidth):
+        def loss(*inputs):
+            h = soft_histogram(*inputs[:3], bandwidth=inputs[3], flow=flow, chunk=64)
+            return jnp.sum(h.contents**2), h
 
-    for bandwidth in (0.0, 1e-300):
-        contents, squares = (
-            yields(x, weights, edges, bandwidth)
-            if bandwidth == 0
-            else (yields(x[:300], weights[:300], edges, bandwidth))
-        )
-        target = (
-            hard if bandwidth == 0 else hard_histogram(x[:300], weights[:300], edges, flow=flow)
-        )
-        np.testing.assert_allclose(contents, target.contents, rtol=1e-13, atol=1e-13)
-        np.testing.assert_allclose(squares, target.squares, rtol=1e-13, atol=1e-13)
-    slopes = jax.grad(lambda *inputs: jnp.sum(yields(*inputs)[0] ** 2), argnums=(0, 1, 2, 3))(
-        x, weights, edges, 0.0
-    )
-    for name, slope in zip(("x", "weights", "edges", "bandwidth"), slopes, strict=True):
-        assert np.all(np.isfinite(slope))
-        assert np.any(slope != 0) == (name == "weights")
+        return jax.grad(loss, argnums=(0, 1, 2, 3), has_aux=True)(x, weights, edges, bandwidth)
+
+    # a soft histogram shares an event on an edge
+    for events, bandwidth in ((x, 0.0), (x + 1e-3, 1e-300)):
+        slopes, h = run(events, weights, edges, bandwidth)
+        target = hard(events)
+        np.testing.assert_allclose(h.contents, target.contents, rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(h.squares, target.squares, rtol=1e-13, atol=1e-13)
+        for name, slope in zip(("x", "weights", "edges", "bandwidth"), slopes, strict=True):
+            assert np.all(np.isfinite(slope))
+            assert np.any(slope != 0) == (name == "weights")
 
 
 def test_soft_approaches_hard_as_the_bandwidth_falls():
     x, weights, edges = sample(500, 8)
     hard = hard_histogram(x, weights, edges).contents
-    distances = [
-        float(jnp.sum(jnp.abs(soft_histogram(x, weights, edges, bandwidth=h).contents - hard)))
-        for h in (0.3, 0.03, 0.0003, 1e-9)
-    ]
+    run = jax.jit(lambda h: soft_histogram(x, weights, edges, bandwidth=h).contents)
+    distances = [float(jnp.sum(jnp.abs(run(h) - hard))) for h in (0.3, 0.03, 0.0003, 1e-9)]
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] < 1e-12
 
@@ -200,7 +198,9 @@ def test_vmap_equals_loop_and_jit_equals_eager(bins):
         return jnp.sum(h.contents**2 + h.squares)
 
     both = jax.value_and_grad(loss, argnums=(0, 1, 2))
-    loop = [both(*row) for row in zip(x, weights, widths, strict=True)]
+    compiled = jax.jit(both)
+    loop = [compiled(*row) for row in zip(x, weights, widths, strict=True)]
+    np.testing.assert_allclose(loss(x[0], weights[0], widths[0]), loop[0][0], rtol=1e-12)
     batched = jax.jit(jax.vmap(both))(x, weights, widths)
     for index, row in enumerate(loop):
         for ours, target in zip(
@@ -250,7 +250,7 @@ def test_padding_counts_nothing_and_nan_stays_visible(bins):
 
 
 def test_infinite_events_go_to_the_edge_bins():
-    x = jnp.array([-jnp.inf, 0.5, jnp.inf])
+    x = jnp.array([-jnp.inf, 0.4, jnp.inf])
     for bins in (2, 30):
         edges = jnp.linspace(0, 1, bins + 1)
         value, slope = jax.value_and_grad(
@@ -335,3 +335,14 @@ def test_sharded_events_give_the_same_gradient():
     ours = run(*jax.device_put((x, weights), split))
     for value, expected in zip(ours, target, strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-11)
+
+
+def test_constants_inside_jit_are_checked_too():
+    # events closed over are concrete while the bandwidth is traced
+    x, edges = np.array([0.2, 0.7]), np.array([0.0, 0.5, 1.0])
+    run = jax.jit(lambda h: soft_histogram(x, np.ones(2), edges, bandwidth=h).contents)
+    np.testing.assert_allclose(run(1e-3), [1.0, 1.0])
+    with pytest.raises(InputError, match="x holds 1 NaN"):
+        jax.jit(lambda h: soft_histogram(np.array([0.2, np.nan]), None, edges, bandwidth=h).total)(
+            0.1
+        )
