@@ -18,8 +18,10 @@ from difana.data.generate import (
     resonance,
     write_resonance,
 )
+from difana.data.generate._dijets import decay, reconstruct
 
 SIZE = 4000
+DECAYS = ((50, 200), (0, 100), (-1, 1), (-1, 1), (-3, 3))
 
 
 def test_blobs_have_the_moments_of_the_code(key):
@@ -135,8 +137,19 @@ def test_resonance_transformation_moves_the_energies_only(dijets):
     nominal = dijets["signal"].nominal
     scale = dijets["signal"].variations[0]
     ratio = scale.function(nominal.features, 2.0) / nominal.features
-    expected = [1.06 if name in RESONANCE_TRANSFORMATION else 1.0 for name in RESONANCE_COLUMNS]
+    expected = [1.06, 1.06, 1.06, 1.06, 1.0, 1.0]
     np.testing.assert_allclose(ratio, np.broadcast_to(expected, ratio.shape), rtol=1e-5)
+
+
+def test_scaled_jets_are_the_transformation():
+    rng = np.random.default_rng(0)
+    one, two = decay(*(rng.uniform(low, high, 50) for low, high in DECAYS))
+    noise = np.zeros((2, 50))
+    nominal = reconstruct((one, two), noise, 1)
+    scaled = reconstruct((1.06 * one, 1.06 * two), noise, 1)
+    for name in RESONANCE_COLUMNS:
+        factor = 1.06 if name in RESONANCE_TRANSFORMATION else 1.0
+        np.testing.assert_allclose(scaled[name], factor * nominal[name], rtol=1e-9, atol=1e-9)
 
 
 def test_resonance_separates_more_than_by_mass(dijets):

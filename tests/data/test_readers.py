@@ -229,7 +229,7 @@ def test_arrays_of_all_kinds():
 
 
 def test_single_precision_raises_no_warning(folder):
-    with jax.enable_x64(False):
+    with jax.enable_x64(False):  # noqa: FBT003
         events = from_root(folder / "a.root", columns=["met"], weight="weight", dtype=np.float64)
         assert events.features.dtype == events.weights.dtype == jnp.float32
         part, _ = split(events, (0.5, 0.5))
