@@ -210,8 +210,8 @@ def test_hdf5_groups_paths_and_compound_tables(tmp_path):
     assert from_hdf5(path, group="in", columns=["put/pt"]).features.tolist() == [[1.0], [2.0]]
     assert from_hdf5(path, group="table", columns=["pt"]).features.tolist() == [[1.0], [3.0]]
     assert from_hdf5(path, columns=["table/charge"]).features.tolist() == [[2.0], [4.0]]
-    with pytest.raises(InputError, match=r"no group 'tabel' in .*Did you mean 'table'"):
-        from_hdf5(path, group="tabel", columns=["pt"])
+    with pytest.raises(InputError, match=r"no group 'tablex' in .*Did you mean 'table'"):
+        from_hdf5(path, group="tablex", columns=["pt"])
     with pytest.raises(InputError, match=r"dataset 'in/edges' .* has 4 entries, most others 2"):
         from_hdf5(path, columns=["in/edges"])
 

@@ -67,7 +67,7 @@ def test_equal_transformations_share_one_compilation(features):
     [
         ({}, "changes no column"),
         ({"mm": "m"}, "no column 'mm' among"),
-        ({"m": "m * (1 + alhpa)"}, "no column 'alhpa'.*Did you mean 'alpha'"),
+        ({"m": "m * (1 + alphq)"}, "no column 'alphq'.*Did you mean 'alpha'"),
         ({"m": "m * alpha"}, "'m: m \\* alpha' changes 'm' at alpha = 0"),
         ({"m": "m * (1 + alpha"}, "syntax error"),
     ],

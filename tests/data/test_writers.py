@@ -207,8 +207,8 @@ def test_refused_conversions(zoo, tmp_path):
         convert(tmp_path / "zoo.root", tmp_path / "a.h5")
     with pytest.raises(InputError, match="the same file"):
         convert(zoo, zoo)
-    with pytest.raises(InputError, match="no tree 'evnts'"):
-        convert(zoo, tmp_path / "a.h5", tree="evnts")
+    with pytest.raises(InputError, match="no tree 'eventz'"):
+        convert(zoo, tmp_path / "a.h5", tree="eventz")
     with pytest.raises(InputError, match="chunk_size"):
         convert(zoo, tmp_path / "a.h5", chunk_size=0)
     assert not list(tmp_path.iterdir())
