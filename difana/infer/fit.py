@@ -75,7 +75,7 @@ def _check_precision(model: Model) -> None:
     if model.nominal.dtype != jnp.float64:
         warnings.warn(
             "fits in float32 are good to about three digits; call difana.enable_x64() first",
-            stacklevel=3,
+            stacklevel=2,  # always this place: Python then shows it once
         )
 
 
@@ -86,6 +86,7 @@ def fit(
     init: Float[Array, " params"] | None = None,
     fixed: Mapping[str, ArrayLike] | None = None,
     poi_lower: float | None = None,
+    poi_upper: float | None = None,
     max_steps: int = 100,
 ) -> FitResult:
     r"""Fit the model to data by maximum likelihood within the bounds.
@@ -101,6 +102,7 @@ def fit(
         init: Starting point; ``model.init`` by default.
         fixed: Parameters held at given values, by name; the values may be traced.
         poi_lower: Replaces the lower bound of the parameter of interest.
+        poi_upper: Replaces its upper bound.
         max_steps: Newton steps at most; exceeding it is reported in the status.
 
     Returns:
@@ -119,24 +121,19 @@ def fit(
         (True, 0.2187)
     """
     _check_precision(model)
-    expected_shape = (model.bins + model.structure.constrained.size,)
-    if jnp.shape(data) != expected_shape:
-        raise ModelError(
-            f"data have shape {jnp.shape(data)}, the model needs {expected_shape}: "
-            "use model.data(observed)"
-        )
+    model.check_data(data)
     start = model.init if init is None else init
     held = model.fixed
     values = jnp.where(held, model.init, start)
     for name, value in (fixed or {}).items():
         held = held.at[model.index(name)].set(True)
         values = values.at[model.index(name)].set(value)
-    lower = model.lower
+    lower, upper = model.lower, model.upper
     if poi_lower is not None:
         lower = lower.at[model.poi_index].set(poi_lower)
-    return solve(
-        model, data, values, held=held, lower=lower, upper=model.upper, max_steps=max_steps
-    )
+    if poi_upper is not None:
+        upper = upper.at[model.poi_index].set(poi_upper)
+    return solve(model, data, values, held=held, lower=lower, upper=upper, max_steps=max_steps)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(6,))

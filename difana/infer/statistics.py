@@ -5,6 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
@@ -29,7 +30,8 @@ def three_fits(
     held = jnp.stack([model.fixed] * 3).at[1:, index].set(True)
     values = jnp.stack([model.init, model.init.at[index].set(0.0), model.init.at[index].set(mu)])
     lower = model.lower.at[index].set(0.0)
-    fits = jax.vmap(lambda v, h: solve(model, data, v, held=h, lower=lower, upper=model.upper))(
+    upper = model.upper.at[index].set(jnp.inf)  # a best fit cut off would falsify q
+    fits = jax.vmap(lambda v, h: solve(model, data, v, held=h, lower=lower, upper=upper))(
         values, held
     )
     return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in range(3))
@@ -46,7 +48,7 @@ def q_from_fits(
 def _profile_ratio(
     model: Model, data: Array, mu: Array, poi_lower: float | None, free: FitResult | None
 ) -> tuple[FitResult, FitResult]:
-    free = fit(model, data, poi_lower=poi_lower) if free is None else free
+    free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf) if free is None else free
     poi = model.parameters[model.poi_index]
     return free, fit(model, data, init=free.params, fixed={poi: mu})
 
@@ -63,7 +65,7 @@ def qmu(
 
     :math:`q_\mu = -2\ln\lambda(\mu)` for :math:`\hat\mu \le \mu`, else 0; with ``tilde`` the
     best fit is restricted to :math:`\hat\mu \ge 0` (:math:`\tilde q_\mu`), otherwise only by the
-    bounds of the model, which must then allow negative values.
+    lower bound of the model, which must then allow negative values. Its upper bound never applies.
 
     Args:
         model: The model.

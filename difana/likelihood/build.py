@@ -40,7 +40,8 @@ def _flat(parts: Sequence[Any]) -> Float[Array, " entries"]:
     if not parts:
         return jnp.zeros(0)
     if any(isinstance(part, jax.Array) for part in parts):
-        return jnp.concatenate([jnp.atleast_1d(jnp.asarray(part)) for part in parts])
+        # one precision for all numbers: networks may run in float32, yields may be integers
+        return jnp.concatenate([jnp.atleast_1d(jnp.asarray(part)).astype(float) for part in parts])
     return jnp.asarray(np.concatenate([np.atleast_1d(np.asarray(part, float)) for part in parts]))
 
 
@@ -145,22 +146,24 @@ def build_model(
     layouts = []
     bin_start = row = block = 0
     seen_channels: set[str] = set()
+    stat_channels: dict[str, str] = {}
     for channel in channels:
         if channel.name in seen_channels:
             raise ModelError(f"two channels are called '{channel.name}'")
         seen_channels.add(channel.name)
         if not channel.templates:
             raise ModelError(f"channel '{channel.name}' has no samples")
-        bins = _template_bins(channel.templates[0], f"channel '{channel.name}'")
+        bins = 0
         template_layouts = []
         for template in channel.templates:
             where = f"channel '{channel.name}', sample '{template.name}'"
             if template.name in [layout.name for layout in template_layouts]:
                 raise ModelError(f"{where} stands twice in its channel")
-            if _template_bins(template, where) != bins:
+            own = _template_bins(template, where)
+            bins = bins or own
+            if own != bins:
                 raise ModelError(
-                    f"{where} has {np.shape(template.values)[0]} bins, "
-                    f"'{channel.templates[0].name}' has {bins}"
+                    f"{where} has {own} bins, '{channel.templates[0].name}' has {bins}"
                 )
             block_rows = list(range(row, row + bins))
             numbers["nominal"].append(template.values)
@@ -172,6 +175,13 @@ def build_model(
                 kind, name = modifier.kind, modifier.name
                 place = f"{where}, {kind} '{name}'"
                 size = bins if kind in _PER_BIN else 1
+                if kind == "staterror" and stat_channels.setdefault(name, channel.name) != (
+                    channel.name
+                ):
+                    raise ModelError(
+                        f"{place} also stands in channel '{stat_channels[name]}'; statistics of "
+                        f"different channels are independent, call it 'staterror_{channel.name}'"
+                    )
                 first = sets.add(name, _CONSTRAINT[kind], size, place)
                 start = 0
                 if kind in ("histosys", "staterror", "shapesys"):

@@ -208,13 +208,30 @@ class Model(eqx.Module):
             )
         return jnp.concatenate([observed, self.auxiliary()])
 
+    def check_data(self, data: Float[Array, " data"]) -> None:
+        """Refuse data of the wrong length, which would otherwise broadcast silently.
+
+        Raises:
+            ModelError: If the length is not that of ``expected(params)``.
+        """
+        needed = (self.bins + self.structure.constrained.size,)
+        if jnp.shape(data) != needed:
+            raise ModelError(
+                f"data have shape {jnp.shape(data)}, the model needs {needed}: "
+                "use model.data(observed)"
+            )
+
     def logpdf(
         self, params: Float[Array, " params"], data: Float[Array, " data"]
     ) -> Float[Array, ""]:
         """Return the natural logarithm of the density of ``data``, all constants included.
 
         Differentiable in the parameters, the data and every number of the model.
+
+        Raises:
+            ModelError: If the data have the wrong length.
         """
+        self.check_data(data)
         rates = self.expected_main(params)
         observed, auxiliary = data[: self.bins], data[self.bins :]
         main = jnp.sum(observed * _log(rates) - rates - jax.lax.lgamma(observed + 1.0))

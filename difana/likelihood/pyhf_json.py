@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def _load(workspace: Mapping | str | Path) -> dict[str, Any]:
     return spec
 
 
-def _modifier(spec: Mapping, where: str) -> mod.AbstractModifier:
+def _modifier(spec: Mapping, channel: str, sample: str, shared: set[str]) -> mod.AbstractModifier:
     kind, name, data = spec["type"], spec["name"], spec.get("data")
     if kind == "normfactor":
         return mod.NormFactor(name)
@@ -53,10 +54,50 @@ def _modifier(spec: Mapping, where: str) -> mod.AbstractModifier:
     if kind == "histosys":
         return mod.HistoSys(np.array(data["hi_data"]), np.array(data["lo_data"]), name)
     if kind == "staterror":
-        return mod.StatError(np.array(data), name)
+        # pyhf keeps the factors of different channels independent
+        return mod.StatError(np.array(data), f"{name}_{channel}" if name in shared else name)
     if kind == "shapesys":
         return mod.ShapeSys(np.array(data), name)
-    raise ModelError(f"{where}: modifier '{name}' has the unknown type '{kind}'")
+    raise ModelError(
+        f"channel '{channel}', sample '{sample}': modifier '{name}' has the unknown type '{kind}'"
+    )
+
+
+_NOT_READ = {"staterror": ("sigmas",), "shapesys": ("auxdata",)}
+
+
+def _check_settings(
+    parameters: Sequence[Mapping], kinds: Mapping[str, str], shared: set[str]
+) -> None:
+    """Refuse settings that would otherwise be read with another meaning than in pyhf."""
+    for entry in parameters:
+        kind = kinds.get(entry["name"], "")
+        if entry["name"] in shared:
+            raise ModelError(
+                f"staterror '{entry['name']}' stands in several channels and cannot be set: "
+                "name it after its channel"
+            )
+        for key in ("factors", *_NOT_READ.get(kind, ())):
+            if key in entry:
+                raise ModelError(
+                    f"parameter '{entry['name']}': '{key}' of a {kind or 'parameter'} cannot be "
+                    "set; remove it from the measurement"
+                )
+
+
+def _shared_staterrors(spec: Mapping) -> set[str]:
+    """Return the staterrors whose name stands in several channels."""
+    uses = Counter(
+        name
+        for channel in spec["channels"]
+        for name in {
+            modifier["name"]
+            for sample in channel["samples"]
+            for modifier in sample["modifiers"]
+            if modifier["type"] == "staterror"
+        }
+    )
+    return {name for name, number in uses.items() if number > 1}
 
 
 def from_workspace(
@@ -72,8 +113,8 @@ def from_workspace(
         The model and its data: observed yields, then auxiliary data.
 
     Raises:
-        ModelError: If the file is missing, not JSON or not a workspace, or an observation or
-            measurement is missing.
+        ModelError: If the file is missing, not JSON or not a workspace, an observation or
+            measurement is missing, or a parameter has a setting that is not supported.
 
     Example:
         >>> model, data = from_workspace({
@@ -86,13 +127,16 @@ def from_workspace(
         (('mu',), [4.0])
     """
     spec = _load(workspace)
+    shared = _shared_staterrors(spec)
     # pyhf sorts channels and samples: sums then run in the same order
     channels = []
     for channel in sorted(spec["channels"], key=lambda entry: entry["name"]):
         templates = []
         for sample in sorted(channel["samples"], key=lambda entry: entry["name"]):
-            where = f"channel '{channel['name']}', sample '{sample['name']}'"
-            found = tuple(_modifier(entry, where) for entry in sample["modifiers"])
+            found = tuple(
+                _modifier(entry, channel["name"], sample["name"], shared)
+                for entry in sample["modifiers"]
+            )
             templates.append(mod.Template(np.array(sample["data"]), found, name=sample["name"]))
         channels.append(mod.Channel(tuple(templates), name=channel["name"]))
     names = [entry["name"] for entry in spec["measurements"]]
@@ -103,8 +147,12 @@ def from_workspace(
         raise ModelError(f"no measurement '{chosen}'.{nearest(chosen, names)}")
     config = spec["measurements"][names.index(chosen)]["config"]
     used = {
-        modifier.name for channel in channels for t in channel.templates for modifier in t.modifiers
+        modifier.name: modifier.kind
+        for channel in channels
+        for template in channel.templates
+        for modifier in template.modifiers
     }
+    _check_settings(config["parameters"], used, shared)
     settings = [
         mod.Parameter(
             entry["name"],
@@ -161,8 +209,20 @@ def _parameter_specs(model: Model) -> list[dict[str, Any]]:
             widths = np.asarray(model.widths[first : first + size], float)
             if kind == "lumi" or (centers != default).any():
                 entry["auxdata"] = centers.tolist()
-            if kind == "lumi" or (kind == "normal" and (widths != 1.0).any()):
+            if kind == "lumi":
                 entry["sigmas"] = widths.tolist()
+            elif kind == "normal" and (widths != 1.0).any():
+                raise ModelError(
+                    f"parameter '{name}' is constrained with width {widths[0]:g}; pyhf knows only "
+                    "1: scale its templates instead"
+                )
+        elif kind == "poisson":
+            first = constraint[start]
+            if (np.asarray(model.centers[first : first + size]) != default).any():
+                raise ModelError(
+                    f"shapesys '{name}' has other auxiliary data than its own yields, which a "
+                    "workspace cannot hold"
+                )
         if model.structure.fixed[entries].all():
             entry["fixed"] = True
         if entry:
@@ -182,7 +242,7 @@ def to_workspace(
         measurement: Name of the measurement.
 
     Raises:
-        ModelError: If a number is not finite.
+        ModelError: If a number is not finite, or a constraint is one that pyhf does not know.
 
     Example:
         >>> from difana.likelihood import Channel, NormFactor, Template, build_model
