@@ -17,7 +17,6 @@ from difana.hist import (
     Histogram,
     TrainableEdges,
     equal_yield_edges,
-    hard_histogram,
     quantile_edges,
     soft_histogram,
     uniform_edges,
@@ -142,9 +141,9 @@ def test_quantile_edges_increase_whatever_the_ties():
         assert np.all(np.diff(edges) > 0)
         if np.issubdtype(x.dtype, np.floating):
             assert edges.dtype == x.dtype
-        h = hard_histogram(x.astype(edges.dtype), None, edges, flow="drop")
-        assert float(h.total) == len(x)
-        assert np.all(h.values() > 0)
+        contents, _ = np.histogram(x, edges)
+        assert contents.sum() == len(x)
+        assert np.all(contents > 0)
 
 
 @pytest.mark.parametrize(
@@ -197,10 +196,11 @@ def test_gradient_reaches_trainable_edges():
     x = jnp.asarray(rng.normal(size=300))
     binning = TrainableEdges.from_edges(jnp.array([-2.0, -1.0, 0.5, 2.0]), min_width=0.1)
 
+    @jax.jit
     def loss(binning):
         return soft_histogram(x, None, binning.edges, bandwidth=0.2).contents[1]
 
-    slope = jax.grad(loss)(binning)
+    slope = jax.jit(jax.grad(loss))(binning)
     step = 1e-6
     for index in range(3):
         up, down = (
