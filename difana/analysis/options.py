@@ -31,7 +31,9 @@ class TrainingOptions:
         pretrain_rate: Learning rate of Adam there.
         steps: Steps on the objective.
         batch: Events of each sample in a batch there; the larger, the less biased.
-        rate: Learning rate of Adam there.
+        rate: Learning rate of Adam for the weights there.
+        edge_rate: Learning rate of Adam for the bin edges there.
+        cross_entropy: Weight of the cross-entropy in the loss there: a regulariser.
         bandwidth: Kernel width at the start and at the end, in units of the mean bin width.
         minimum_events: Effective simulated background events wanted in each bin.
         penalty: Weight of the penalty for less.
@@ -47,7 +49,9 @@ class TrainingOptions:
     pretrain_rate: float = 1e-3
     steps: int = 300
     batch: int = 20_000
-    rate: float = 5e-4
+    rate: float = 3e-4
+    edge_rate: float = 1e-2
+    cross_entropy: float = 1.0
     bandwidth: tuple[float, float] = (0.5, 0.1)
     minimum_events: float = 10.0
     penalty: float = 1.0

@@ -6,7 +6,7 @@ from difana.losses.discovery import discovery
 from difana.losses.expected_cls import expected_cls
 from difana.losses.expected_limit import expected_limit
 from difana.losses.minimum_events import minimum_events
-from difana.losses.poi_uncertainty import poi_uncertainty
+from difana.losses.poi_uncertainty import poi_uncertainty, sigma_of
 
 __all__ = [
     "cross_entropy",
@@ -16,4 +16,5 @@ __all__ = [
     "minimum_events",
     "model_of",
     "poi_uncertainty",
+    "sigma_of",
 ]

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_sqrt
 from difana._typing import Network
 from difana.data import Sample
 from difana.infer import Status, asimov_data, fisher_information
+from difana.likelihood import Model
 from difana.losses._model import model_of, status_aux
 
 
@@ -54,6 +55,12 @@ def poi_uncertainty(
         0.25
     """
     model = model_of(net, batch, edges=edges, bandwidth=bandwidth, **options)
+    sigma, status = sigma_of(model, mu=mu)
+    return sigma, status_aux(sigma, status)
+
+
+def sigma_of(model: Model, *, mu: float = 1.0) -> tuple[Float[Array, ""], Int[Array, ""]]:
+    """Return sigma(mu) of a model and its status; infinite where the information is singular."""
     asimov = asimov_data(model, mu=mu)
     information = fisher_information(model, asimov.params, asimov.data)
     free = ~model.fixed
@@ -62,6 +69,6 @@ def poi_uncertainty(
     unit = jnp.zeros_like(asimov.params).at[model.poi_index].set(1.0)
     variance = jnp.linalg.solve(information, unit)[model.poi_index]
     good = jnp.isfinite(variance) & (variance > 0)
-    sigma = safe_sqrt(jnp.where(good, variance, 0.0))
+    sigma = safe_sqrt(jnp.where(good, variance, 1.0))
     status = jnp.where(good, asimov.status, int(Status.INDEFINITE))
-    return jnp.where(good, sigma, jnp.inf), status_aux(sigma, status)
+    return jnp.where(good, sigma, jnp.inf), status

@@ -1,0 +1,82 @@
+"""Edges to start from: a few for the bulk of the background, the others for the signal."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from difana._errors import InputError
+from difana.analysis.templates import ObservedSample, hard_channel, is_signal
+from difana.likelihood import Channel
+
+_BULK = (0.4, 0.85)  # the bulk edges lie between these quantiles of the background
+_POWERS = (1.0, 1.4, 1.8)  # 1: equal signal in each bin
+
+
+def candidate_edges(
+    samples: Sequence[ObservedSample], *, poi: str, bins: int
+) -> list[Float[np.ndarray, " edges"]]:
+    """Return binnings with 0 to 4 edges in the bulk, and bins of (nearly) equal signal above.
+
+    Bins of equal signal put nearly all of the background into one bin, where its shape cannot
+    constrain the nuisances; a few edges in the bulk let it. The signal bins hold either equal
+    signal or ever less of it towards the purest one.
+
+    Args:
+        samples: Training samples with their observable.
+        poi: Parameter of interest; what it multiplies is signal.
+        bins: Number of bins.
+    """
+    signal = [s.nominal for s in samples if is_signal(s, poi)]
+    background = [s.nominal for s in samples if not is_signal(s, poi)]
+    xs, ws = (np.concatenate([getattr(v, name) for v in signal]) for name in ("x", "weights"))
+    xb = np.concatenate([v.x for v in background])
+    low, high = min(xs.min(), xb.min()), max(xs.max(), xb.max())
+    found = []
+    order = np.argsort(xs, kind="stable")
+    share = np.cumsum(ws[order]) / ws.sum()
+    for bulk, power in itertools.product(range(min(5, max(bins - 2, 1))), _POWERS):
+        fractions = 1 - (1 - np.arange(1, bins - bulk) / (bins - bulk)) ** power
+        own = np.interp(fractions, share, xs[order])
+        quantiles = np.linspace(*_BULK, bulk) if bulk > 1 else np.array(_BULK[1:])[:bulk]
+        inner = np.unique(np.concatenate([own, np.quantile(xb, quantiles)]))
+        edges = np.concatenate([[low], inner, [np.nextafter(high, np.inf)]])
+        if len(edges) == bins + 1 and np.all(np.diff(edges) > 0):
+            found.append(edges)
+    if not found:
+        raise InputError(
+            f"the network's output has too few distinct values for {bins} bins: train it longer "
+            "(Training: PretrainSteps) or ask for fewer bins"
+        )
+    return found
+
+
+def start_edges(
+    splits: Sequence[Sequence[ObservedSample]],
+    score: Callable[[Channel], float],
+    *,
+    poi: str,
+    bins: int,
+    name: str,
+    staterror: bool,
+) -> Float[np.ndarray, " edges"]:
+    """Return the candidate with the lowest score in hard bins, summed over the splits.
+
+    Args:
+        splits: Training and validation samples with their observable; the candidates come from
+            the first.
+        score: What to minimise.
+        poi: Parameter of interest; what it multiplies is signal.
+        bins: Number of bins.
+        name: Name of the channel.
+        staterror: Include the statistical uncertainty of the simulation.
+    """
+    candidates = candidate_edges(splits[0], poi=poi, bins=bins)
+    scores = [
+        sum(score(hard_channel(s, edges, name=name, staterror=staterror)) for s in splits)
+        for edges in candidates
+    ]
+    return candidates[int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))]
