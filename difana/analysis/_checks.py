@@ -1,0 +1,170 @@
+"""Do the parts of a configuration fit together? Names, types, signal and background."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from difana._errors import InputError, nearest
+from difana.analysis._yaml import Problems
+from difana.analysis.config import AnalysisConfig, NormFactorConfig, SystematicConfig
+from difana.data import Expression, transformation
+
+Lines = Mapping[tuple[str, str], int]
+
+
+def check_references(config: AnalysisConfig, lines: Lines, problems: Problems) -> AnalysisConfig:
+    """Note what does not fit together; return the configuration with defaults made explicit."""
+    _check_regions(config, lines, problems)
+    _check_samples(config, lines, problems)
+    config = _with_normfactors(config, lines, problems)
+    systematics = tuple(
+        _with_targets(config, entry, lines, problems) for entry in config.systematics
+    )
+    config = dataclasses.replace(config, systematics=systematics)
+    for entry in systematics:
+        _check_transform(config, entry, lines["Systematics", entry.name], problems)
+    _check_modifiers(config, lines, problems)
+    return config
+
+
+def _known(
+    names: Iterable[str], known: Sequence[str], what: str, line: int, problems: Problems
+) -> None:
+    for name in names:
+        if name not in known:
+            listed = ", ".join(f"'{other}'" for other in known)
+            hint = nearest(name, known) or f" There are {listed}."
+            problems.add(line, f"{what} refers to '{name}', which does not exist.{hint}")
+
+
+def _check_regions(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+    trained = []
+    for region in config.regions:
+        line = lines["Regions", region.name]
+        where = f"region '{region.name}'"
+        if region.variable is None:
+            trained.append(region.name)
+            if region.binning is not None:
+                text = f"{where} has 'Binning' but no 'Variable'; the bins of a network are trained"
+                problems.add(line, f"{text} (Training: Bins)")
+        elif region.observable is not None:
+            problems.add(line, f"{where} has both 'Observable' and 'Variable': choose one")
+        elif region.binning is None:
+            problems.add(line, f"{where} has a 'Variable' but no 'Binning'")
+    if len(trained) != 1:
+        first = min((lines["Regions", r.name] for r in config.regions), default=1)
+        line = lines["Regions", trained[1]] if trained else first
+        text = f"exactly one region is trained (it has no 'Variable'); here {trained or 'none'}"
+        problems.add(line, f"{text}. Give the others 'Variable' and 'Binning'")
+
+
+def _check_samples(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+    regions = [region.name for region in config.regions]
+    template = config.general.input_path or ""
+    for field in re.findall(r"{([^}]*)}", template):
+        if field not in ("Files", "Sample"):
+            text = f"General.InputPath has '{{{field}}}'; known are {{Files}} and {{Sample}}"
+            problems.add(lines["General", "InputPath"], text)
+    for sample in config.samples:
+        line = lines["Samples", sample.name]
+        _known(sample.regions, regions, f"sample '{sample.name}'", line, problems)
+        if not sample.files and not ("{Sample}" in template and "{Files}" not in template):
+            problems.add(line, f"missing key 'Files' in sample '{sample.name}'")
+        forbidden = {"Signal": sample.signal, "Weight": sample.weight != "1"}
+        forbidden["Regions"] = bool(sample.regions)
+        for key in [key for key, given in forbidden.items() if given and sample.data]:
+            problems.add(line, f"sample '{sample.name}' is data and can have no '{key}'")
+        if not sample.data and sample.regions and config.trained_name not in sample.regions:
+            text = f"sample '{sample.name}' is not in the trained region '{config.trained_name}'"
+            problems.add(line, f"{text}: that is not supported")
+    observed = [sample.name for sample in config.samples if sample.data]
+    for name in observed[1:]:
+        text = f"sample '{name}' is data, and so is '{observed[0]}': list all files in one"
+        problems.add(lines["Samples", name], text)
+
+
+def _with_normfactors(config: AnalysisConfig, lines: Lines, problems: Problems) -> AnalysisConfig:
+    """Return the configuration with a factor for the parameter of interest."""
+    poi, names = config.general.poi, [sample.name for sample in config.simulated]
+    signals = tuple(sample.name for sample in config.simulated if sample.signal)
+    factors = config.normfactors
+    if not factors and signals:
+        factors = (NormFactorConfig(poi, signals, 1.0, (0.0, 10.0), where=str(config.path)),)
+    for factor in config.normfactors:
+        line = lines["NormFactors", factor.name]
+        _known(factor.samples, names, f"NormFactor '{factor.name}'", line, problems)
+        if not factor.bounds[0] <= factor.nominal <= factor.bounds[1]:
+            problems.add(line, f"NormFactor '{factor.name}': Nominal lies outside Bounds")
+    own: NormFactorConfig | None = next((f for f in factors if f.name == poi), None)
+    start = min((line for (section, _), line in lines.items() if section == "Samples"), default=1)
+    if own is None:
+        text = "no sample is signal: give one 'Signal: true'"
+        if factors:
+            hint = nearest(poi, [factor.name for factor in factors])
+            text = f"POI '{poi}' is none of the NormFactors.{hint}"
+        problems.add(start, text)
+        return dataclasses.replace(config, normfactors=factors)
+    for name in signals:
+        if name not in own.samples:
+            text = f"sample '{name}' is signal, but the POI '{poi}' does not multiply it"
+            problems.add(lines["Samples", name], text)
+    if not [name for name in names if name not in own.samples]:
+        problems.add(start, f"all samples are signal (multiplied by '{poi}'): add a background")
+    return dataclasses.replace(config, normfactors=factors)
+
+
+def _with_targets(
+    config: AnalysisConfig, entry: SystematicConfig, lines: Lines, problems: Problems
+) -> SystematicConfig:
+    """Return the systematic with the samples and regions that it affects."""
+    samples = [sample.name for sample in config.simulated]
+    regions = [region.name for region in config.regions]
+    line = lines["Systematics", entry.name]
+    _known(entry.samples, samples, f"systematic '{entry.name}'", line, problems)
+    _known(entry.regions, regions, f"systematic '{entry.name}'", line, problems)
+    return dataclasses.replace(
+        entry, samples=entry.samples or tuple(samples), regions=entry.regions or tuple(regions)
+    )
+
+
+def _check_transform(
+    config: AnalysisConfig, entry: SystematicConfig, line: int, problems: Problems
+) -> None:
+    """Check a transformation, and that the fixed regions it acts on can follow it."""
+    if entry.type != "Transform":
+        return
+    columns = [name for name, _ in config.features]
+    try:
+        transformation(entry.modifier_name, dict(entry.transform), columns)
+    except InputError as error:
+        problems.add(line, f"systematic '{entry.name}': {error}")
+        return
+    changed = {name for name, _ in entry.transform}
+    for region in config.regions:
+        if region.variable is None or region.name not in entry.regions:
+            continue
+        if not changed & set(Expression(region.variable).names):
+            problems.add(
+                line,
+                f"systematic '{entry.name}' changes {sorted(changed)}, which Variable "
+                f"'{region.variable}' of region '{region.name}' does not use: write the Variable "
+                "with names of Features, or leave the region out (Regions: [...])",
+            )
+
+
+def _check_modifiers(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+    """Check that a parameter moves one thing in one way."""
+    factors = {factor.name for factor in config.normfactors}
+    seen: dict[tuple[str, str, bool], str] = {}
+    for entry in config.systematics:
+        line, name = lines["Systematics", entry.name], entry.modifier_name
+        if name in factors:
+            problems.add(line, f"systematic '{entry.name}' has the name of a NormFactor")
+        for sample in entry.samples:
+            key = (name, sample, entry.type == "Normalization")
+            other = seen.setdefault(key, entry.name)
+            if other != entry.name:
+                text = f"systematics '{other}' and '{entry.name}' both change sample '{sample}'"
+                problems.add(line, f"{text} by the parameter '{name}'")

@@ -1,0 +1,125 @@
+"""Regions with a fixed variable and binning: all their events become hard histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from difana._errors import InputError
+from difana.analysis._sources import Source, factors, systematics_of, varied_weights
+from difana.analysis.config import AnalysisConfig, RegionConfig, SampleConfig, SystematicConfig
+from difana.analysis.templates import ObservedSample, Values, hard_channel, yields
+from difana.data import Expression
+from difana.likelihood import Channel
+
+_WHOLE = "the variable"
+
+
+def fixed_channel(config: AnalysisConfig, region: RegionConfig) -> Channel:
+    """Return the channel of a fixed region.
+
+    Raises:
+        InputError: If a file, branch or value is bad, or no sample is expected in the region.
+    """
+    samples = [
+        _observed_sample(config, sample, region)
+        for sample in config.simulated
+        if not sample.regions or region.name in sample.regions
+    ]
+    if not samples:
+        raise InputError(f"{region.where}: no sample is expected in region '{region.name}'")
+    return hard_channel(
+        samples,
+        np.asarray(region.binning),
+        name=region.name,
+        staterror=config.general.stat_errors,
+        flow=region.flow,
+    )
+
+
+def observed_yields(
+    config: AnalysisConfig, sample: SampleConfig, region: RegionConfig
+) -> tuple[float, ...]:
+    """Return the observed yields of a fixed region."""
+    values = _values(Source(config, sample, region))
+    return tuple(yields(values, np.asarray(region.binning), flow=region.flow)[0].tolist())
+
+
+def _observed_sample(
+    config: AnalysisConfig, sample: SampleConfig, region: RegionConfig
+) -> ObservedSample:
+    """Return variable, weights and variations of one sample."""
+    source = Source(config, sample, region)
+    scope, weights = _read(source)
+    nominal = Values(_variable(source, scope), weights)
+    shapes = [
+        (name, Values(nominal.x, up), Values(nominal.x, down))
+        for name, (up, down) in varied_weights(source).items()
+    ]
+    for entry in systematics_of(config, sample, region, "Transform"):
+        up, down = (
+            Values(_variable(source, scope, entry=entry, alpha=alpha), weights)
+            for alpha in (1.0, -1.0)
+        )
+        shapes.append((entry.modifier_name, up, down))
+    for entry in systematics_of(config, sample, region, "Files", "Tree"):
+        up = _values(Source(config, sample, region, entry, "up"))
+        if entry.down is None:
+            down = Values(
+                np.concatenate([nominal.x, up.x]),
+                np.concatenate([2 * nominal.weights, -up.weights]),
+            )
+        else:
+            down = _values(Source(config, sample, region, entry, "down"))
+        shapes.append((entry.modifier_name, up, down))
+    norms = [
+        (entry.modifier_name, *factors(entry))
+        for entry in systematics_of(config, sample, region, "Normalization")
+    ]
+    return ObservedSample(
+        sample.name, nominal, tuple(shapes), tuple(norms), config.factors_of(sample.name)
+    )
+
+
+def _values(source: Source) -> Values:
+    scope, weights = _read(source)
+    return Values(_variable(source, scope), weights)
+
+
+def _read(source: Source) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the columns that the variable and its transformations need, and the weights."""
+    variable, features = str(source.region.variable), dict(source.config.features)
+    names = Expression(variable).names
+    if any(name in features for name in names):
+        columns = {name: name for name in names} | features
+    else:  # may index jagged branches, which are no numbers themselves
+        columns = {_WHOLE: variable}
+    events = source.events(columns, dtype=np.float64)
+    table = np.asarray(events.features, np.float64)
+    return dict(zip(columns, table.T, strict=True)), np.asarray(events.weights, np.float64)
+
+
+def _variable(
+    source: Source,
+    scope: Mapping[str, np.ndarray],
+    *,
+    entry: SystematicConfig | None = None,
+    alpha: float = 0.0,
+) -> Float[np.ndarray, " events"]:
+    """Return the variable, with features transformed if a systematic is given."""
+    if _WHOLE in scope:
+        return scope[_WHOLE]
+    if entry is not None:
+        inside = {**scope, "alpha": alpha}
+        changed = {name: Expression(text).evaluate(inside, np) for name, text in entry.transform}
+        scope = {**scope, **changed}
+    size = len(next(iter(scope.values())))
+    text = str(source.region.variable)
+    value = np.broadcast_to(np.asarray(Expression(text).evaluate(scope, np), float), size)
+    if not np.isfinite(value).all():
+        what = f"Variable '{text}'" + ("" if entry is None else f" shifted by '{entry.name}'")
+        bad = int((~np.isfinite(value)).sum())
+        raise InputError(f"{source.where}: {what} is not finite in {bad} of {size} events")
+    return value

@@ -1,0 +1,191 @@
+"""Where the events of a sample, region and variation come from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from difana._errors import InputError
+from difana.analysis.config import (
+    AnalysisConfig,
+    RegionConfig,
+    SampleConfig,
+    Side,
+    SystematicConfig,
+)
+from difana.data import Events, read_events, read_identifiers
+
+
+@contextlib.contextmanager
+def blame(where: str) -> Iterator[None]:
+    """Put a place of the configuration before the message of an input error."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The events of one sample in one region, nominal or on one side of a systematic."""
+
+    config: AnalysisConfig
+    sample: SampleConfig
+    region: RegionConfig
+    systematic: SystematicConfig | None = None
+    side: str = ""
+
+    @property
+    def shift(self) -> Side:
+        """What the side of the systematic changes."""
+        side = getattr(self.systematic, self.side) if self.side else None
+        return side or Side()
+
+    @property
+    def where(self) -> str:
+        """What messages call the events."""
+        what = f"sample '{self.sample.name}' in region '{self.region.name}'"
+        if self.systematic is None:
+            return f"{self.sample.where}: {what}"
+        name = f"systematic '{self.systematic.name}', {self.side.capitalize()}"
+        return f"{self.systematic.where}: {name}, {what}"
+
+    @property
+    def files(self) -> list[str]:
+        """Paths and globs, relative ones from the folder of the configuration."""
+        base, template = self.config.path.parent, self.config.general.input_path
+        found = []
+        for entry in self.shift.files or self.sample.files or ("",):
+            if template is None:
+                text = entry
+            elif "{" not in template:
+                text = str(Path(template) / entry) if "://" not in entry else entry
+            elif "{Files}" in template or not entry:
+                text = template.replace("{Files}", entry)
+            else:
+                text = entry
+            text = text.replace("{Sample}", self.sample.name)
+            found.append(text if "://" in text else str(base / Path(text).expanduser()))
+        return found
+
+    @property
+    def tree(self) -> str | None:
+        """The tree."""
+        return self.shift.tree or self.sample.tree or self.config.general.tree
+
+    @property
+    def weight(self) -> str | None:
+        """Expression of the weight; None for data."""
+        return None if self.sample.data else self.shift.weight or self.sample.weight
+
+    @property
+    def selection(self) -> str | None:
+        """The filters of region and sample."""
+        filters = [text for text in (self.region.filter, self.sample.filter) if text]
+        return (
+            " and ".join(f"({text})" for text in filters)
+            if len(filters) > 1
+            else (filters[0] if filters else None)
+        )
+
+    @property
+    def scale(self) -> float:
+        """Factor on the weights: the luminosity, for simulated samples."""
+        return 1.0 if self.sample.data else self.config.general.luminosity
+
+    def events(self, columns: Mapping[str, str], *, dtype: Any = np.float32) -> Events:
+        """Return features and weights."""
+        with blame(self.where):
+            found = read_events(
+                self.files,
+                columns=columns,
+                tree=self.tree,
+                weight=self.weight,
+                selection=self.selection,
+                dtype=dtype,
+            )
+        return found if self.scale == 1.0 else found.with_weights(found.weights * self.scale)
+
+    def weights(self, columns: Mapping[str, str]) -> dict[str, Float[np.ndarray, " events"]]:
+        """Return other weights of the same events."""
+        with blame(self.where):
+            found = read_events(
+                self.files,
+                columns=columns,
+                tree=self.tree,
+                selection=self.selection,
+                dtype=np.float64,
+            )
+        table = np.asarray(found.features, np.float64) * self.scale
+        return dict(zip(columns, table.T, strict=True))
+
+    def identifiers(self) -> dict[str, Shaped[np.ndarray, " events"]] | None:
+        """Return what names the events; None where the features do."""
+        if not self.config.general.identifier:
+            return None
+        with blame(self.where):
+            return read_identifiers(
+                self.files,
+                columns=self.config.general.identifier,
+                tree=self.tree,
+                selection=self.selection,
+            )
+
+
+def varied_weights(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return up and down weights by nuisance parameter, of all weight systematics.
+
+    A missing side is the mirror of the other one, event by event.
+    """
+    entries = systematics_of(source.config, source.sample, source.region, "Weight")
+    columns = {
+        f"weight of '{entry.name}', {side}": getattr(entry, side).weight
+        for entry in entries
+        for side in ("up", "down")
+        if getattr(entry, side) is not None
+    }
+    if not columns:
+        return {}
+    found = source.weights(columns)
+    nominal = None
+    result = {}
+    for entry in entries:
+        up = found[f"weight of '{entry.name}', up"]
+        if entry.down is None:
+            if nominal is None:
+                nominal = source.weights({"weight": source.weight or "1"})["weight"]
+            down = 2 * nominal - up
+        else:
+            down = found[f"weight of '{entry.name}', down"]
+        result[entry.modifier_name] = (up, down)
+    return result
+
+
+def systematics_of(
+    config: AnalysisConfig, sample: SampleConfig, region: RegionConfig, *types: str
+) -> list[SystematicConfig]:
+    """Return the systematics of some types that affect a sample in a region."""
+    return [
+        entry
+        for entry in config.systematics
+        if entry.type in types and sample.name in entry.samples and region.name in entry.regions
+    ]
+
+
+def factors(entry: SystematicConfig) -> tuple[float, float]:
+    """Return the factors on the yield at +1 and -1 of a normalisation."""
+    up = (entry.up or Side()).normalization or 0.0
+    down = -up if entry.down is None else entry.down.normalization or 0.0
+    return 1.0 + up, 1.0 + down
+
+
+def as_array(values: np.ndarray) -> Any:
+    """Return numbers of the statistical part's precision."""
+    return jnp.asarray(values, float)

@@ -1,0 +1,124 @@
+"""Files of a result: whole or not at all, and the same bytes in every run of the same analysis."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from difana._errors import InputError
+from difana._typing import PyTree
+
+_PACKAGES = ("jax", "jaxlib", "flax", "equinox", "optax", "optimistix", "numpy", "uproot", "pyhf")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_text(Path(folder, "a.txt"), "hello")
+        ...     Path(folder, "a.txt").read_text()
+        'hello'
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON; numbers that are not finite become null."""
+    write_text(path, json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n")
+
+
+def jsonable(value: Any) -> Any:
+    """Return a value that JSON can hold.
+
+    Example:
+        >>> jsonable({"a": (1, float("inf")), "b": np.array([2.0])})
+        {'a': [1, None], 'b': [2.0]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return jsonable(np.asarray(value).tolist())
+    if isinstance(value, list | tuple):
+        return [jsonable(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def result_folder(out: str | Path) -> Path:
+    """Return the folder of a result, made if missing.
+
+    Raises:
+        InputError: If it is a file or cannot be made.
+    """
+    out = Path(out).expanduser()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"'{out}' is a file; give a folder for the results") from error
+    except OSError as error:
+        raise InputError(f"cannot make the folder '{out}': {error.strerror}") from error
+    if not os.access(out, os.W_OK):
+        raise InputError(f"cannot write into the folder '{out}'")
+    return out
+
+
+def digest(*trees: PyTree) -> str:
+    """Return a hash of all numbers in some PyTrees.
+
+    Example:
+        >>> digest(np.zeros(2)) == digest(np.zeros(2)) != digest(np.zeros(3))
+        True
+    """
+    found = hashlib.sha256()
+    for leaf in jax.tree.leaves(trees):
+        array = np.ascontiguousarray(leaf)
+        found.update(f"{array.shape}{array.dtype}".encode())
+        found.update(array)
+    return found.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that makes the numbers."""
+    found = {"python": platform.python_version(), "difana": importlib.metadata.version("difana")}
+    for name in _PACKAGES:
+        found[name] = importlib.metadata.version(name)
+    return found
+
+
+def git_hash(folder: Path) -> str | None:
+    """Return the commit of the repository that holds a folder; None without git or repository."""
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None

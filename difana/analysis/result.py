@@ -1,0 +1,89 @@
+"""The result of an analysis, with everything that the report draws."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from difana.analysis.config import AnalysisConfig
+from difana.analysis.observables import DIFANA, Expectation
+from difana.analysis.statistics import Final
+from difana.analysis.templates import ObservedSample
+from difana.likelihood import Channel, Model
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionYields:
+    """Yields of one region, before and after the fit.
+
+    Attributes:
+        name: Its name.
+        xlabel: Name of its observable.
+        edges: Bin edges.
+        prefit: Yields by sample, the signal at zero strength.
+        postfit: Yields by sample after the fit.
+        prefit_errors: Standard deviation of the total before the fit, ``[bins]``.
+        postfit_errors: The same after the fit.
+        signal: Yields of the signal samples at unit strength.
+        data: Observed yields, or Asimov data.
+    """
+
+    name: str
+    xlabel: str
+    edges: Float[np.ndarray, " edges"]
+    prefit: Mapping[str, Float[np.ndarray, " bins"]]
+    postfit: Mapping[str, Float[np.ndarray, " bins"]]
+    prefit_errors: Float[np.ndarray, " bins"]
+    postfit_errors: Float[np.ndarray, " bins"]
+    signal: Mapping[str, Float[np.ndarray, " bins"]]
+    data: Float[np.ndarray, " bins"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalysisResult:
+    """What `run` found; host-side numbers, ready to be drawn.
+
+    Attributes:
+        config: The configuration.
+        out: The folder of the files.
+        summary: The content of ``result.json``.
+        comparison: Expectations of the baselines and, last, of the trained observable.
+        model: The final model, as in ``workspace.json``.
+        data: Its data: observed events, or background-only Asimov data.
+        statistics: Fit, yields and scan of the final model.
+        regions: Yields of all regions.
+        channels: Hard templates of all regions with their variations.
+        history: Records of the training.
+        bandwidth: Kernel width at the end of the training.
+        soft: Soft yields of the test split by sample, in the bins of the trained region.
+        scores: Test samples as seen by the cross-entropy and by the trained network.
+    """
+
+    config: AnalysisConfig
+    out: Path
+    summary: Mapping[str, Any]
+    comparison: tuple[Expectation, ...]
+    model: Model
+    data: Float[Array, " data"]
+    statistics: Final
+    regions: tuple[RegionYields, ...]
+    channels: tuple[Channel, ...]
+    history: tuple[Mapping[str, Any], ...]
+    bandwidth: float
+    soft: Mapping[str, Float[np.ndarray, " bins"]]
+    scores: Mapping[str, tuple[ObservedSample, ...]]
+
+    @property
+    def trained(self) -> Expectation:
+        """What is expected of the trained observable."""
+        return next(entry for entry in self.comparison if entry.name == DIFANA)
+
+    @property
+    def real_data(self) -> bool:
+        """Whether the data are real."""
+        return self.config.observed is not None

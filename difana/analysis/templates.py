@@ -1,0 +1,313 @@
+"""Hard templates on the host: exact sums, no compilation, the same for every kind of region."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float
+
+from difana._errors import InputError
+from difana._typing import Network
+from difana.data import Normalisation, Sample, ShiftedEvents, Transformation, WeightVariation
+from difana.likelihood import Channel, HistoSys, NormFactor, NormSys, StatError, Template
+from difana.likelihood.modifiers import AbstractModifier
+
+_CHUNK = 16_384  # one shape, so that the network is compiled once whatever it is asked
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """Observable and weights of some events.
+
+    Attributes:
+        x: Observable, ``[events]``.
+        weights: Weights, ``[events]``.
+    """
+
+    x: Float[np.ndarray, " events"]
+    weights: Float[np.ndarray, " events"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ObservedSample:
+    """A sample of which only the observable is left.
+
+    Attributes:
+        name: Its name.
+        nominal: Nominal values.
+        shapes: Name, up and down of each variation that changes the shape.
+        norms: Name, up and down factor of each variation that changes the yield alone.
+        normfactors: Free factors.
+        variance_scale: Factor on sums of squared weights.
+    """
+
+    name: str
+    nominal: Values
+    shapes: tuple[tuple[str, Values, Values], ...] = ()
+    norms: tuple[tuple[str, float, float], ...] = ()
+    normfactors: tuple[str, ...] = ()
+    variance_scale: float = 1.0
+
+
+@eqx.filter_jit
+def _first_output(net: Network, features: Array) -> Array:
+    return net(features)[:, 0]
+
+
+def network_scores(
+    net: Network, features: Float[np.ndarray, "events features"]
+) -> Float[np.ndarray, " events"]:
+    """Return the first observable of every event, in chunks of one shape.
+
+    Example:
+        >>> network_scores(lambda x: 2 * x, np.ones((3, 1), np.float32)).tolist()
+        [2.0, 2.0, 2.0]
+    """
+    found = []
+    for start in range(0, len(features), _CHUNK):
+        part = features[start : start + _CHUNK]
+        padded = np.pad(part, ((0, _CHUNK - len(part)), (0, 0)), mode="edge")
+        found.append(np.asarray(_first_output(net, padded))[: len(part)])
+    return np.concatenate(found)
+
+
+def observe(net: Network, samples: Sequence[Sample]) -> tuple[ObservedSample, ...]:
+    """Return what the network makes of the samples and of all their variations.
+
+    Raises:
+        InputError: If the network returns a number that is not finite; names the sample.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from difana.data import Events
+        >>> sample = Sample(Events(jnp.ones((2, 1)), jnp.ones(2), columns=("x",)), name="s")
+        >>> observe(lambda x: 3 * x, [sample])[0].nominal.x.tolist()
+        [3.0, 3.0]
+    """
+    blocks: list[np.ndarray] = []
+    for sample in samples:
+        blocks += _inputs(sample)
+    scores = network_scores(net, np.concatenate(blocks))
+    parts = iter(np.split(scores, np.cumsum([len(block) for block in blocks])[:-1]))
+    found = []
+    for sample in samples:
+        own = next(parts)
+        if not np.isfinite(own).all():
+            raise InputError(
+                f"sample '{sample.name}': the network returns numbers that are not finite; lower "
+                "the learning rate (Training: Rate) or inspect the features"
+            )
+        weights = _host(sample.nominal.weights)
+        shapes: list[tuple[str, Values, Values]] = []
+        norms = []
+        for variation in sample.variations:
+            if isinstance(variation, Normalisation):
+                norms.append((variation.name, float(variation.up), float(variation.down)))
+            elif isinstance(variation, WeightVariation):
+                up, down = (Values(own, _host(w)) for w in (variation.up, variation.down))
+                shapes.append((variation.name, up, down))
+            elif isinstance(variation, ShiftedEvents):
+                up, down = (
+                    Values(next(parts), _host(side.weights))
+                    for side in (variation.up, variation.down)
+                )
+                shapes.append((variation.name, up, down))
+            else:
+                up, down = Values(next(parts), weights), Values(next(parts), weights)
+                shapes.append((variation.name, up, down))
+        found.append(
+            ObservedSample(
+                sample.name,
+                Values(own, weights),
+                tuple(shapes),
+                tuple(norms),
+                sample.normfactors,
+                float(sample.variance_scale),
+            )
+        )
+    return tuple(found)
+
+
+def _inputs(sample: Sample) -> list[np.ndarray]:
+    """Return the features that the network must see, in the order of the variations."""
+    features = sample.nominal.features
+    blocks = [np.asarray(features)]
+    for variation in sample.variations:
+        if isinstance(variation, Transformation):
+            blocks += [np.asarray(variation.function(features, alpha)) for alpha in (1.0, -1.0)]
+        elif isinstance(variation, ShiftedEvents):
+            blocks += [np.asarray(side.features) for side in (variation.up, variation.down)]
+    return blocks
+
+
+def _host(values: Array) -> np.ndarray:
+    return np.asarray(values, np.float64)
+
+
+def yields(
+    values: Values, edges: Float[np.ndarray, " edges"], *, flow: str = "fold"
+) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
+    """Return sums of weights and of squared weights, as `difana.hist.hard_histogram`.
+
+    Example:
+        >>> contents, squares = yields(Values(np.array([0.2, 3.0]), np.array([1.0, 2.0])),
+        ...                            np.array([0.0, 0.5, 1.0]))
+        >>> contents.tolist(), squares.tolist()
+        ([1.0, 2.0], [1.0, 4.0])
+    """
+    edges = np.asarray(edges)
+    x, weights = values.x, values.weights
+    if flow == "drop":
+        inside = (x >= edges[0]) & (x <= edges[-1])
+        x, weights = x[inside], weights[inside]
+    bins = len(edges) - 1
+    index = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, bins - 1)
+    contents = np.bincount(index, weights, bins)
+    return contents, np.bincount(index, weights**2, bins)
+
+
+def hard_channel(
+    samples: Sequence[ObservedSample],
+    edges: Float[np.ndarray, " edges"],
+    *,
+    name: str,
+    staterror: bool = True,
+    flow: str = "fold",
+) -> Channel:
+    """Return the channel of hard histograms, the counterpart of `channel_from_events`.
+
+    Args:
+        samples: Samples with observables.
+        edges: Bin edges.
+        name: Name of the channel.
+        staterror: Add the statistical uncertainty of the simulation.
+        flow: ``"fold"`` events outside into the edge bins, or ``"drop"`` them.
+
+    Example:
+        >>> sample = ObservedSample("s", Values(np.array([0.2]), np.array([4.0])))
+        >>> channel = hard_channel([sample], np.array([0.0, 1.0]), name="SR")
+        >>> channel.templates[0].values.tolist()
+        [4.0]
+    """
+    templates = []
+    for sample in samples:
+        contents, squares = yields(sample.nominal, edges, flow=flow)
+        modifiers: list[AbstractModifier] = [NormFactor(factor) for factor in sample.normfactors]
+        modifiers += [NormSys(up, down, label) for label, up, down in sample.norms]
+        for label, up, down in sample.shapes:
+            hi, lo = (yields(side, edges, flow=flow)[0] for side in (up, down))
+            modifiers.append(HistoSys(hi, lo, label))
+        if staterror:
+            error = np.sqrt(squares * sample.variance_scale)
+            modifiers.append(StatError(error, f"staterror_{name}"))
+        templates.append(Template(contents, tuple(modifiers), name=sample.name))
+    return Channel(tuple(templates), name=name)
+
+
+def is_signal(template: Template | ObservedSample, poi: str) -> bool:
+    """Say whether the parameter of interest multiplies a template."""
+    if isinstance(template, ObservedSample):
+        return poi in template.normfactors
+    return any(m.kind == "normfactor" and m.name == poi for m in template.modifiers)
+
+
+def check_channel(
+    channel: Channel, edges: Float[np.ndarray, " edges"], *, poi: str, remedy: str
+) -> None:
+    """Refuse templates that no likelihood can be made of.
+
+    Args:
+        channel: Hard templates.
+        edges: Their bin edges, for the message.
+        poi: Parameter of interest; what it multiplies is signal.
+        remedy: What to do about a bad bin.
+
+    Raises:
+        InputError: If a sample has a negative total yield, or a bin no background or a negative
+            sum. Names sample, region and bin.
+
+    Example:
+        >>> channel = Channel((Template(np.array([5.0, 0.0]), name="b"),), name="SR")
+        >>> check_channel(channel, np.array([0.0, 1.0, 2.0]), poi="mu", remedy="Merge bins.")
+        Traceback (most recent call last):
+        difana._errors.InputError: region 'SR', bin 1 (1 to 2): no background is expected ...
+    """
+    for template in channel.templates:
+        total = float(np.sum(np.asarray(template.values)))
+        if total < 0:
+            raise InputError(
+                f"region '{channel.name}', sample '{template.name}': the total yield is negative "
+                f"({total:.6g}); inspect the weights of the sample"
+            )
+    backgrounds = [t for t in channel.templates if not is_signal(t, poi)]
+    sums = np.sum([np.asarray(t.values) for t in backgrounds], axis=0)
+    bad = np.flatnonzero(sums <= 0)
+    if bad.size:
+        b = int(bad[0])
+        where = f"region '{channel.name}', bin {b} ({edges[b]:.6g} to {edges[b + 1]:.6g})"
+        listed = ", ".join(f"'{t.name}': {float(np.asarray(t.values)[b]):.6g}" for t in backgrounds)
+        what = "no background is expected" if sums[b] == 0 else "the background yield is negative"
+        raise InputError(f"{where}: {what} ({listed}). {remedy}")
+
+
+def merge_empty(
+    samples: Sequence[ObservedSample], edges: Float[np.ndarray, " edges"], *, poi: str
+) -> tuple[Float[np.ndarray, " edges"], int]:
+    """Merge bins without background with a neighbour: the one before, the first with the second.
+
+    Returns:
+        The edges that are left, and how many bins were merged away.
+
+    Example:
+        >>> sample = ObservedSample("b", Values(np.array([0.5, 2.5]), np.ones(2)))
+        >>> left, merged = merge_empty([sample], np.array([0.0, 1.0, 2.0, 3.0]), poi="mu")
+        >>> left.tolist(), merged
+        ([0.0, 2.0, 3.0], 1)
+    """
+    edges = np.asarray(edges)
+    before = len(edges)
+    backgrounds = [sample for sample in samples if not is_signal(sample, poi)]
+    while len(edges) > 2:
+        sums = np.sum([yields(sample.nominal, edges)[0] for sample in backgrounds], axis=0)
+        empty = np.flatnonzero(sums <= 0)
+        if not empty.size:
+            break
+        edges = np.delete(edges, max(int(empty[-1]), 1))
+    return edges, before - len(edges)
+
+
+def spread_last_bin(channel: Channel, bins: int) -> Channel:
+    """Return an equivalent channel with more bins: the last one in equal parts.
+
+    Equal parts with independent statistical uncertainties, larger by the square root of their
+    number, hold the same information as the whole. So observables with fewer bins are evaluated by
+    the function compiled for ``bins``.
+
+    Example:
+        >>> channel = Channel((Template(np.array([5.0, 4.0]), name="b"),), name="SR")
+        >>> spread_last_bin(channel, 3).templates[0].values.tolist()
+        [5.0, 2.0, 2.0]
+    """
+    more = bins - np.shape(channel.templates[0].values)[0]
+    if more <= 0:
+        return channel
+
+    def parts(values: Array, power: float) -> np.ndarray:
+        values = np.asarray(values, np.float64)
+        return np.append(values[:-1], np.full(more + 1, values[-1] / (more + 1) ** power))
+
+    templates = []
+    for template in channel.templates:
+        modifiers: list[AbstractModifier] = []
+        for m in template.modifiers:
+            if isinstance(m, HistoSys):
+                modifiers.append(HistoSys(parts(m.hi, 1), parts(m.lo, 1), m.name))
+            elif isinstance(m, StatError):
+                modifiers.append(StatError(parts(m.uncertainty, 0.5), m.name))
+            else:
+                modifiers.append(m)
+        templates.append(Template(parts(template.values, 1), tuple(modifiers), name=template.name))
+    return Channel(tuple(templates), name=channel.name)
