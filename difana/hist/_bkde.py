@@ -249,18 +249,18 @@ def _kernel_sums_fwd(x, weights, edges, bandwidth, flow, chunk):
 
 def _kernel_sums_bwd(flow, chunk, residuals, cotangents):
     x, weights, edges, bandwidth = residuals
-    cotangents = tuple(None if isinstance(g, SymbolicZero) else g for g in cotangents)
-    if all(g is None for g in cotangents):
+    contents, squares = (None if isinstance(g, SymbolicZero) else g for g in cotangents)
+    if contents is None and squares is None:
         return None, None, None, None
     last = _last_offset(edges, bandwidth)
     pull = partial(_pull, flow=flow)
     if x.shape[0] <= chunk:
-        out = pull(x, weights, None, edges, bandwidth, last, cotangents)
+        out = pull(x, weights, None, edges, bandwidth, last, (contents, squares))
         return tuple(out[name] for name in _INPUTS)
 
     def add(index: Array, out: dict[str, Array]) -> dict[str, Array]:
         start, x_now, weights_now, fresh = _chunk(index, x, weights, chunk)
-        new = pull(x_now, weights_now, fresh, edges, bandwidth, last, cotangents)
+        new = pull(x_now, weights_now, fresh, edges, bandwidth, last, (contents, squares))
         return {
             name: lax.dynamic_update_slice_in_dim(old, new[name], start, 0)
             if name in ("x", "weights")

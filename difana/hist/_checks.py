@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import jax
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
 
 
-def concrete(value: ArrayLike) -> bool:
+def concrete(value: ArrayLike | Sequence) -> bool:
     """Return True where the numbers can be read now, on this host."""
-    return not isinstance(value, jax.core.Tracer) and getattr(value, "is_fully_addressable", True)
+    return not isinstance(value, Tracer) and getattr(value, "is_fully_addressable", True)
 
 
 def check_finite(values: ArrayLike, *, name: str, infinite: bool) -> None:
@@ -64,7 +66,7 @@ def check_events(
     return x.astype(dtype), weights.astype(dtype)
 
 
-def check_edges(edges: ArrayLike, *, name: str = "edges") -> Array:
+def check_edges(edges: ArrayLike | Sequence, *, name: str = "edges") -> Array:
     """Return the edges as an array, or raise ``InputError`` unless they increase."""
     shape = np.shape(edges)
     if len(shape) != 1 or shape[0] < 2:
@@ -81,7 +83,7 @@ def check_edges(edges: ArrayLike, *, name: str = "edges") -> Array:
     return jnp.asarray(edges)
 
 
-def check_positive(value: ArrayLike, *, name: str, zero: bool) -> Array:
+def check_positive(value: ArrayLike | Sequence, *, name: str, zero: bool) -> Array:
     """Return a scalar, or raise ``InputError`` if negative (or zero unless ``zero``)."""
     if concrete(value):
         numbers = np.asarray(value)

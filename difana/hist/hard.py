@@ -20,7 +20,7 @@ _STRIPES = 1024
 @partial(jax.jit, static_argnames="flow")
 def _hard(x: Array, weights: Array, edges: tuple[Array, ...], flow: str) -> tuple[Array, Array]:
     shape = tuple(len(row) - 1 for row in edges)
-    index, inside = 0, True
+    index, inside = jnp.zeros(len(x), jnp.int32), jnp.ones(len(x), bool)
     for axis, (row, bins) in enumerate(zip(edges, shape, strict=True)):
         column = x[:, axis]
         found = jnp.searchsorted(row, column, side="right") - 1

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
@@ -178,7 +178,7 @@ class Histogram(eqx.Module):
             for index, axis in enumerate(self.axes)
         ]
         out = hist.Hist(*axes, storage=hist.storage.Weight())
-        view = out.view()
+        view: Any = out.view()
         view["value"], view["variance"] = np.asarray(self.contents), np.asarray(self.squares)
         return out
 
@@ -215,9 +215,9 @@ class Histogram(eqx.Module):
         return cls(edges, jnp.asarray(values, dtype), jnp.asarray(squares, dtype), names)
 
 
-def _numpy(values: Array) -> Array:
+def _numpy(values: Array) -> Any:
     """Return concrete numbers as NumPy, as the protocol asks; leave tracers alone."""
-    return values if isinstance(values, jax.core.Tracer) else np.asarray(values)
+    return values if isinstance(values, Tracer) else np.asarray(values)
 
 
 def _edges(axis: Any) -> Float[np.ndarray, " edges"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 from jax import lax
@@ -21,8 +22,8 @@ def _soft(
 ) -> tuple[Array, Array]:
     if flow == "fold":
         return kernel_sums(x, weights, edges[1:-1], bandwidth, flow, chunk)
-    contents, squares = kernel_sums(x, weights, edges, bandwidth, flow, chunk)
-    return contents[1:-1], squares[1:-1]
+    sums: Any = kernel_sums(x, weights, edges, bandwidth, flow, chunk)
+    return sums[0][1:-1], sums[1][1:-1]
 
 
 def soft_histogram(
