@@ -81,9 +81,9 @@ def run(
     """
     clock = _Clock(speak=progress)
     config = read_config(config_path)
+    folder = result_folder(out)
     clock.next("read", f"reading {len(config.samples)} samples")
     loaded = load(config)
-    folder = result_folder(out)
     clock.next("train", "training")
     general, training = config.general, config.training
     optimised = optimise(

@@ -1,5 +1,6 @@
 """Pictures and the report; each function draws into given axes or a new figure and returns it."""
 
+from difana.plot.analysis_report import analysis_report as analysis_report
 from difana.plot.cls_scan import cls_scan as cls_scan
 from difana.plot.comparison import comparison as comparison
 from difana.plot.data_mc import data_mc as data_mc
@@ -13,6 +14,7 @@ from difana.plot.systematics import systematics as systematics
 
 __all__ = [
     "Section",
+    "analysis_report",
     "cls_scan",
     "comparison",
     "data_mc",
