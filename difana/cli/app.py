@@ -1,0 +1,71 @@
+"""The group of commands: each is imported when it is called, errors are one message."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+import difana
+from difana._errors import DifanaError, nearest
+
+_COMMANDS = {  # name -> module, in the order of the help
+    "demo": "demo",
+    "run": "run",
+    "schema": "schema",
+    "limit": "limit",
+    "cls": "cls",
+    "significance": "significance",
+    "fit": "fit",
+    "convert": "convert",
+}
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is needed, so that ``--help`` is fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        return importlib.import_module(f"difana.cli.{_COMMANDS[cmd_name]}").command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command asked for; propose the nearest one."""
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command '{args[0]}'.{nearest(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what is wrong with the input becomes one message."""
+        try:
+            return super().invoke(ctx)
+        except DifanaError as error:
+            if ctx.params.get("debug"):
+                raise
+            text = str(error).replace("resume=False", "--no-resume")
+            click.echo(f"Error: {text}", err=True)
+            sys.exit(_BAD_INPUT)
+        except KeyboardInterrupt:
+            click.echo(
+                "\nInterrupted. The same command continues from the last checkpoint.", err=True
+            )
+            sys.exit(_INTERRUPTED)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(difana.__version__, prog_name="difana")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def main(*, debug: bool) -> None:
+    """Differentiable end-to-end particle-physics analysis."""
