@@ -34,7 +34,7 @@ class TrainingOptions:
         rate: Learning rate of Adam for the weights there.
         edge_rate: Learning rate of Adam for the bin edges there.
         cross_entropy: Weight of the cross-entropy in the loss there: a regulariser.
-        bandwidth: Kernel width at the start and at the end, in units of the mean bin width.
+        bandwidth: Kernel width at the start and at the end, in units of the median bin width.
         minimum_events: Effective simulated background events wanted in each bin.
         penalty: Weight of the penalty for less.
         validate_every: Steps between validations on held-out events, in hard bins.
@@ -44,16 +44,16 @@ class TrainingOptions:
     objective: str = "expected_limit"
     bins: int = 10
     seed: int = 0
-    pretrain_steps: int = 1000
+    pretrain_steps: int = 1500
     pretrain_batch: int = 1000
     pretrain_rate: float = 1e-3
-    steps: int = 300
-    batch: int = 20_000
-    rate: float = 3e-4
-    edge_rate: float = 1e-2
+    steps: int = 100
+    batch: int = 10_000
+    rate: float = 1e-4
+    edge_rate: float = 5e-3
     cross_entropy: float = 1.0
-    bandwidth: tuple[float, float] = (0.5, 0.1)
-    minimum_events: float = 10.0
+    bandwidth: tuple[float, float] = (0.3, 0.1)
+    minimum_events: float = 3.0
     penalty: float = 1.0
     validate_every: int = 10
     patience: int = 15

@@ -1,0 +1,137 @@
+import jax
+import numpy as np
+import pytest
+
+from difana._errors import ConfigError
+from difana.analysis.optimise import OBJECTIVES, optimise
+from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.start_edges import candidate_edges, start_edges
+from difana.analysis.templates import ObservedSample, Values, hard_channel, observe
+from difana.data import split
+from difana.data.generate import resonance
+from difana.infer import expected_limits
+from difana.likelihood import build_model
+
+TINY = {
+    "bins": 4,
+    "pretrain_steps": 40,
+    "pretrain_batch": 256,
+    "steps": 12,
+    "batch": 1000,
+    "rate": 1e-3,
+    "validate_every": 4,
+    "minimum_events": 3.0,
+}
+
+
+@pytest.fixture(scope="module")
+def splits():
+    parts = [split(sample, (0.5, 0.3, 0.2)) for sample in resonance(seed=3, events=2000)]
+    return tuple(zip(*parts, strict=True))
+
+
+def recipe(splits, **changes):
+    return optimise(
+        splits[0],
+        splits[1],
+        network=NetworkOptions(hidden=(8,)),
+        training=TrainingOptions(**{**TINY, **changes}),
+        key=jax.random.key(0),
+        progress_bar=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def optimised(splits):
+    return recipe(splits)
+
+
+def hard_limit(net, edges, samples):
+    channel = hard_channel(observe(net, samples), np.asarray(edges), name="SR")
+    return float(expected_limits(build_model([channel]), median_only=True).median)
+
+
+def test_the_result_is_never_worse_than_the_start_on_held_out_events(optimised):
+    records = [r for r in optimised.history if r["stage"] == "expected_limit"]
+    metrics = [r["metric"] for r in records if r["kind"] == "validation"]
+    assert len(metrics) == 4
+    assert min(metrics) <= metrics[0]
+
+
+def test_the_validation_metric_is_the_limit_of_the_analysis(splits, optimised):
+    records = [r for r in optimised.history if r["stage"] == "expected_limit"]
+    best = min((r for r in records if r["kind"] == "validation"), key=lambda r: r["metric"])
+    limit = hard_limit(optimised.net, optimised.edges, splits[1])
+    assert np.log(limit) == pytest.approx(best["aux"]["objective"], abs=1e-3)
+
+
+def test_the_baseline_was_trained_on_cross_entropy(optimised):
+    records = [r for r in optimised.history if r["stage"] == "cross-entropy"]
+    metrics = [r["metric"] for r in records if r["kind"] == "validation"]
+    assert metrics[-1] < metrics[0]
+
+
+def test_edges_increase(optimised):
+    assert optimised.edges.shape == (5,)
+    assert np.all(np.diff(optimised.edges) > 0)
+
+
+def test_the_same_key_gives_the_same_result(splits, optimised):
+    again = recipe(splits)
+    same = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), again.net, optimised.net)
+    assert all(jax.tree.leaves(same))
+    assert np.array_equal(again.edges, optimised.edges)
+
+
+def test_every_objective_is_finite(splits, optimised):
+    channel = hard_channel(observe(optimised.net, splits[1]), optimised.edges, name="SR")
+    model = build_model([channel])
+    values = {name: float(objective(model)) for name, objective in OBJECTIVES.items()}
+    assert np.all(np.isfinite(list(values.values()))), values
+
+
+def test_an_unknown_objective_is_refused(splits):
+    with pytest.raises(ConfigError, match="Did you mean 'expected_limit'"):
+        recipe(splits, objective="expected_limits")
+
+
+def test_one_bin_is_refused(splits):
+    with pytest.raises(ConfigError, match="at least two"):
+        recipe(splits, bins=1)
+
+
+def observed(signal, background):
+    unit = [np.ones(len(x)) for x in (signal, background)]
+    return (
+        ObservedSample("s", Values(signal, unit[0]), normfactors=("mu",)),
+        ObservedSample("b", Values(background, unit[1])),
+    )
+
+
+def test_candidates_hold_equal_signal_bins_first_and_the_bulk():
+    rng = np.random.default_rng(0)
+    samples = observed(rng.normal(2, 1, 5000), rng.normal(-2, 1, 5000))
+    candidates = candidate_edges(samples, poi="mu", bins=6)
+    shares = np.histogram(samples[0].nominal.x, candidates[0])[0] / 5000
+    assert shares == pytest.approx([1 / 6] * 6, abs=0.01)
+    assert all(len(edges) == 7 and np.all(np.diff(edges) > 0) for edges in candidates)
+    bulk = [np.sum(edges[1:-1] < np.quantile(samples[1].nominal.x, 0.9)) for edges in candidates]
+    assert max(bulk) >= 4
+
+
+def test_the_best_candidate_is_taken():
+    rng = np.random.default_rng(1)
+    samples = observed(rng.normal(2, 1, 500), rng.normal(-2, 1, 500))
+    options = {"poi": "mu", "bins": 5}
+
+    def purest(channel):  # wants as little signal as possible in the last bin
+        return float(channel.templates[0].values[-1])
+
+    chosen = start_edges([samples], purest, name="SR", staterror=False, **options)
+    tops = [np.sum(samples[0].nominal.x >= e[-2]) for e in candidate_edges(samples, **options)]
+    assert np.sum(samples[0].nominal.x >= chosen[-2]) == min(tops)
+
+
+def test_a_constant_network_is_refused():
+    with pytest.raises(ValueError, match="too few distinct"):
+        candidate_edges(observed(np.zeros(10), np.zeros(10)), poi="mu", bins=4)
