@@ -1,0 +1,152 @@
+"""The posterior against closed forms of counting experiments."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from difana._errors import ConfigError, ModelError
+from difana.infer.posterior import numpyro_model, posterior
+from difana.likelihood import (
+    Channel,
+    HistoSys,
+    NormFactor,
+    ShapeSys,
+    StatError,
+    Template,
+    build_model,
+)
+
+
+def counting(background: float = 0.0):
+    templates = [Template([10.0], (NormFactor("mu"),), name="signal")]
+    if background:
+        templates.append(Template([background], name="background"))
+    return build_model([Channel(tuple(templates), name="SR")])
+
+
+@pytest.fixture(scope="module")
+def flat():
+    model = counting()
+    key = jax.random.key(1)
+    return posterior(model, model.data([9.0]), key=key, samples=600, warmup=300, chains=2)
+
+
+def test_flat_prior_gives_the_gamma_posterior(flat):
+    exact = stats.gamma(10, scale=0.1)
+    assert flat.ok
+    assert flat.message == "ok"
+    assert flat.draws.shape == (2, 600, 1)
+    assert flat.names == ("mu",)
+    error = exact.std() / np.sqrt(float(flat.effective[0]))
+    assert abs(float(flat["mu"].mean()) - exact.mean()) < 4 * error
+    # standard error of a quantile: sqrt(p (1 - p) / n) / density
+    for level in (0.5, 0.95):
+        quantile = exact.ppf(level)
+        error = np.sqrt(level * (1 - level) / float(flat.effective[0])) / exact.pdf(quantile)
+        assert abs(float(flat.credible_upper_limit(level)) - quantile) < 4 * error
+    assert stats.kstest(np.ravel(flat["mu"])[::5], exact.cdf).pvalue > 1e-3
+
+
+def test_diagnostics(flat):
+    assert 0.99 < float(flat.r_hat[0]) < 1.05
+    assert 100 < float(flat.effective[0]) < 3000
+    assert int(flat.divergences) == 0
+
+
+def nuisances():
+    """A model with every kind of prior; no bin depends strongly on any nuisance."""
+    signal = Template([10.0, 5.0], (NormFactor("mu"),), name="signal")
+    shape = HistoSys([55.0, 60.0], [45.0, 60.0], "shift")
+    bkg = Template(
+        [50.0, 60.0], (shape, ShapeSys([5.0, 0.0], "flat"), StatError([2.0, 3.0], "stat")), name="b"
+    )
+    return build_model([Channel((signal, bkg), name="SR")])
+
+
+def test_density_is_the_likelihood_of_the_model():
+    """Prior and data together are the likelihood up to a constant, at any parameters."""
+    from numpyro.infer.util import log_density
+
+    model = nuisances()
+    data = model.data([57.0, 66.0])
+    data = data.at[model.bins :].multiply(1.1)  # auxiliary data off their centres
+    program = numpyro_model(model, data)
+    open_ = ~np.asarray(model.fixed)
+    places = {
+        "free": [model.index("mu")],
+        "gaussian": [model.index(name) for name in ("shift", "stat[0]", "stat[1]")],
+        "poisson": [model.index("flat[0]")],
+    }
+    assert sorted(itertools.chain(*places.values())) == list(np.flatnonzero(open_))
+
+    @jax.jit
+    def difference(params):
+        values = {site: params[jnp.asarray(own)] for site, own in places.items()}
+        return log_density(program, (), {}, values)[0] - model.logpdf(params, data)
+
+    rng = np.random.default_rng(0)
+    points = [model.init + 0.1 * rng.random(model.init.size) * open_ for _ in range(5)]
+    assert np.ptp([float(difference(point)) for point in points]) < 1e-9
+
+
+def test_held_parameters_stay_and_constraints_bound():
+    model = nuisances()
+    result = posterior(
+        model, model.data([57.0, 66.0]), key=jax.random.key(3), samples=300, warmup=200
+    )
+    held = model.index("flat[1]")
+    assert bool(jnp.all(result["flat[1]"] == model.init[held]))
+    assert np.isnan(float(result.r_hat[held]))
+    assert np.isnan(float(result.effective[held]))
+    assert result.ok
+    # a constraint of unit width can only get narrower
+    assert 0.3 < float(result["shift"].std()) < 1.1
+    assert 0.03 < float(result["stat[1]"].std()) < 0.07
+
+
+def test_own_prior_of_the_parameter_of_interest():
+    import numpyro.distributions as dist
+
+    model = counting()
+    result = posterior(
+        model,
+        model.data([9.0]),
+        key=jax.random.key(4),
+        samples=500,
+        warmup=300,
+        poi_prior=dist.Gamma(5.0, 10.0),
+    )
+    exact = stats.gamma(14, scale=1 / 20)  # conjugate: 5 + 9 counts, 10 + 10 exposure
+    error = exact.std() / np.sqrt(float(result.effective[0]))
+    assert abs(float(result["mu"].mean()) - exact.mean()) < 4 * error
+
+
+def test_same_key_same_draws():
+    model = counting(5.0)
+    options = {"key": jax.random.key(5), "samples": 20, "warmup": 20}
+    first, second = (posterior(model, model.data([12.0]), **options) for _ in range(2))
+    assert bool(jnp.all(first.draws == second.draws))
+    assert not first.ok  # twenty draws are too few, and the result says so
+    assert "converged" in first.message
+
+
+def test_errors(flat):
+    model = counting()
+    data = model.data([9.0])
+    with pytest.raises(ConfigError, match="samples = 0"):
+        posterior(model, data, key=jax.random.key(0), samples=0)
+    with pytest.raises(ModelError, match="data have shape"):
+        numpyro_model(model, jnp.ones(3))
+    with pytest.raises(ConfigError, match="level"):
+        flat.credible_upper_limit(1.5)
+    with pytest.raises(ModelError, match="no parameter 'nu'"):
+        flat["nu"]
+    held = build_model([Channel((Template([10.0], name="s"),), name="SR")], poi=None)
+    with pytest.raises(ModelError, match="no free parameter"):
+        posterior(held, held.data([9.0]), key=jax.random.key(0))
