@@ -32,16 +32,16 @@ TEXT = """# One training step: expected limit against cross-entropy
 `{command}`; {machine}, load {load:.1f} before the run.
 
 Network 4 x 128 (float32), 2000 events of each of 3 samples, 3 exact transformations on all of them,
-1 weight variation, 1 normalisation, simulation statistics, 10 bins; statistics in float64. Both steps
-send the same 21 x 2000 events through the network, with reverse pass and Adam update, and are timed
-in turn.
+1 weight variation, 1 normalisation, simulation statistics, 10 bins; statistics in float64. Both
+steps send the same 21 x 2000 events through the network, with reverse pass and Adam update, and
+are timed in turn.
 
-| step on | first call, with compilation [s] | median [ms] | best [ms] |
-|---|---|---|---|
+| step on | first call, with compilation [s] | its CPU time [s] | median [ms] | best [ms] |
+|---|---|---|---|---|
 {rows}
 
 Ratio of the medians {median:.2f}, of the best {best:.2f} (target: at most 2; NEOS reports 3 to 4).
-Target of the first call: below 15 s.
+Target of the first call: below 15 s; its CPU time says what an idle machine would need at most.
 """
 
 
@@ -100,9 +100,10 @@ def measure(steps: int) -> dict[str, dict[str, float]]:
     for name, loss in losses.items():
         state = optimizer.init(eqx.filter(start, eqx.is_inexact_array))
         step = stepper(loss, optimizer)
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         net, state, value = jax.block_until_ready(step(start, state, samples))
-        found[name] = {"first": time.perf_counter() - begin}
+        seconds = time.perf_counter() - begin
+        found[name] = {"first": seconds, "cpu": time.process_time() - cpu}
         runs[name] = [step, net, state, []]
     for _ in range(steps):
         for own in runs.values():
@@ -128,7 +129,8 @@ def main() -> None:
     load = os.getloadavg()[0]
     found = measure(options.steps)
     rows = [
-        f"| {name} | {row['first']:.1f} | {1e3 * row['median']:.1f} | {1e3 * row['best']:.1f} |"
+        f"| {name} | {row['first']:.1f} | {row['cpu']:.1f} | {1e3 * row['median']:.1f} "
+        f"| {1e3 * row['best']:.1f} |"
         for name, row in found.items()
     ]
     bce, limit = found["cross-entropy"], found["expected limit"]
