@@ -25,7 +25,7 @@ class StatisticResult(eqx.Module):
 def three_fits(
     model: Model, data: Float[Array, " data"], mu: Float[Array, ""]
 ) -> tuple[FitResult, FitResult, FitResult]:
-    """Fit with the parameter of interest free (not negative), at 0 and at ``mu``, in one program."""
+    """Fit with the parameter of interest free (not negative), at 0 and at ``mu``."""
     index = model.poi_index
     held = jnp.stack([model.fixed] * 3).at[1:, index].set(True)
     values = jnp.stack([model.init, model.init.at[index].set(0.0), model.init.at[index].set(mu)])
@@ -102,7 +102,7 @@ def qmu(
 def q0(
     model: Model, data: Float[Array, " data"], *, free: FitResult | None = None
 ) -> StatisticResult:
-    r"""Return the statistic for discovery: :math:`-2\ln\lambda(0)` for :math:`\hat\mu \ge 0`, else 0.
+    r"""Return the statistic for discovery, :math:`-2\ln\lambda(0)` with :math:`\hat\mu \ge 0`.
 
     References:
         Cowan, Cranmer, Gross, Vitells, arXiv:1007.1727, equation 12.

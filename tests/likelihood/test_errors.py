@@ -221,7 +221,7 @@ def test_wrong_files(tmp_path, specs):
     path.write_bytes(b"\xff\xfe\x00binary")
     with pytest.raises(ModelError, match=r"broken.json' is not JSON"):
         from_workspace(path)
-    with pytest.raises(ModelError, match="no measurement 'mes'. Did you mean 'meas'"):
+    with pytest.raises(ModelError, match=r"no measurement 'mes'. Did you mean 'meas'"):
         from_workspace(specs["normsys"], measurement="mes")
 
 

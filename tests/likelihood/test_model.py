@@ -329,3 +329,21 @@ def test_staterror_of_one_name_in_two_channels_is_two_in_pyhf(reference):
     )
     again, _ = from_workspace(to_workspace(model, data))
     assert again.parameters == model.parameters
+
+
+@pytest.mark.parametrize("relative", [1e-3, 1e-5, 1e-7, 1e-9])
+def test_tiny_uncertainties_keep_likelihood_ratios_exact(relative):
+    # 1e-9 stands for 1e18 auxiliary counts: logarithms of 1e19 that cancel
+    model = build(NUMBERS | {"unc": NUMBERS["control"] * relative})
+    data = model.data(OBSERVED)
+    pulls = jnp.array([1.5, -0.5])
+    index = np.array([model.index("unc[0]"), model.index("unc[1]")])
+    moved = PARAMS.at[index].set(1.0 + pulls * relative)
+    start = PARAMS.at[index].set(1.0)
+    ratio = model.logpdf(moved, data) - model.logpdf(start, data)
+    main = OBSERVED * jnp.log(model.expected_main(moved) / model.expected_main(start))
+    main = jnp.sum(main - model.expected_main(moved) + model.expected_main(start))
+    # tau (log(1 + x) - x) with x = pull / sqrt(tau)
+    exact = jnp.sum(-(pulls**2) / 2 + pulls**3 * relative / 3 - pulls**4 * relative**2 / 4)
+    # a parameter near 1 resolves a pull only to its rounding
+    np.testing.assert_allclose(ratio - main, exact, atol=2e-9 + 1e-15 / relative)
