@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +20,7 @@ import optax
 import difana
 from difana.data import Sample, split
 from difana.data.generate import blobs
-from difana.infer import hypotest, significance
+from difana.infer import describe, hypotest, significance, trustworthy
 from difana.likelihood import build_model, channel_from_events
 from difana.losses import cross_entropy, expected_cls, sigma_of
 from difana.nn import MLP
@@ -42,25 +43,26 @@ def problem(key: jax.Array, *, events: int) -> tuple[tuple[Sample, ...], tuple[S
     return train, test
 
 
-def evaluate(net: Callable, samples: tuple[Sample, ...], edges: jax.Array) -> dict[str, float]:
-    """Return CLs, p0 and sigma(mu) with hard bins."""
-    model = build_model(
-        [
-            channel_from_events(
-                observable(net), samples, edges=edges, bandwidth=None, staterror=False
-            )
-        ],
-        poi="mu",
+@eqx.filter_jit
+def _metrics(
+    net: Callable, samples: tuple[Sample, ...], edges: jax.Array
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    channel = channel_from_events(
+        observable(net), samples, edges=edges, bandwidth=None, staterror=False
     )
+    model = build_model([channel], poi="mu")
     sigma, status = sigma_of(model)
     cls, discovery = hypotest(model, 1.0), significance(model)
-    if int(status) or not bool(difana.infer.trustworthy(cls.status | discovery.status)):
-        raise RuntimeError(f"a fit failed: status {status}, {cls.status}, {discovery.status}")
-    return {
-        "CLs": float(cls.expected[2]),
-        "p0": float(discovery.expected_p),
-        "sigma_mu": float(sigma),
-    }
+    values = {"CLs": cls.expected[2], "p0": discovery.expected_p, "sigma_mu": sigma}
+    return values, status | cls.status | discovery.status
+
+
+def evaluate(net: Callable, samples: tuple[Sample, ...], edges: jax.Array) -> dict[str, float]:
+    """Return CLs, p0 and sigma(mu) with hard bins."""
+    values, status = _metrics(net, samples, edges)
+    if not trustworthy(status):
+        raise RuntimeError(f"the numbers cannot be trusted: {describe(status)}")
+    return {name: float(value) for name, value in values.items()}
 
 
 def train(
@@ -156,7 +158,7 @@ def summary(found: dict[str, dict[str, list[float]]]) -> str:
 
 REDUCED = {
     "seeds": (0,),
-    "steps": 150,
+    "steps": 100,
     "events": 4000,
     "batch_size": 500,
     "hidden": (32, 32),
