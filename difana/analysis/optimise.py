@@ -146,19 +146,17 @@ def optimise(
     baseline = pretrained.trainable
     objective = OBJECTIVES[training.objective]
 
-    def judged(own: Channel, threshold: float) -> tuple[Array, dict[str, Array]]:
+    def poverty(own: Channel) -> Array:
+        return minimum_events(own, poi=poi, threshold=training.minimum_events)
+
+    def judged(own: Channel, penalty: Array | None = None) -> tuple[Array, dict[str, Array]]:
         """Return the objective with its penalty."""
         model = build_model((own, *others), poi=poi, parameters=parameters)
         value = objective(model)
-        penalty = minimum_events(own, poi=poi, threshold=threshold)
+        penalty = poverty(own) if penalty is None else penalty
         return value + training.penalty * penalty, {"objective": value, "penalty": penalty}
 
-    # a split with fewer events cannot hold as many in its bins
-    share = min(
-        1.0, *(len(v.nominal) / len(t.nominal) for v, t in zip(validation, train, strict=True))
-    )
-    held_out = share * training.minimum_events
-    compiled = eqx.filter_jit(lambda own: judged(own, held_out)[0])
+    compiled = eqx.filter_jit(lambda own: judged(own)[0])
     edges = start_edges(
         [observe(baseline, train), observe(baseline, validation)],
         lambda own: float(compiled(own)),
@@ -191,10 +189,16 @@ def optimise(
     def loss(state: Any, batch: Sequence[Sample], progress: Array) -> tuple[Array, dict]:
         bandwidth = width * training_loop.geometric(first, last)(progress)
         own = channel_of(state, batch, bandwidth)
-        value, aux = judged(own, training.minimum_events)
+        value, aux = judged(own)
         entropy, _ = cross_entropy(state["net"], batch, poi=poi)
         aux = {**aux, "cross_entropy": entropy}
         return value + training.cross_entropy * entropy, aux
+
+    def measure(state: Any) -> tuple[Array, dict]:
+        own = channel_of(state, validation, None)
+        # a bin is poor if neither split fills it: held-out events may be few
+        both = jnp.minimum(poverty(own), poverty(channel_of(state, train, None)))
+        return judged(own, both)
 
     result = training_loop.fit(
         loss,
@@ -205,9 +209,7 @@ def optimise(
         optimizer=_optimizer(training, state),
         key=second_key,
         trained={"net": trainable(baseline), "edges": jax.tree.map(eqx.is_array, state["edges"])},
-        validate=eqx.filter_jit(
-            lambda state: judged(channel_of(state, validation, None), held_out)
-        ),
+        validate=eqx.filter_jit(measure),
         validate_every=training.validate_every,
         patience=training.patience,
         checkpoint=None if directory is None else directory / training.objective,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from difana._errors import InputError
-from difana.analysis.templates import ObservedSample, hard_channel, is_signal
+from difana.analysis.templates import ObservedSample, Values, hard_channel, is_signal
 from difana.likelihood import Channel
 
 _BULK = (0.4, 0.85)  # the bulk edges lie between these quantiles of the background
@@ -63,7 +64,7 @@ def start_edges(
     name: str,
     staterror: bool,
 ) -> Float[np.ndarray, " edges"]:
-    """Return the candidate with the lowest score in hard bins, summed over the splits.
+    """Return the candidate with the lowest score in hard bins of all splits together.
 
     Args:
         splits: Training and validation samples with their observable; the candidates come from
@@ -75,8 +76,29 @@ def start_edges(
         staterror: Include the statistical uncertainty of the simulation.
     """
     candidates = candidate_edges(splits[0], poi=poi, bins=bins)
+    together = pooled(splits)
     scores = [
-        sum(score(hard_channel(s, edges, name=name, staterror=staterror)) for s in splits)
-        for edges in candidates
+        score(hard_channel(together, edges, name=name, staterror=staterror)) for edges in candidates
     ]
     return candidates[int(np.argmin(np.where(np.isfinite(scores), scores, np.inf)))]
+
+
+def pooled(splits: Sequence[Sequence[ObservedSample]]) -> tuple[ObservedSample, ...]:
+    """Return the splits as one: each stands for the full yield, together they do, too."""
+    return tuple(_pool(samples) for samples in zip(*splits, strict=True))
+
+
+def _pool(samples: Sequence[ObservedSample]) -> ObservedSample:
+    first = samples[0]
+    shapes = [
+        (same[0][0], _join([up for _, up, _ in same]), _join([down for _, _, down in same]))
+        for same in zip(*(sample.shapes for sample in samples), strict=True)
+    ]
+    nominal = _join([sample.nominal for sample in samples])
+    return dataclasses.replace(first, nominal=nominal, shapes=tuple(shapes))
+
+
+def _join(parts: Sequence[Values]) -> Values:
+    total = sum(len(part.x) for part in parts)
+    weights = [part.weights * (len(part.x) / total) for part in parts]
+    return Values(np.concatenate([part.x for part in parts]), np.concatenate(weights))

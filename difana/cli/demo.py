@@ -27,7 +27,6 @@ Features: [mass, pt_lead, pt_sub, pt_pair, delta_eta, eta_pair]
 Regions:
   - Name: SR
     Observable: network
-    Filter: mass > 60
 
 Samples:
   - {{Name: signal, Files: signal.root, Weight: weight, Signal: true}}

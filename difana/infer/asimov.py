@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import equinox as eqx
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from difana.infer.fit import fit
+from difana.infer.fit import fit, negative_yield
 from difana.likelihood import Model
 
 
@@ -39,6 +38,6 @@ def asimov_data(
     poi = model.parameters[model.poi_index]
     if data is None:
         params = model.init.at[model.poi_index].set(mu)
-        return Asimov(model.expected(params), params, jnp.zeros((), jnp.int32))
+        return Asimov(model.expected(params), params, negative_yield(model, params))
     result = fit(model, data, fixed={poi: mu})
     return Asimov(model.expected(result.params), result.params, result.status)

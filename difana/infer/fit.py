@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from difana._errors import ModelError
 from difana.infer.newton import Minimum, masked_solve, minimise
-from difana.infer.status import describe, trustworthy
+from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
 
 
@@ -24,6 +24,8 @@ class FitResult(eqx.Module):
     Attributes:
         params: Best-fit parameters, ``[params]``.
         nll: Negative log-likelihood there (not twice it).
+        half_deviance: ``nll`` above that of a perfect description of the data: half the
+            goodness-of-fit statistic.
         gradient: Gradient of the nll there: zero among the free parameters.
         covariance: Inverse Hessian of the nll among the free parameters; zero for held ones and
             for those pressed against a bound, ``[params, params]``.
@@ -35,6 +37,7 @@ class FitResult(eqx.Module):
 
     params: Float[Array, " params"]
     nll: Float[Array, ""]
+    half_deviance: Float[Array, ""]
     gradient: Float[Array, " params"]
     covariance: Float[Array, "params params"]
     status: Int[Array, ""]
@@ -147,7 +150,7 @@ def _argmin(
     max_steps: int,
 ) -> Minimum:
     return minimise(
-        lambda params: model.nll(params, data),
+        lambda params: model.half_deviance(params, data),
         values,
         lower=lower,
         upper=upper,
@@ -164,7 +167,7 @@ def _argmin_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[Minimu
     anchor = jnp.where(held, values, minimum.params)
     moved = jnp.where(held, tangents[2], 0.0)
     _, gradient_change = jax.jvp(
-        lambda m, d, theta: jax.grad(m.nll)(theta, d),
+        lambda m, d, theta: jax.grad(m.half_deviance)(theta, d),
         (model, data, anchor),
         (tangents[0], tangents[1], moved),
     )
@@ -199,16 +202,23 @@ def solve(
     )
     # held values stay differentiable; the others do not matter at the minimum (envelope theorem)
     anchor = jnp.where(held, values, jax.lax.stop_gradient(minimum.params))
+    half_deviance = model.half_deviance(anchor, data)
     return FitResult(
         params=minimum.params,
-        nll=model.nll(anchor, data),
+        nll=half_deviance - model.saturated(data),
+        half_deviance=half_deviance,
         gradient=jax.lax.stop_gradient(minimum.gradient),
         covariance=jnp.where(minimum.free[:, None] & minimum.free[None, :], covariance, 0.0),
-        status=minimum.status,
+        status=minimum.status | negative_yield(model, anchor),
         steps=minimum.steps,
         distance=minimum.distance,
         names=model.parameters,
     )
+
+
+def negative_yield(model: Model, params: Float[Array, " params"]) -> Int[Array, ""]:
+    """Return the status flag of parameters at which a bin expects a negative yield."""
+    return flag(jnp.any(model.expected_main(params) < 0), Status.NEGATIVE_YIELD)
 
 
 def fisher_information(
@@ -223,4 +233,4 @@ def fisher_information(
         >>> fisher_information(model, model.init, model.expected(model.init)).tolist()
         [[4.0]]
     """
-    return jax.hessian(lambda theta: model.nll(theta, data))(params)
+    return jax.hessian(lambda theta: model.half_deviance(theta, data))(params)

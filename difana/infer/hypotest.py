@@ -80,8 +80,8 @@ def asimov_q(
         model, asimov.data, init=asimov.params if init is None else init, fixed={poi: mu}
     )
     # the likelihood of Asimov data peaks where they were made: no second fit
-    peak = model.nll(asimov.params, asimov.data)
-    return jnp.maximum(2 * (conditional.nll - peak), 0.0), conditional
+    peak = model.half_deviance(asimov.params, asimov.data)
+    return jnp.maximum(2 * (conditional.half_deviance - peak), 0.0), conditional
 
 
 def hypotest(

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
+from difana._numerics import safe_divide
 from difana.infer.asimov import Asimov, asimov_data
-from difana.infer.fit import fisher_information, solve
+from difana.infer.fit import solve
 from difana.infer.hypotest import asimov_q, log_cls_observed, target_root
-from difana.infer.newton import masked_solve
 from difana.infer.statistics import three_fits
 from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
@@ -93,11 +93,14 @@ def _rising_root(
 
 
 def _poi_width(model: Model, asimov: Asimov) -> Float[Array, ""]:
-    """Return the width of the parameter of interest on Asimov data: the scale of the limits."""
-    hessian = fisher_information(model, asimov.params, asimov.data)
-    index = model.poi_index
-    unit = jnp.zeros_like(asimov.params).at[index].set(1.0)
-    return jnp.sqrt(masked_solve(hessian, ~model.fixed, unit)[index])
+    """Return the statistical width of the parameter of interest: where the search starts.
+
+    Cheap on purpose: the Hessian would take longer to compile than the search takes steps.
+    """
+    unit = jnp.zeros_like(asimov.params).at[model.poi_index].set(1.0)
+    yields, signal = jax.jvp(model.expected_main, (asimov.params,), (unit,))
+    information = jnp.sum(safe_divide(signal**2, jnp.maximum(yields, jnp.abs(signal))))
+    return jnp.where(information > 0, jax.lax.rsqrt(information), jnp.inf)
 
 
 def _at(model: Model, params: Array, mu: Array) -> Array:
@@ -120,8 +123,8 @@ def _expected_root(
     carry = (still.params, jnp.zeros_like(width), jnp.zeros((), jnp.int32))
     mu, (params, slope, fit_status), status = _rising_root(value_and_slope, target * width, carry)
     mu, params, slope = jax.lax.stop_gradient((mu, params, slope))
-    change = 2 * model.nll(_at(model, params, mu), asimov.data)
-    change = change - 2 * model.nll(jax.lax.stop_gradient(asimov.params), asimov.data)
+    change = 2 * model.half_deviance(_at(model, params, mu), asimov.data)
+    change = change - 2 * model.half_deviance(jax.lax.stop_gradient(asimov.params), asimov.data)
     return _implicit(mu, change, 2 * target * slope), status | fit_status
 
 
@@ -204,11 +207,13 @@ def upper_limit(
     expected = _band(model, asimov, level)
     index = model.poi_index
     frozen, still, both = jax.lax.stop_gradient((model, asimov, jnp.stack([data, asimov.data])))
-    floors = jnp.stack([free.nll, model.nll(jax.lax.stop_gradient(asimov.params), asimov.data)])
+    floors = jnp.stack(
+        [free.half_deviance, model.half_deviance(jax.lax.stop_gradient(asimov.params), asimov.data)]
+    )
 
-    def log_ratio(nlls: Array, floors: Array, mu: Array) -> Array:
+    def log_ratio(values: Array, floors: Array, mu: Array) -> Array:
         """Return ln(alpha / CLs) from the conditional likelihoods; it rises with mu."""
-        q, q_asimov = jnp.maximum(2 * (nlls - floors), 0.0)
+        q, q_asimov = jnp.maximum(2 * (values - floors), 0.0)
         q = jnp.where(jax.lax.stop_gradient(free.params[index]) <= mu, q, 0.0)
         log_clsb, log_clb = log_cls_observed(q, q_asimov)
         return jnp.log(1 - level) - (log_clsb - log_clb)
@@ -222,7 +227,9 @@ def upper_limit(
                 frozen, d, start.at[index].set(mu), held=held, lower=low, upper=high
             )
         )(both, carry[0])
-        value, by_nll = jax.value_and_grad(log_ratio)(fits.nll, jax.lax.stop_gradient(floors), mu)
+        value, by_nll = jax.value_and_grad(log_ratio)(
+            fits.half_deviance, jax.lax.stop_gradient(floors), mu
+        )
         slope = by_nll @ fits.gradient[:, index]
         return value, slope, (fits.params, slope, fits.status)
 
@@ -237,7 +244,10 @@ def upper_limit(
     )
     mu, params, slope = jax.lax.stop_gradient((mu, params, slope))
     nlls = jnp.stack(
-        [model.nll(_at(model, p, mu), d) for p, d in zip(params, (data, asimov.data), strict=True)]
+        [
+            model.half_deviance(_at(model, p, mu), d)
+            for p, d in zip(params, (data, asimov.data), strict=True)
+        ]
     )
     observed = _implicit(mu, log_ratio(nlls, floors, mu), slope)
     status = status | fit_status[0] | fit_status[1] | free.status | expected.status

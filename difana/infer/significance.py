@@ -53,7 +53,9 @@ def significance(
     poi = model.parameters[model.poi_index]
     asimov = asimov_data(model, mu=mu, data=data)
     null = fit(model, asimov.data, init=asimov.params, fixed={poi: 0.0})
-    expected_q = jnp.maximum(2 * (null.nll - model.nll(asimov.params, asimov.data)), 0.0)
+    expected_q = jnp.maximum(
+        2 * (null.half_deviance - model.half_deviance(asimov.params, asimov.data)), 0.0
+    )
     expected = safe_sqrt(expected_q)
     expected_p = jnp.exp(log_ndtr(-expected))
     status = asimov.status | null.status

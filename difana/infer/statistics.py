@@ -41,7 +41,7 @@ def q_from_fits(
     model: Model, free: FitResult, conditional: FitResult, mu: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Return q_mu: zero where the best fit lies above ``mu``."""
-    ratio = jnp.maximum(2 * (conditional.nll - free.nll), 0.0)
+    ratio = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
     return jnp.where(free.params[model.poi_index] <= mu, ratio, 0.0)
 
 
@@ -116,5 +116,7 @@ def q0(
     """
     zero = jnp.zeros((), model.nominal.dtype)
     free, conditional = _profile_ratio(model, data, zero, 0.0, free)
-    value = jnp.maximum(2 * (conditional.nll - free.nll), 0.0)  # the best fit is not negative
+    value = jnp.maximum(
+        2 * (conditional.half_deviance - free.half_deviance), 0.0
+    )  # the best fit is not negative
     return StatisticResult(value, free, conditional, free.status | conditional.status)

@@ -19,6 +19,7 @@ class Status(enum.IntFlag):
     INDEFINITE = 4
     AT_BOUND = 8
     NOT_BRACKETED = 16
+    NEGATIVE_YIELD = 32
 
 
 _SENTENCES = {
@@ -27,6 +28,7 @@ _SENTENCES = {
     Status.INDEFINITE: "the Hessian is not positive definite: a parameter has no influence",
     Status.AT_BOUND: "a parameter lies at its bound",
     Status.NOT_BRACKETED: "no limit was found: the signal has too little influence",
+    Status.NEGATIVE_YIELD: "a bin expects a negative yield, where the likelihood has no meaning",
 }
 _HARMLESS = Status.AT_BOUND
 

@@ -25,24 +25,31 @@ def _log(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(large, jnp.log(jnp.where(large, x, 1.0)), tail)
 
 
-def _log_poisson(counts: Float[Array, "..."], mean: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return the logarithm of a Poisson density of positive counts, exact for huge ones.
+def _poisson_deviance(
+    counts: Float[Array, "..."], mean: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Return half the deviance of positive counts, exact for huge ones.
 
     An uncertainty of 1e-6 stands for 1e12 auxiliary counts: there the textbook formula is the
-    difference of terms of 1e13, and its rounding exceeds the likelihood ratios wanted. Written with
-    the deviance and Stirling's series, nothing large is subtracted.
+    difference of terms of 1e13, and its rounding exceeds the likelihood ratios wanted.
     """
     excess = (mean - counts) / counts
     near = jnp.abs(excess) < 0.5
     log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0)), _log(mean / counts))
+    return counts * (excess - log_ratio)
+
+
+def _poisson_peak(counts: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return the logarithm of the density of counts at their own mean, by Stirling for many."""
     many = counts > 100.0
     few = jnp.where(many, 1.0, counts)
-    exact = few * jnp.log(few) - few - jax.lax.lgamma(few + 1.0)
+    some = few > 0
+    exact = jnp.where(some, few * jnp.log(jnp.where(some, few, 1.0)) - few, 0.0)
+    exact = exact - jax.lax.lgamma(few + 1.0)
     inverse = 1.0 / jnp.where(many, counts, 100.0)
     square = inverse * inverse
     series = inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0))
-    stirling = 0.5 * jnp.log(inverse / (2.0 * np.pi)) - series
-    return counts * (log_ratio - excess) + jnp.where(many, stirling, exact)
+    return jnp.where(many, 0.5 * jnp.log(inverse / (2.0 * np.pi)) - series, exact)
 
 
 class Model(eqx.Module):
@@ -252,22 +259,45 @@ class Model(eqx.Module):
             ModelError: If the data have the wrong length.
         """
         self.check_data(data)
+        return self.saturated(data) - self.half_deviance(params, data)
+
+    def half_deviance(
+        self, params: Float[Array, " params"], data: Float[Array, " data"]
+    ) -> Float[Array, ""]:
+        """Return the nll above that of a perfect description of the data.
+
+        All that depends on the parameters is in here, none of the constants: fits and likelihood
+        ratios need no more, compile faster without, and lose fewer digits.
+        """
         rates = self.expected_main(params)
         observed, auxiliary = data[: self.bins], data[self.bins :]
-        main = jnp.sum(observed * _log(rates) - rates - jax.lax.lgamma(observed + 1.0))
+        seen = observed > 0
+        logs = _log(rates) - jnp.log(jnp.where(seen, observed, 1.0))
+        main = jnp.sum(rates - observed - jnp.where(seen, observed * logs, 0.0))
         if not self.structure.constrained.size:
             return main
         widths, tau = self.constraint_scales()
         theta = params[self.structure.constrained]
         poisson = self.structure.poisson
-        gaussian = -0.5 * ((auxiliary - theta) / widths) ** 2 - jnp.log(
-            widths * np.sqrt(2.0 * np.pi)
-        )
+        gaussian = 0.5 * ((auxiliary - theta) / widths) ** 2
         if not poisson.any():
             return main + jnp.sum(gaussian)
         mean = jnp.where(poisson, theta * tau, 1.0)
         counts = jnp.where(poisson, auxiliary, 1.0)
-        return main + jnp.sum(jnp.where(poisson, _log_poisson(counts, mean), gaussian))
+        return main + jnp.sum(jnp.where(poisson, _poisson_deviance(counts, mean), gaussian))
+
+    def saturated(self, data: Float[Array, " data"]) -> Float[Array, ""]:
+        """Return the logpdf of a perfect description of the data: all constants."""
+        main = jnp.sum(_poisson_peak(data[: self.bins]))
+        if not self.structure.constrained.size:
+            return main
+        widths, _ = self.constraint_scales()
+        constants = -jnp.log(widths * np.sqrt(2.0 * np.pi))
+        poisson = self.structure.poisson
+        if poisson.any():
+            counts = jnp.where(poisson, data[self.bins :], 1.0)
+            constants = jnp.where(poisson, _poisson_peak(counts), constants)
+        return main + jnp.sum(constants)
 
     def nll(self, params: Float[Array, " params"], data: Float[Array, " data"]) -> Float[Array, ""]:
         """Return the negative logarithm of the likelihood (not twice it)."""
