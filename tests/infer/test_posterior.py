@@ -95,6 +95,7 @@ def test_density_is_the_likelihood_of_the_model():
     assert np.ptp([float(difference(point)) for point in points]) < 1e-9
 
 
+@pytest.mark.slow
 def test_held_parameters_stay_and_constraints_bound():
     model = nuisances()
     result = posterior(
@@ -110,6 +111,7 @@ def test_held_parameters_stay_and_constraints_bound():
     assert 0.03 < float(result["stat[1]"].std()) < 0.07
 
 
+@pytest.mark.slow
 def test_own_prior_of_the_parameter_of_interest():
     import numpyro.distributions as dist
 
