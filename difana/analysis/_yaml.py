@@ -187,9 +187,11 @@ class _Converter:
                 shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
                 self.problems.add(line, f"a key must be text, got {shown}: put it in quotes")
                 continue
-            if name in seen and id(key) in own:
-                self.problems.add(line, f"key '{name}' stands twice, first in line {seen[name]}")
-            seen[name] = line
+            if id(key) in own:
+                if name in seen:
+                    text = f"key '{name}' stands twice, first in line {seen[name]}"
+                    self.problems.add(line, text)
+                seen.setdefault(name, line)
             yield name, self.convert(child, line, f"{path}.{name}" if path else name, above)
 
     def _scalar(self, node: Any, line: int) -> Any:

@@ -74,7 +74,8 @@ class _Drawer:
 
 
 def _limits(result: AnalysisResult, draw: _Drawer) -> Section:
-    rows = [{"name": entry.name, "value": entry.median} for entry in result.comparison]
+    shown = [entry for entry in result.comparison if len(entry.edges) > 2] or result.comparison
+    rows = [{"name": entry.name, "value": entry.median} for entry in shown]
     table = []
     for entry in result.comparison:
         own = list(entry.limits) or [None] * 5
@@ -124,7 +125,8 @@ def _yields(result: AnalysisResult, draw: _Drawer) -> Section:
                 stack,
                 region.data,
                 getattr(region, f"{when}_errors"),
-                title=f"{region.name}, {when[:-3]}-fit",
+                title=f"{region.name}, {when[:-3]}-fit"
+                + ("" if result.real_data else ", Asimov data"),
                 xlabel=xlabel,
                 signal={f"{name} (mu = 1)": y for name, y in region.signal.items()},
                 log=True,

@@ -1,0 +1,215 @@
+"""From configuration to samples: yields, parts, variations of every kind, fixed regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+
+from difana.analysis import load, read_config
+from difana.data import Normalisation, ShiftedEvents, Transformation, WeightVariation
+from difana.likelihood import build_model
+
+Config = dict[str, Any]
+FILES = {
+    "Name": "resolution",
+    "Type": "Files",
+    "Up": {"Files": "{Sample}_up.root"},
+    "Down": {"Files": "{Sample}_down.root"},
+}
+
+
+def total(weights: Any) -> float:
+    return float(np.sum(np.asarray(weights, np.float64)))
+
+
+def branches(folder: Path, name: str) -> dict[str, np.ndarray]:
+    with uproot.open(folder / "ntuples" / f"{name}.root") as file:
+        return file["events"].arrays(library="np")
+
+
+def shapes(channel: Any, sample: str) -> dict[str, Any]:
+    (template,) = (t for t in channel.templates if t.name == sample)
+    return {m.name: m for m in template.modifiers}
+
+
+def test_every_part_has_the_full_yield(folder: Path, write_config: Callable[..., Path]) -> None:
+    loaded = load(read_config(write_config(lambda c: c["Systematics"].append(FILES))))
+    selected = branches(folder, "signal")
+    expected = selected["weight"][selected["mass"] > 60].sum()
+    counts = []
+    for part in (loaded.train, loaded.validation, loaded.test):
+        signal, background = part
+        assert (signal.name, signal.normfactors) == ("signal", ("mu",))
+        assert (background.name, background.normfactors) == ("background", ())
+        assert total(signal.nominal.weights) == pytest.approx(expected, rel=1e-6)
+        assert total(background.nominal.weights) == pytest.approx(600, rel=1e-6)
+        counts.append(len(background.nominal))
+        kinds = {v.name: type(v) for v in background.variations}
+        assert kinds == {
+            "scale": Transformation,
+            "resolution": ShiftedEvents,
+            "slope": WeightVariation,
+            "norm": Normalisation,
+        }
+        assert [v.name for v in signal.variations] == ["scale", "resolution"]
+    assert sum(counts) == 800
+    assert counts[0] == pytest.approx(400, abs=60)
+
+
+def test_parts_follow_the_identifier(folder: Path, write_config: Callable[..., Path]) -> None:
+    loaded = load(read_config(write_config(lambda c: c["Systematics"].append(FILES))))
+    for part in (loaded.train, loaded.test):
+        background = part[1]
+        (shifted,) = (v for v in background.variations if isinstance(v, ShiftedEvents))
+        # the same simulated events, with masses shifted by 2 %
+        np.testing.assert_allclose(
+            shifted.up["mass"], 1.02 * np.asarray(background.nominal["mass"]), rtol=1e-5
+        )
+
+
+def test_luminosity_scales_simulation(folder: Path, write_config: Callable[..., Path]) -> None:
+    once = load(read_config(write_config()))
+    twice = load(read_config(write_config(lambda c: c["General"].update(Luminosity=2))))
+    for a, b in zip(once.test, twice.test, strict=True):
+        np.testing.assert_allclose(2 * a.nominal.weights, b.nominal.weights, rtol=1e-6)
+    weights = [
+        next(v for v in part.test[1].variations if isinstance(v, WeightVariation))
+        for part in (once, twice)
+    ]
+    np.testing.assert_allclose(2 * weights[0].up, weights[1].up, rtol=1e-6)
+
+
+def test_mirrored_sides(folder: Path, write_config: Callable[..., Path]) -> None:
+    def edit(config: Config) -> None:
+        for entry in config["Systematics"][1:]:
+            del entry["Down"]
+            entry["Symmetrize"] = True
+        one = {key: value for key, value in FILES.items() if key != "Down"}
+        config["Systematics"].append(one | {"Symmetrize": True})
+        config["Regions"].append({"Name": "CR", "Variable": "pt", "Binning": [0, 40, 1e4]})
+        config["Systematics"][0]["Regions"] = ["SR"]
+
+    loaded = load(read_config(write_config(edit)))
+    for part in (loaded.train, loaded.validation, loaded.test):
+        background = part[1]
+        by_name = {v.name: v for v in background.variations}
+        nominal = total(background.nominal.weights)
+        weights = by_name["slope"]
+        np.testing.assert_allclose(weights.down.sum(), 2 * nominal - total(weights.up), rtol=1e-6)
+        files = by_name["resolution"]
+        down = 2 * nominal - total(files.up.weights)
+        assert total(files.down.weights) == pytest.approx(down, rel=1e-6)
+        assert (float(by_name["norm"].up), float(by_name["norm"].down)) == (1.1, 0.9)
+    (channel,) = loaded.channels
+    found = shapes(channel, "background")
+    nominal = np.asarray(channel.templates[1].values)
+    for name in ("slope", "resolution"):
+        np.testing.assert_allclose(found[name].lo, 2 * nominal - found[name].hi, rtol=1e-9)
+
+
+def test_fixed_region_against_numpy(folder: Path, write_config: Callable[..., Path]) -> None:
+    def edit(config: Config) -> None:
+        config["Features"] = {"mass": "mass", "pt": "pt", "eta": "eta", "ratio": "mass / pt"}
+        config["Regions"].append(
+            {
+                "Name": "CR",
+                "Variable": "2 * mass",
+                "Binning": [120, 200, 400],
+                "Filter": "abs(eta) < 1",
+            }
+        )
+        config["Systematics"].append(FILES)
+
+    loaded = load(read_config(write_config(edit)))
+    (channel,) = loaded.channels
+    assert channel.name == "CR"
+    raw = branches(folder, "background")
+    inside = np.abs(raw["eta"]) < 1
+
+    def histogram(mass: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.histogram(2 * mass, [120, 200, 400], weights=weights)[0]
+
+    mass, weight = raw["mass"][inside], raw["weight"][inside]
+    background = channel.templates[1]
+    np.testing.assert_allclose(background.values, histogram(mass, weight))
+    found = shapes(channel, "background")
+    np.testing.assert_allclose(found["scale"].hi, histogram(1.05 * mass, weight))
+    np.testing.assert_allclose(found["scale"].lo, histogram(0.95 * mass, weight))
+    np.testing.assert_allclose(found["slope"].hi, histogram(mass, raw["weight_up"][inside]))
+    shifted = branches(folder, "background_up")
+    np.testing.assert_allclose(found["resolution"].hi, histogram(shifted["mass"][inside], weight))
+    assert (found["norm"].hi, found["norm"].lo) == (1.1, 0.9)
+    np.testing.assert_allclose(
+        found["staterror_CR"].uncertainty, np.sqrt(histogram(mass, weight**2))
+    )
+    assert "mu" in shapes(channel, "signal")
+    build_model(loaded.channels, parameters=loaded.parameters)
+
+
+def test_flow_of_a_fixed_region(folder: Path, write_config: Callable[..., Path]) -> None:
+    def edit(flow: str) -> Callable[[Config], None]:
+        def change(config: Config) -> None:
+            region = {"Name": "CR", "Variable": "pt", "Binning": [20, 40, 60], "Flow": flow}
+            config["Regions"].append(region)
+            config["Systematics"][0]["Regions"] = ["SR"]
+
+        return change
+
+    sums = {
+        flow: load(read_config(write_config(edit(flow)))).channels[0].templates[1].values.sum()
+        for flow in ("drop", "fold")
+    }
+    raw = branches(folder, "background")
+    assert sums["fold"] == pytest.approx(raw["weight"].sum())
+    kept = (raw["pt"] >= 20) & (raw["pt"] <= 60)
+    assert sums["drop"] == pytest.approx(raw["weight"][kept].sum())
+
+
+def test_regions_of_samples_and_systematics(
+    folder: Path, write_config: Callable[..., Path]
+) -> None:
+    def edit(config: Config) -> None:
+        config["Regions"].append({"Name": "CR", "Variable": "pt", "Binning": [0, 40, 1e4]})
+        config["Samples"][0]["Regions"] = ["SR"]
+        config["Systematics"][0]["Regions"] = ["SR"]
+        config["Systematics"][1]["Regions"] = ["CR"]
+
+    loaded = load(read_config(write_config(edit)))
+    (channel,) = loaded.channels
+    assert [t.name for t in channel.templates] == ["background"]
+    assert set(shapes(channel, "background")) == {"slope", "norm", "staterror_CR"}
+    assert [v.name for v in loaded.test[1].variations] == ["scale", "norm"]
+
+
+def test_data_are_counted_once_and_unweighted(
+    folder: Path, write_config: Callable[..., Path]
+) -> None:
+    def edit(config: Config) -> None:
+        config["Regions"].append({"Name": "CR", "Variable": "pt", "Binning": [0, 40, 1e4]})
+        config["Systematics"][0]["Regions"] = ["SR"]
+        config["Samples"].append({"Name": "data", "Files": "background.root", "Data": True})
+        config["General"]["Luminosity"] = 5
+
+    loaded = load(read_config(write_config(edit)))
+    assert len(loaded.observed) == 800
+    assert total(loaded.observed.weights) == 800
+    raw = branches(folder, "background")
+    low = int((raw["pt"] < 40).sum())
+    assert loaded.observed_yields == {"CR": (low, 800 - low)}
+    assert [s.name for s in loaded.test] == ["signal", "background"]
+
+
+def test_templates_of_paths_and_notes(folder: Path, write_config: Callable[..., Path]) -> None:
+    def edit(config: Config) -> None:
+        config["General"]["InputPath"] = "ntuples/{Sample}.root"
+        for sample in config["Samples"]:
+            del sample["Files"]
+
+    loaded = load(read_config(write_config(edit)))
+    assert [s.name for s in loaded.test] == ["signal", "background"]
+    assert any("'scale'" in note and "['mass']" in note for note in loaded.notes)
