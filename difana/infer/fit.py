@@ -149,8 +149,9 @@ def _argmin(
     upper: Array,
     max_steps: int,
 ) -> Minimum:
+    scales = model.constraint_scales()  # out of the loop
     return minimise(
-        lambda params: model.half_deviance(params, data),
+        lambda params: model.half_deviance(params, data, scales=scales),
         values,
         lower=lower,
         upper=upper,

@@ -6,7 +6,7 @@ of pyhf 0.7.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import ArrayLike, Float
@@ -14,6 +14,13 @@ from jaxtyping import ArrayLike, Float
 
 class AbstractModifier(eqx.Module):
     """A named change of a template by one or several parameters; each has a ``name``."""
+
+    if TYPE_CHECKING:  # each class declares its own, so that names come last
+        kind: ClassVar[str]
+        name: str
+        hi: Any
+        lo: Any
+        uncertainty: Any
 
 
 class NormFactor(AbstractModifier):

@@ -42,7 +42,8 @@ def _load(workspace: Mapping | str | Path) -> dict[str, Any]:
 
 
 def _modifier(spec: Mapping, channel: str, sample: str, shared: set[str]) -> mod.AbstractModifier:
-    kind, name, data = spec["type"], spec["name"], spec.get("data")
+    kind, name = spec["type"], spec["name"]
+    data: Any = spec.get("data")
     if kind == "normfactor":
         return mod.NormFactor(name)
     if kind == "lumi":
