@@ -186,6 +186,6 @@ def factors(entry: SystematicConfig) -> tuple[float, float]:
     return 1.0 + up, 1.0 + down
 
 
-def as_array(values: np.ndarray) -> Any:
+def as_array(values: np.ndarray | float) -> Any:
     """Return numbers of the statistical part's precision."""
     return jnp.asarray(values, float)

@@ -97,7 +97,7 @@ def digest(*trees: PyTree) -> str:
     for leaf in jax.tree.leaves(trees):
         array = np.ascontiguousarray(leaf)
         found.update(f"{array.shape}{array.dtype}".encode())
-        found.update(array)
+        found.update(array.data)
     return found.hexdigest()
 
 

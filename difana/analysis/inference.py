@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -107,18 +108,22 @@ class Inference:
         self._poi = model.poi_index  # raises without one
         self._status = 0
 
+    @property
+    def _given(self) -> Array:
+        if self.data is None:
+            raise ModelError("a fit needs data")
+        return self.data
+
     @functools.cached_property
     def best(self) -> FitResult:
         """The best fit to the data, within the bounds of the model."""
-        if self.data is None:
-            raise ModelError("a fit needs data")
         bounds = _bounds(self.model)
-        return _solve(self.model, self.data, self.model.init, mu=0.0, hold=False, bounds=bounds)
+        return _solve(self.model, self._given, self.model.init, mu=0.0, hold=False, bounds=bounds)
 
     @functools.cached_property
     def _free(self) -> FitResult:
         """The best fit with a parameter of interest that is not negative, nor bounded above."""
-        return self._fit(self.data, self.model.init, None)
+        return self._fit(self._given, self.model.init, None)
 
     @functools.cached_property
     def _asimov(self) -> tuple[Array, Array]:
@@ -196,7 +201,7 @@ class Inference:
     def _log_cls(self, mu: float) -> float:
         q = 0.0
         if self.mu_hat <= mu:
-            nll = self._nll(self.data, self._free.params, mu)
+            nll = self._nll(self._given, self._free.params, mu)
             q = max(2 * (nll - float(self._free.nll)), 0.0)
         both = log_cls_observed(jnp.asarray(q), jnp.asarray(self._q_asimov(mu)))
         return float(both[0] - both[1])
@@ -213,7 +218,8 @@ class Inference:
         low, high = 0.0, guess if np.isfinite(guess) and guess > 0 else 1.0
         for _ in range(_MAX_DOUBLINGS):
             if function(high) > 0:
-                return float(brentq(function, low, high, xtol=1e-12 * high, rtol=1e-11))
+                root: Any = brentq(function, low, high, xtol=1e-12 * high)
+                return float(root)
             low, high = high, 1.5 * high
         self._status |= int(Status.NOT_BRACKETED)
         return float("nan")

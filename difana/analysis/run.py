@@ -154,7 +154,7 @@ class _Clock:
     def __init__(self, *, speak: bool) -> None:
         self.seconds: dict[str, float] = {}
         self._stage, self._start = "", time.perf_counter()
-        self._print: Callable[[str], Any] | None = None
+        self._print: Callable[..., Any] | None = None
         if speak:
             from rich.console import Console
 
@@ -182,7 +182,7 @@ def _final_model(setting: Setting, channel: Channel, best: Expectation) -> Model
     parameters = []
     for entry in setting.parameters:
         if entry.name == setting.poi:
-            low, high = entry.bounds[0]
+            low, high = entry.bounds[0] if entry.bounds else (0.0, 10.0)
             high = max(high, 10.0, 5 * best.limits[4])
             entry = dataclasses.replace(entry, bounds=((min(low, 0.0), high),))
         parameters.append(entry)

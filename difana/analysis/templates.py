@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
 from difana._typing import Network
@@ -53,7 +54,7 @@ class ObservedSample:
 
 
 @eqx.filter_jit
-def _first_output(net: Network, features: Array) -> Array:
+def _first_output(net: Any, features: np.ndarray) -> Array:
     return net(features)[:, 0]
 
 
@@ -137,7 +138,8 @@ def _inputs(sample: Sample) -> list[np.ndarray]:
     blocks = [np.asarray(features)]
     for variation in sample.variations:
         if isinstance(variation, Transformation):
-            blocks += [np.asarray(variation.function(features, alpha)) for alpha in (1.0, -1.0)]
+            function: Any = variation.function
+            blocks += [np.asarray(function(features, alpha)) for alpha in (1.0, -1.0)]
         elif isinstance(variation, ShiftedEvents):
             blocks += [np.asarray(side.features) for side in (variation.up, variation.down)]
     return blocks
@@ -295,8 +297,8 @@ def spread_last_bin(channel: Channel, bins: int) -> Channel:
     if more <= 0:
         return channel
 
-    def parts(values: Array, power: float) -> np.ndarray:
-        values = np.asarray(values, np.float64)
+    def parts(numbers: ArrayLike, power: float) -> np.ndarray:
+        values = np.asarray(numbers, np.float64)
         return np.append(values[:-1], np.full(more + 1, values[-1] / (more + 1) ** power))
 
     templates = []

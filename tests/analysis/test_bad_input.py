@@ -56,9 +56,9 @@ def negative_bin(config: Config) -> None:
 
 CASES: dict[str, tuple[Callable[[Config], None] | None, Callable | None, list[str]]] = {
     "missing file": (
-        lambda c: sample(c, Files="backgruond.root"),
+        lambda c: sample(c, Files="backgroundd.root"),
         None,
-        ["'background'", "backgruond.root'", "Did you mean 'background.root'?", "analysis.yaml:"],
+        ["'background'", "backgroundd.root'", "Did you mean 'background.root'?", "analysis.yaml:"],
     ),
     "glob without match": (
         lambda c: sample(c, Files="bg*.root"),
@@ -67,9 +67,9 @@ CASES: dict[str, tuple[Callable[[Config], None] | None, Callable | None, list[st
     ),
     "truncated file": (None, truncate, ["'background'", "background.root", "truncated"]),
     "missing tree": (
-        lambda c: c["General"].update(Tree="evnts"),
+        lambda c: c["General"].update(Tree="eventz"),
         None,
-        ["no tree 'evnts'", "'events'"],
+        ["no tree 'eventz'", "'events'"],
     ),
     "missing branch": (
         lambda c: c["Features"].append("phi_pair"),

@@ -145,8 +145,8 @@ BAD = {
         [":21: key 'Weight' stands twice, first in line 20"],
     ),
     "unknown sample": (
-        changed("    Samples: background", "    Samples: backgroud"),
-        [":26: systematic 'slope' refers to 'backgroud'", "Did you mean 'background'?"],
+        changed("    Samples: background", "    Samples: backgroundd"),
+        [":26: systematic 'slope' refers to 'backgroundd'", "Did you mean 'background'?"],
     ),
     "unknown region": (
         changed("    Type: Weight", "    Type: Weight\n    Regions: [VR]"),
@@ -164,7 +164,7 @@ BAD = {
         changed("Up: {Normalization: 0.02}", "Up: {Weight: w}"),
         [":35:", "unknown key 'Weight' in Systematics[2].Up", "missing key 'Normalization'"],
     ),
-    "unknown type": (changed("Type: Weight", "Type: Wight"), [":27:", "Did you mean 'Weight'?"]),
+    "unknown type": (changed("Type: Weight", "Type: Weighht"), [":27:", "Did you mean 'Weight'?"]),
     "normalisation to nothing": (
         changed("Normalization: 0.02", "Normalization: -1"),
         [":35:", "above -1"],

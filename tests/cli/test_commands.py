@@ -81,7 +81,7 @@ def test_version_and_help(invoke: Invoke) -> None:
 
 
 def test_unknown_command(invoke: Invoke) -> None:
-    result = invoke("limt", "workspace.json")
+    result = invoke("limitt", "workspace.json")
     assert result.exit_code == 2
     assert "Did you mean 'limit'?" in result.stderr
 
@@ -141,7 +141,7 @@ def test_bad_workspaces(invoke: Invoke, workspace: Path, tmp_path: Path, command
     assert missing.exit_code == 2
     assert missing.stderr.startswith("Error: no workspace file")
     assert "Traceback" not in missing.stderr
-    wrong = invoke(command, workspace, "--measurement", "measurment")
+    wrong = invoke(command, workspace, "--measurement", "measurementt")
     assert "Did you mean 'measurement'?" in wrong.stderr
     (tmp_path / "bad.json").write_text("{}")
     assert "not a valid pyhf workspace" in invoke(command, tmp_path / "bad.json").stderr
