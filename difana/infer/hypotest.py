@@ -74,11 +74,13 @@ def asimov_q(
     mu: Float[Array, ""],
     init: Float[Array, " params"] | None = None,
 ) -> tuple[Float[Array, ""], FitResult]:
-    """Return q_mu on background-only Asimov data: the best fit there is known, one fit remains."""
+    """Return q_mu on background-only Asimov data: the best fit there is known, one fit remains.
+
+    It starts where every other fit starts, not at the best fit: of two minima it then finds the
+    one that the observed statistic is based on, too (and pyhf).
+    """
     poi = model.parameters[model.poi_index]
-    conditional = fit(
-        model, asimov.data, init=asimov.params if init is None else init, fixed={poi: mu}
-    )
+    conditional = fit(model, asimov.data, init=init, fixed={poi: mu})
     # the likelihood of Asimov data peaks where they were made: no second fit
     peak = model.half_deviance(asimov.params, asimov.data)
     return jnp.maximum(2 * (conditional.half_deviance - peak), 0.0), conditional

@@ -120,7 +120,7 @@ def _expected_root(
         slope = conditional.gradient[frozen.poi_index] / root
         return root - target, slope, (conditional.params, slope, conditional.status)
 
-    carry = (still.params, jnp.zeros_like(width), jnp.zeros((), jnp.int32))
+    carry = (frozen.init, jnp.zeros_like(width), jnp.zeros((), jnp.int32))
     mu, (params, slope, fit_status), status = _rising_root(value_and_slope, target * width, carry)
     mu, params, slope = jax.lax.stop_gradient((mu, params, slope))
     change = 2 * model.half_deviance(_at(model, params, mu), asimov.data)
@@ -235,7 +235,7 @@ def upper_limit(
 
     start = jnp.maximum(expected.median, 1.5 * free.params[index])
     carry = (
-        jnp.stack([free.params, still.params]),
+        jnp.stack([model.init] * 2),
         jnp.zeros_like(start),
         jnp.zeros(2, jnp.int32),
     )

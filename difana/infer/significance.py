@@ -52,7 +52,7 @@ def significance(
     """
     poi = model.parameters[model.poi_index]
     asimov = asimov_data(model, mu=mu, data=data)
-    null = fit(model, asimov.data, init=asimov.params, fixed={poi: 0.0})
+    null = fit(model, asimov.data, fixed={poi: 0.0})
     expected_q = jnp.maximum(
         2 * (null.half_deviance - model.half_deviance(asimov.params, asimov.data)), 0.0
     )

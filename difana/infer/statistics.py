@@ -50,7 +50,7 @@ def _profile_ratio(
 ) -> tuple[FitResult, FitResult]:
     free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf) if free is None else free
     poi = model.parameters[model.poi_index]
-    return free, fit(model, data, init=free.params, fixed={poi: mu})
+    return free, fit(model, data, fixed={poi: mu})
 
 
 def qmu(
