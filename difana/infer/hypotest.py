@@ -144,4 +144,4 @@ def target_root(alpha: float) -> Float[Array, " band"]:
         >>> round(float(target_root(0.05)[2]), 4)
         1.96
     """
-    return BAND + norm.isf(alpha * norm.cdf(BAND))
+    return jnp.asarray(BAND + norm.isf(alpha * norm.cdf(BAND)))

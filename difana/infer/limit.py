@@ -206,7 +206,7 @@ def upper_limit(
     asimov = Asimov(model.expected(null.params), null.params, null.status)
     expected = _band(model, asimov, level)
     index = model.poi_index
-    frozen, still, both = jax.lax.stop_gradient((model, asimov, jnp.stack([data, asimov.data])))
+    frozen, both = jax.lax.stop_gradient((model, jnp.stack([data, asimov.data])))
     floors = jnp.stack(
         [free.half_deviance, model.half_deviance(jax.lax.stop_gradient(asimov.params), asimov.data)]
     )

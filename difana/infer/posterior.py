@@ -140,7 +140,8 @@ def numpyro_model(
 
 @eqx.filter_jit
 def _held_and_scales(model: Model) -> tuple[Array, Array, Array]:
-    return model.fixed, *model.constraint_scales()
+    widths, tau = model.constraint_scales()
+    return model.fixed, widths, tau
 
 
 def _priors(model: Model, data: Array, poi_prior: Any) -> dict[str, tuple[Any, Any]]:

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
@@ -88,7 +89,7 @@ def qmu(
         1.7678
     """
     lower = model.lower[model.poi_index]
-    if not tilde and not isinstance(lower, jax.core.Tracer) and float(lower) >= 0:
+    if not tilde and not isinstance(lower, Tracer) and float(lower) >= 0:
         raise ModelError(
             "q_mu needs a parameter of interest that may be negative: set its lower bound below "
             "zero, or use tilde=True"

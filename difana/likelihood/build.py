@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError, nearest
@@ -76,7 +77,7 @@ def _template_bins(template: Template, where: str) -> int:
     if len(shape) != 1 or shape[0] == 0:
         raise ModelError(f"{where}: yields must be a vector of at least one bin, not {shape}")
     values = template.values
-    if not isinstance(values, jax.core.Tracer):
+    if not isinstance(values, Tracer):
         bad = np.flatnonzero(~np.isfinite(np.asarray(values, float)))
         if bad.size:
             raise ModelError(f"{where}: the yield of bin {bad[0]} is not finite")

@@ -15,12 +15,9 @@ from jaxtyping import ArrayLike, Float
 class AbstractModifier(eqx.Module):
     """A named change of a template by one or several parameters; each has a ``name``."""
 
-    if TYPE_CHECKING:  # each class declares its own, so that names come last
-        kind: ClassVar[str]
-        name: str
-        hi: Any
-        lo: Any
-        uncertainty: Any
+    if TYPE_CHECKING:  # kind, name and numbers are declared by each class, names last
+
+        def __getattr__(self, name: str) -> Any: ...  # noqa: D105
 
 
 class NormFactor(AbstractModifier):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -21,7 +22,7 @@ from difana.likelihood.structure import ModifierLayout
 
 def _load(workspace: Mapping | str | Path) -> dict[str, Any]:
     """Return the workspace as a validated mapping."""
-    import pyhf  # JSON handling only, never the numbers
+    from pyhf import exceptions, schema  # JSON handling only, never the numbers
 
     if isinstance(workspace, (str, Path)):
         path = Path(workspace)
@@ -35,8 +36,8 @@ def _load(workspace: Mapping | str | Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():  # pyhf 0.7 uses a deprecated part of jsonschema
             warnings.filterwarnings("ignore", "jsonschema.RefResolver", DeprecationWarning)
-            pyhf.schema.validate(spec, "workspace.json")
-    except pyhf.exceptions.InvalidSpecification as error:
+            schema.validate(spec, "workspace.json")
+    except exceptions.InvalidSpecification as error:
         raise ModelError(f"not a valid pyhf workspace: {error}") from error
     return spec
 
@@ -172,7 +173,7 @@ def from_workspace(
     if missing:
         raise ModelError(f"channel '{missing[0]}' has no observation")
     observed = np.concatenate([np.asarray(observations[c.name], float) for c in channels])
-    return model, model.data(observed)
+    return model, model.data(jnp.asarray(observed))
 
 
 def _modifier_spec(model: Model, layout: ModifierLayout, bins: int) -> dict[str, Any]:
