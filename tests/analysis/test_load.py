@@ -204,6 +204,20 @@ def test_data_are_counted_once_and_unweighted(
     assert [s.name for s in loaded.test] == ["signal", "background"]
 
 
+def test_filters_of_region_and_sample_both_apply(
+    folder: Path, write_config: Callable[..., Path]
+) -> None:
+    def edit(config: Config) -> None:
+        config["Regions"][0]["Filter"] = "mass > 80"
+        config["Samples"][1]["Filter"] = "eta > 0 or pt > 50"
+
+    loaded = load(read_config(write_config(edit)))
+    raw = branches(folder, "background")
+    kept = (raw["mass"] > 80) & ((raw["eta"] > 0) | (raw["pt"] > 50))
+    parts = (loaded.train, loaded.validation, loaded.test)
+    assert sum(len(part[1].nominal) for part in parts) == kept.sum()
+
+
 def test_templates_of_paths_and_notes(folder: Path, write_config: Callable[..., Path]) -> None:
     def edit(config: Config) -> None:
         config["General"]["InputPath"] = "ntuples/{Sample}.root"

@@ -19,6 +19,7 @@ from difana.analysis.templates import (
     network_scores,
     observe,
     spread_last_bin,
+    yields,
 )
 from difana.data import (
     Events,
@@ -28,6 +29,7 @@ from difana.data import (
     WeightVariation,
     transformation,
 )
+from difana.hist import hard_histogram
 from difana.likelihood import build_model, channel_from_events
 
 
@@ -89,6 +91,15 @@ def test_scores_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> N
     whole = network_scores(net, features)
     monkeypatch.setattr("difana.analysis.templates._CHUNK", 64)
     np.testing.assert_array_equal(network_scores(net, features), whole)
+
+
+def test_values_on_the_edges() -> None:
+    values = Values(np.array([-1.0, 0.0, 0.5, 1.0, 9.0]), np.ones(5))
+    edges = np.array([0.0, 0.5, 1.0])
+    assert yields(values, edges)[0].tolist() == [2, 3]
+    assert yields(values, edges, flow="drop")[0].tolist() == [1, 2]
+    hard = hard_histogram(jnp.asarray(values.x), None, jnp.asarray(edges), flow="drop")
+    assert hard.values().tolist() == [1, 2]
 
 
 def test_spread_bins_hold_the_same_information(samples: tuple[Sample, ...]) -> None:

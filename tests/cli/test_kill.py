@@ -41,15 +41,15 @@ def command(folder: Path, out: str) -> subprocess.Popen:
     )
 
 
-def stop_when_training(process: subprocess.Popen, history: Path, number: int, records: int) -> None:
-    """Send a signal once the history holds some records."""
+def stop_when_training(process: subprocess.Popen, history: Path, number: int, records: int) -> str:
+    """Send a signal once the history holds some records; return what the process complained of."""
     end = time.monotonic() + 500
     while time.monotonic() < end and process.poll() is None:
         if history.exists() and history.read_bytes().count(b"\n") >= records:
             process.send_signal(number)
             break
         time.sleep(0.01)
-    process.wait(timeout=60)
+    return process.communicate(timeout=60)[1]
 
 
 @pytest.mark.slow
@@ -67,12 +67,12 @@ def test_killed_and_interrupted_runs_resume(tmp_path: Path) -> None:
         (signal.SIGKILL, "expected_limit", 45),
     ):
         process = command(tmp_path, "parts")
-        stop_when_training(process, stages / stage / "history.jsonl", number, records)
+        errors = stop_when_training(process, stages / stage / "history.jsonl", number, records)
         assert process.returncode != 0, "it ended before it could be stopped"
         assert not (tmp_path / "parts" / "result.json").exists()
         if number == signal.SIGINT:
             assert process.returncode == 130
-            assert "continues from the last checkpoint" in process.stderr.read()
+            assert "continues from the last checkpoint" in errors
     last = command(tmp_path, "parts")
     _, errors = last.communicate(timeout=900)
     assert last.returncode == 0, errors
