@@ -123,18 +123,12 @@ class Inference:
     @functools.cached_property
     def _free(self) -> FitResult:
         """The best fit with a parameter of interest that is not negative, nor bounded above."""
-        return self._fit(self._given, self.model.init, None)
+        return self._fit(self._given, None)
 
     @functools.cached_property
-    def _asimov(self) -> tuple[Array, Array]:
-        """Background-only Asimov data and the parameters that made them."""
+    def _asimov(self) -> tuple[Array, float]:
+        """Background-only Asimov data, and half the deviance of what made them."""
         return self._asimov_at(0.0)
-
-    @functools.cached_property
-    def _peak(self) -> float:
-        """Smallest nll on the Asimov data: that of the parameters that made them."""
-        data, params = self._asimov
-        return self._nll(data, params, 0.0)
 
     def limits(self, *, level: float = 0.95) -> Limits:
         """Return the observed and the five expected upper limits."""
@@ -161,13 +155,12 @@ class Inference:
 
     def significance(self) -> Significance:
         """Return observed and expected discovery significance."""
-        data, params = self._asimov_at(1.0)
-        peak = self._nll(data, params, 1.0)
-        expected = np.sqrt(max(2 * (self._nll(data, params, 0.0) - peak), 0.0))
+        data, peak = self._asimov_at(1.0)
+        expected = np.sqrt(self._ratio(data, 0.0, peak))
         observed = None
         if self.data is not None:
-            q = 2 * (self._nll(self.data, self._free.params, 0.0) - float(self._free.nll))
-            observed = float(np.sqrt(max(q, 0.0))) if self.mu_hat > 0 else 0.0
+            q = self._ratio(self.data, 0.0, float(self._free.half_deviance))
+            observed = float(np.sqrt(q)) if self.mu_hat > 0 else 0.0
         return Significance(observed, float(expected), describe(self._status))
 
     @property
@@ -175,34 +168,33 @@ class Inference:
         """Best-fit value of the parameter of interest."""
         return float(self._free.params[self._poi])
 
-    def _fit(self, data: Array, start: Array, mu: float | None) -> FitResult:
+    def _fit(self, data: Array, mu: float | None) -> FitResult:
         bounds = _bounds(self.model).at[:, self._poi].set(jnp.array([0.0, jnp.inf]))
-        value = 0.0 if mu is None else float(mu)
-        hold = mu is not None
+        value, hold = (0.0, False) if mu is None else (float(mu), True)
+        # always from the starting values: of two minima all fits then find the same (as in pyhf)
+        start = self.model.init
         result = _solve(self.model, data, start, mu=value, hold=hold, bounds=bounds)
         # a parameter at a bound does no harm
         self._status |= int(result.status) & ~int(Status.AT_BOUND)
         return result
 
-    def _nll(self, data: Array, start: Array, mu: float) -> float:
-        return float(self._fit(data, start, mu).nll)
+    def _ratio(self, data: Array, mu: float, smallest: float) -> float:
+        """Return twice the logarithm of the likelihood ratio to the best description."""
+        return max(2 * (float(self._fit(data, mu).half_deviance) - smallest), 0.0)
 
-    def _asimov_at(self, mu: float) -> tuple[Array, Array]:
-        start = self.model.init
-        if self.data is not None:
-            start = self._fit(self.data, start, mu).params
-        params = start.at[self._poi].set(mu)
-        return _expected(self.model, params), params
+    def _asimov_at(self, mu: float) -> tuple[Array, float]:
+        params = self.model.init if self.data is None else self._fit(self.data, mu).params
+        data, smallest = _asimov_data(self.model, params, mu)
+        return data, float(smallest)
 
     def _q_asimov(self, mu: float) -> float:
-        data, params = self._asimov
-        return max(2 * (self._nll(data, params, mu) - self._peak), 0.0)
+        data, smallest = self._asimov
+        return self._ratio(data, mu, smallest)
 
     def _log_cls(self, mu: float) -> float:
         q = 0.0
         if self.mu_hat <= mu:
-            nll = self._nll(self._given, self._free.params, mu)
-            q = max(2 * (nll - float(self._free.nll)), 0.0)
+            q = self._ratio(self._given, mu, float(self._free.half_deviance))
         both = log_cls_observed(jnp.asarray(q), jnp.asarray(self._q_asimov(mu)))
         return float(both[0] - both[1])
 
@@ -242,5 +234,8 @@ def _solve(
 
 
 @jax.jit
-def _expected(model: Model, params: Array) -> Array:
-    return model.expected(params)
+def _asimov_data(model: Model, params: Array, mu: Array) -> tuple[Array, Array]:
+    """Return the Asimov data of some parameters, and half the deviance there."""
+    params = params.at[model.poi_index].set(mu)
+    data = model.expected(params)
+    return data, model.half_deviance(params, data)

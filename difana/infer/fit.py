@@ -97,7 +97,7 @@ def fit(
     Differentiable (forward and reverse, first order) in the model, the data and the fixed values:
     ``params`` by the implicit function theorem,
     :math:`d\hat\theta = -H^{-1}\,\partial_\varphi\nabla_\theta L\,d\varphi`; ``nll`` by the
-    envelope theorem; ``covariance`` and the diagnostics carry no gradient.
+    envelope theorem; ``covariance``, the diagnostics and the bounds carry no gradient.
 
     Args:
         model: The model.

@@ -104,8 +104,9 @@ def _poi_width(model: Model, asimov: Asimov) -> Float[Array, ""]:
 
 
 def _at(model: Model, params: Array, mu: Array) -> Array:
-    """Return parameters with constant nuisances (envelope theorem) and a differentiable mu."""
-    return jax.lax.stop_gradient(params).at[model.poi_index].set(mu)
+    """Return the fitted nuisances as constants (envelope theorem); mu and held ones are not."""
+    params = jnp.where(model.fixed, model.init, jax.lax.stop_gradient(params))
+    return params.at[model.poi_index].set(mu)
 
 
 def _expected_root(
