@@ -16,8 +16,17 @@ from difana.likelihood.modifiers import (
     StatError,
     Template,
 )
-from difana.likelihood.pyhf_json import from_workspace, to_workspace
+from difana.likelihood.patchset import PatchSet, apply_patch, digest, read_patchset
+from difana.likelihood.pyhf_json import from_workspace
+from difana.likelihood.pyhf_write import to_workspace
 from difana.likelihood.templates import all_scores, channel_from_events
+from difana.likelihood.workspace import (
+    combine,
+    prune,
+    read_workspace,
+    rename,
+    sort_workspace,
+)
 
 __all__ = [
     "AbstractModifier",
@@ -28,15 +37,24 @@ __all__ = [
     "NormFactor",
     "NormSys",
     "Parameter",
+    "PatchSet",
     "ShapeFactor",
     "ShapeSys",
     "StatError",
     "Template",
     "all_scores",
+    "apply_patch",
     "build_model",
     "channel_from_events",
     "code4",
     "code4p",
+    "combine",
+    "digest",
     "from_workspace",
+    "prune",
+    "read_patchset",
+    "read_workspace",
+    "rename",
+    "sort_workspace",
     "to_workspace",
 ]

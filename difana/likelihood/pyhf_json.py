@@ -1,122 +1,186 @@
-"""Workspaces of pyhf: read into a model, written back from one."""
+"""Workspaces of pyhf: read into a model. :mod:`difana.likelihood.pyhf_write` writes them."""
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections import Counter
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError, nearest
-from difana.likelihood import modifiers as mod
-from difana.likelihood.build import _DEFAULTS, build_model
+from difana.likelihood._settings import Draft, Entry, Region, parameter_settings
+from difana.likelihood.build import build_model
 from difana.likelihood.model import Model
-from difana.likelihood.structure import ModifierLayout
+from difana.likelihood.modifiers import Channel
+from difana.likelihood.patchset import Operations
+from difana.likelihood.workspace import read_workspace
 
 
-def _load(workspace: Mapping | str | Path) -> dict[str, Any]:
-    """Return the workspace as a validated mapping."""
-    from pyhf import exceptions, schema  # JSON handling only, never the numbers
-
-    if isinstance(workspace, (str, Path)):
-        path = Path(workspace)
-        if not path.is_file():
-            raise ModelError(f"no workspace file '{path}'")
-        try:
-            workspace = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ModelError(f"'{path}' is not JSON: {error}") from error
-    spec = dict(workspace) if isinstance(workspace, Mapping) else {}
-    try:
-        with warnings.catch_warnings():  # pyhf 0.7 uses a deprecated part of jsonschema
-            warnings.filterwarnings("ignore", "jsonschema.RefResolver", DeprecationWarning)
-            schema.validate(spec, "workspace.json")
-    except exceptions.InvalidSpecification as error:
-        raise ModelError(f"not a valid pyhf workspace: {error}") from error
-    return spec
-
-
-def _modifier(spec: Mapping, channel: str, sample: str, shared: set[str]) -> mod.AbstractModifier:
-    kind, name = spec["type"], spec["name"]
-    data: Any = spec.get("data")
-    if kind == "normfactor":
-        return mod.NormFactor(name)
-    if kind == "lumi":
-        return mod.Lumi(name)
-    if kind == "shapefactor":
-        return mod.ShapeFactor(name)
-    if kind == "normsys":
-        return mod.NormSys(data["hi"], data["lo"], name)
+def _entry(spec: Mapping[str, Any], channel: str, sample: str, shared: set[str]) -> Entry:
+    kind, name, data = spec["type"], spec["name"], spec["data"]
     if kind == "histosys":
-        return mod.HistoSys(np.array(data["hi_data"]), np.array(data["lo_data"]), name)
-    if kind == "staterror":
-        # pyhf keeps the factors of different channels independent
-        return mod.StatError(np.array(data), f"{name}_{channel}" if name in shared else name)
-    if kind == "shapesys":
-        return mod.ShapeSys(np.array(data), name)
-    raise ModelError(
-        f"channel '{channel}', sample '{sample}': modifier '{name}' has the unknown type '{kind}'"
-    )
-
-
-_NOT_READ = {"staterror": ("sigmas",), "shapesys": ("auxdata",)}
-
-
-def _check_settings(
-    parameters: Sequence[Mapping], kinds: Mapping[str, str], shared: set[str]
-) -> None:
-    """Refuse settings that would otherwise be read with another meaning than in pyhf."""
-    for entry in parameters:
-        kind = kinds.get(entry["name"], "")
-        if entry["name"] in shared:
+        hi, lo = np.array(data["hi_data"], float), np.array(data["lo_data"], float)
+        return Entry(kind, name, hi, lo)
+    if kind == "normsys":
+        if data["hi"] < 0 or data["lo"] < 0:
             raise ModelError(
-                f"staterror '{entry['name']}' stands in several channels and cannot be set: "
-                "name it after its channel"
+                f"channel '{channel}', sample '{sample}', normsys '{name}': a factor is negative "
+                f"(hi {data['hi']:g}, lo {data['lo']:g}); it has no logarithm"
             )
-        for key in ("factors", *_NOT_READ.get(kind, ())):
-            if key in entry:
-                raise ModelError(
-                    f"parameter '{entry['name']}': '{key}' of a {kind or 'parameter'} cannot be "
-                    "set; remove it from the measurement"
-                )
+        return Entry(kind, name, float(data["hi"]), float(data["lo"]))
+    if kind == "staterror":
+        # one name in several channels: a factor for every bin of each
+        name = f"{name}_{channel}" if name in shared else name
+    if kind in ("staterror", "shapesys"):
+        return Entry(kind, name, uncertainty=np.array(data, float))
+    return Entry(kind, name)
 
 
-def _shared_staterrors(spec: Mapping) -> set[str]:
+def _shared_staterrors(spec: Mapping[str, Any]) -> set[str]:
     """Return the staterrors whose name stands in several channels."""
-    uses = Counter(
-        name
-        for channel in spec["channels"]
-        for name in {
-            modifier["name"]
-            for sample in channel["samples"]
-            for modifier in sample["modifiers"]
-            if modifier["type"] == "staterror"
-        }
+    home: dict[str, str] = {}
+    shared = set()
+    for channel in spec["channels"]:
+        for sample in channel["samples"]:
+            for modifier in sample["modifiers"]:
+                if modifier["type"] == "staterror":
+                    name = modifier["name"]
+                    if home.setdefault(name, channel["name"]) != channel["name"]:
+                        shared.add(name)
+    return shared
+
+
+def _drafts(spec: Mapping[str, Any]) -> tuple[list[Draft], dict[str, str]]:
+    """Return all samples, and the origin of names that stand for one channel of several.
+
+    Channels and samples are sorted as in pyhf: sums then run in the same order.
+    """
+    shared = _shared_staterrors(spec)
+    drafts = []
+    for channel in sorted(spec["channels"], key=lambda entry: entry["name"]):
+        for sample in sorted(channel["samples"], key=lambda entry: entry["name"]):
+            names = channel["name"], sample["name"]
+            entries = [_entry(entry, *names, shared) for entry in sample["modifiers"]]
+            drafts.append(Draft(*names, np.array(sample["data"], float), entries))
+    origin = {f"{name}_{channel['name']}": name for name in shared for channel in spec["channels"]}
+    return drafts, origin
+
+
+def choose_measurement(spec: Mapping[str, Any], measurement: str | int | None) -> Mapping[str, Any]:
+    """Return a measurement by name or position; the first one by default.
+
+    Raises:
+        ModelError: If there is none of that name or position.
+    """
+    names = [entry["name"] for entry in spec["measurements"]]
+    if isinstance(measurement, str):
+        if measurement not in names:
+            raise ModelError(f"no measurement '{measurement}'.{nearest(measurement, names)}")
+        return spec["measurements"][names.index(measurement)]
+    if measurement is not None and not 0 <= measurement < len(names):
+        raise ModelError(f"no measurement {measurement}: there are {len(names)}, {names}")
+    return spec["measurements"][measurement or 0]
+
+
+def observed_yields(spec: Mapping[str, Any]) -> np.ndarray:
+    """Return the observed yields of all bins, channels sorted.
+
+    Raises:
+        ModelError: If a channel has no observation.
+    """
+    observations = {entry["name"]: entry["data"] for entry in spec["observations"]}
+    names = sorted(channel["name"] for channel in spec["channels"])
+    for name in names:
+        if name not in observations:
+            raise ModelError(f"channel '{name}' has no observation.{nearest(name, observations)}")
+    return np.concatenate([np.asarray(observations[name], float) for name in names])
+
+
+def auxiliary_data(model: Model) -> np.ndarray:
+    """Return ``model.auxiliary()`` in NumPy: eagerly, JAX would compile each of its steps."""
+    s, size = model.structure, len(model.parameters)
+    squares, totals, member = np.zeros(size), np.zeros(size), np.zeros(size, bool)
+    nominal = np.asarray(model.nominal)
+    for owner, row, uncertainty in (
+        (s.staterror_parameter, s.staterror_row, model.staterror),
+        (s.shapesys_parameter, s.shapesys_row, model.shapesys),
+    ):
+        np.add.at(squares, owner, np.asarray(uncertainty) ** 2)
+        np.add.at(totals, owner, nominal[row])
+        member[owner] = True
+    good = (totals > 0) & (squares > 0)
+    relative = np.sqrt(np.where(good, squares, 1.0)) / np.where(good, totals, 1.0)
+    relative = np.where(good, relative, 1.0)[s.constrained]
+    widths = np.where(member[s.constrained], relative, np.asarray(model.widths))
+    return np.asarray(model.centers) * np.where(s.poisson, 1.0 / widths**2, 1.0)
+
+
+def model_of(
+    spec: Mapping[str, Any],
+    *,
+    measurement: str | int | None = None,
+    interpolation: Mapping[str, str] | None = None,
+    poi: str | None = "",
+) -> Model:
+    """Return the model of a workspace that has been checked."""
+    config = choose_measurement(spec, measurement)["config"]
+    drafts, origin = _drafts(spec)
+    settings, held = parameter_settings(config["parameters"], drafts, origin)
+    regions = [
+        Region(name, list(group))
+        for name, group in itertools.groupby(drafts, key=lambda draft: draft.channel)
+    ]
+    more = {} if interpolation is None else {"interpolation": interpolation}
+    chosen = config["poi"] if poi == "" else poi
+    model = build_model(
+        cast("list[Channel]", regions), poi=chosen or None, parameters=settings, **more
     )
-    return {name for name, number in uses.items() if number > 1}
+    if held:
+        fixed = model.structure.fixed.copy()
+        for name, start, size, _ in model.structure.sets:
+            if name in held:
+                fixed[start : start + size] = held[name]
+        model = dataclasses.replace(
+            model, structure=dataclasses.replace(model.structure, fixed=fixed)
+        )
+    return model
 
 
 def from_workspace(
-    workspace: Mapping | str | Path, *, measurement: str | None = None
+    workspace: Mapping[str, Any] | str | Path | IO[bytes],
+    *,
+    measurement: str | int | None = None,
+    patches: Sequence[str | Path | Operations] = (),
+    interpolation: Mapping[str, str] | None = None,
+    poi: str | None = "",
 ) -> tuple[Model, Float[Array, " data"]]:
     """Read a pyhf workspace (version 1.0.0).
 
+    Every setting of a measurement has the meaning that it has in pyhf. In addition, ``fixed`` may
+    be a list with one entry a bin. A staterror whose name stands in several channels becomes one
+    set of parameters a channel, ``name_channel``; its settings list the bins of all of them. A
+    bin without uncertainty is always held.
+
     Args:
-        workspace: A mapping, or the path of a JSON file.
-        measurement: Which measurement to use; the first one by default.
+        workspace: A mapping, the path of a JSON file (gzipped or not), or a stream of bytes.
+        measurement: Which measurement to use, by name or position; the first one by default.
+        patches: JSON patches to apply before, or paths of them.
+        interpolation: Codes of "normsys" ("code4", "code1") and "histosys" ("code4p", "code2",
+            "code0"): the ``modifier_settings`` of pyhf.
+        poi: Parameter of interest: None for none; by default that of the measurement.
 
     Returns:
         The model and its data: observed yields, then auxiliary data.
 
     Raises:
-        ModelError: If the file is missing, not JSON or not a workspace, an observation or
-            measurement is missing, or a parameter has a setting that is not supported.
+        ModelError: If the file is missing, broken or not a workspace, a patch does not apply, an
+            observation or measurement is missing, or a parameter has a setting that its modifier
+            does not use. The message names the place.
 
     Example:
         >>> model, data = from_workspace({
@@ -128,159 +192,6 @@ def from_workspace(
         >>> model.parameters, data.tolist()
         (('mu',), [4.0])
     """
-    spec = _load(workspace)
-    shared = _shared_staterrors(spec)
-    # pyhf sorts channels and samples: sums then run in the same order
-    channels = []
-    for channel in sorted(spec["channels"], key=lambda entry: entry["name"]):
-        templates = []
-        for sample in sorted(channel["samples"], key=lambda entry: entry["name"]):
-            found = tuple(
-                _modifier(entry, channel["name"], sample["name"], shared)
-                for entry in sample["modifiers"]
-            )
-            templates.append(mod.Template(np.array(sample["data"]), found, name=sample["name"]))
-        channels.append(mod.Channel(tuple(templates), name=channel["name"]))
-    names = [entry["name"] for entry in spec["measurements"]]
-    if not names:
-        raise ModelError("the workspace has no measurement")
-    chosen = names[0] if measurement is None else measurement
-    if chosen not in names:
-        raise ModelError(f"no measurement '{chosen}'.{nearest(chosen, names)}")
-    config = spec["measurements"][names.index(chosen)]["config"]
-    used = {
-        modifier.name: modifier.kind
-        for channel in channels
-        for template in channel.templates
-        for modifier in template.modifiers
-    }
-    _check_settings(config["parameters"], used, shared)
-    settings = [
-        mod.Parameter(
-            entry["name"],
-            init=np.array(entry["inits"]) if "inits" in entry else None,
-            bounds=tuple(map(tuple, entry["bounds"])) if "bounds" in entry else None,
-            auxdata=np.array(entry["auxdata"]) if "auxdata" in entry else None,
-            sigma=np.array(entry["sigmas"]) if "sigmas" in entry else None,
-            fixed=bool(entry.get("fixed", False)),
-        )
-        for entry in config["parameters"]
-        if entry["name"] in used  # pyhf ignores settings of modifiers that are not there
-    ]
-    model = build_model(channels, poi=config["poi"] or None, parameters=settings)
-    observations = {entry["name"]: entry["data"] for entry in spec["observations"]}
-    missing = [channel.name for channel in channels if channel.name not in observations]
-    if missing:
-        raise ModelError(f"channel '{missing[0]}' has no observation")
-    observed = np.concatenate([np.asarray(observations[c.name], float) for c in channels])
-    return model, model.data(jnp.asarray(observed))
-
-
-def _modifier_spec(model: Model, layout: ModifierLayout, bins: int) -> dict[str, Any]:
-    start, stop = layout.start, layout.start + bins
-    data: Any = None
-    if layout.kind == "normsys":
-        data = {"hi": float(model.normsys_hi[start]), "lo": float(model.normsys_lo[start])}
-    elif layout.kind == "histosys":
-        data = {
-            "hi_data": np.asarray(model.histosys_hi[start:stop], float).tolist(),
-            "lo_data": np.asarray(model.histosys_lo[start:stop], float).tolist(),
-        }
-    elif layout.kind in ("staterror", "shapesys"):
-        values = model.staterror if layout.kind == "staterror" else model.shapesys
-        data = np.asarray(values[start:stop], float).tolist()
-    return {"name": layout.name, "type": layout.kind, "data": data}
-
-
-def _parameter_specs(model: Model) -> list[dict[str, Any]]:
-    """Write the settings that differ from the defaults of pyhf."""
-    init, lower, upper = (np.asarray(x, float) for x in (model.init, model.lower, model.upper))
-    constraint = {int(p): i for i, p in enumerate(model.structure.constrained)}
-    specs = []
-    for name, start, size, kind in model.structure.sets:
-        entries = slice(start, start + size)
-        default, low, high = _DEFAULTS[kind]
-        entry: dict[str, Any] = {}
-        if kind == "lumi" or (init[entries] != default).any():
-            entry["inits"] = init[entries].tolist()
-        if kind == "lumi" or (lower[entries] != low).any() or (upper[entries] != high).any():
-            entry["bounds"] = np.stack([lower[entries], upper[entries]], axis=1).tolist()
-        if kind in ("lumi", "normal", "gamma"):
-            first = constraint[start]
-            centers = np.asarray(model.centers[first : first + size], float)
-            widths = np.asarray(model.widths[first : first + size], float)
-            if kind == "lumi" or (centers != default).any():
-                entry["auxdata"] = centers.tolist()
-            if kind == "lumi":
-                entry["sigmas"] = widths.tolist()
-            elif kind == "normal" and (widths != 1.0).any():
-                raise ModelError(
-                    f"parameter '{name}' is constrained with width {widths[0]:g}; pyhf knows only "
-                    "1: scale its templates instead"
-                )
-        elif kind == "poisson":
-            first = constraint[start]
-            if (np.asarray(model.centers[first : first + size]) != default).any():
-                raise ModelError(
-                    f"shapesys '{name}' has other auxiliary data than its own yields, which a "
-                    "workspace cannot hold"
-                )
-        if model.structure.fixed[entries].all():
-            entry["fixed"] = True
-        if entry:
-            specs.append({"name": name, **entry})
-    return specs
-
-
-def to_workspace(
-    model: Model, data: Float[Array, " data"], *, measurement: str = "measurement"
-) -> dict[str, Any]:
-    """Write a model and its data as a pyhf workspace (version 1.0.0), ready for ``json.dump``.
-
-    Args:
-        model: The model, with concrete numbers.
-        data: Data vector; the observed yields are taken from it, the auxiliary data from the
-            model.
-        measurement: Name of the measurement.
-
-    Raises:
-        ModelError: If a number is not finite, or a constraint is one that pyhf does not know.
-
-    Example:
-        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
-        >>> model = build_model([Channel((Template([5.0], (NormFactor("mu"),), name="s"),),
-        ...                              name="SR")])
-        >>> to_workspace(model, model.data([4.0]))["observations"]
-        [{'name': 'SR', 'data': [4.0]}]
-    """
-    nominal = np.asarray(model.nominal, float)
-    observed = np.asarray(data, float)
-    channels, observations = [], []
-    for channel in model.structure.channels:
-        samples = [
-            {
-                "name": template.name,
-                "data": nominal[template.start : template.start + channel.bins].tolist(),
-                "modifiers": [
-                    _modifier_spec(model, layout, channel.bins) for layout in template.modifiers
-                ],
-            }
-            for template in channel.templates
-        ]
-        channels.append({"name": channel.name, "samples": samples})
-        values = observed[channel.start : channel.start + channel.bins].tolist()
-        observations.append({"name": channel.name, "data": values})
-    config = {"poi": model.structure.poi or "", "parameters": _parameter_specs(model)}
-    spec = {
-        "channels": channels,
-        "observations": observations,
-        "measurements": [{"name": measurement, "config": config}],
-        "version": "1.0.0",
-    }
-    try:
-        json.dumps(spec, allow_nan=False)
-    except ValueError as error:
-        raise ModelError(
-            "the model holds a number that is not finite; inspect its yields"
-        ) from error
-    return spec
+    spec = read_workspace(workspace, patches=patches)
+    model = model_of(spec, measurement=measurement, interpolation=interpolation, poi=poi)
+    return model, jnp.asarray(np.concatenate([observed_yields(spec), auxiliary_data(model)]))

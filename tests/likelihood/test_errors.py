@@ -139,13 +139,6 @@ WRONG = {
         ),
         "'n' is constrained with width 2",
     ),
-    "centre that pyhf lacks": (
-        lambda: to_workspace(
-            m := one(ShapeSys([1.0, 2.0], "u"), parameters=[Parameter("u", auxdata=1.1)]),
-            m.data([1.0, 2.0]),
-        ),
-        "shapesys 'u' has other auxiliary data",
-    ),
     "NaN to a workspace": (
         lambda: to_workspace(
             m := one().with_yields({("SR", "s"): [1.0, np.nan]}), m.data([1.0, 2.0])
@@ -183,10 +176,10 @@ CONFIG = ("measurements", 0, "config", "parameters")
         ("shapesys", ("channels",), None, "not a valid pyhf workspace.*channels"),
         ("shapesys", ("observations", 0, "name"), "CR", "channel 'SR' has no observation"),
         ("shapesys", ("measurements",), [], "measurement"),
-        ("shapesys", ("observations", 0, "data"), [1.0], r"shape \(1,\), the model has 2 bins"),
-        ("shapesys", CONFIG, [{"name": "unc", "auxdata": [9.0, 9.0]}], "'auxdata' of a shapesys"),
-        ("shapesys", CONFIG, [{"name": "unc", "factors": [9.0, 9.0]}], "'factors' of a shapesys"),
-        ("staterror", CONFIG, [{"name": "stat", "sigmas": [1.0, 1.0]}], "'sigmas' of a staterror"),
+        ("shapesys", ("observations", 0, "data"), [1.0], "'SR'/data: 1 numbers where 2"),
+        ("shapesys", CONFIG, [{"name": "unc", "sigmas": [9.0, 9.0]}], "shapesys does not use"),
+        ("normsys", CONFIG, [{"name": "norm", "factors": [9.0]}], "does not use 'factors'"),
+        ("staterror", CONFIG, [{"name": "stat", "sigmas": [1.0]}], "1 sigmas where 2 are needed"),
         ("lumi", CONFIG, [], "lumi 'lumi' needs its value and width"),
         (
             "normsys",
@@ -207,7 +200,9 @@ def test_settings_of_a_staterror_in_two_channels(specs):
     spec["observations"].append({"name": "CR", "data": [1.0, 2.0]})
     assert from_workspace(spec)[0].bins == 4
     spec["measurements"][0]["config"]["parameters"] = [{"name": "stat", "fixed": True}]
-    with pytest.raises(ModelError, match="staterror 'stat' stands in several channels"):
+    assert from_workspace(spec)[0].fixed.tolist() == [True, True, False, True, True]
+    spec["measurements"][0]["config"]["parameters"] = [{"name": "stat", "inits": [1.0, 1.1]}]
+    with pytest.raises(ModelError, match="'stat' of the measurement: 2 inits where 4 are needed"):
         from_workspace(spec)
 
 

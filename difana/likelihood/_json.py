@@ -1,0 +1,134 @@
+"""Read JSON that may be broken, hostile, compressed or huge; every failure is one clear error."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from difana._errors import ModelError, nearest
+
+_LARGEST = 1 << 31  # bytes of JSON
+_CHUNK = 1 << 22
+_RATIO = 200  # deflate reaches 1000 on zeros; JSON stays below 50
+_FREE = 1 << 26  # what may unfold from a file of any size
+
+
+def _unzip(raw: bytes, where: str) -> bytes:
+    """Return the content of a gzip file, stopping at what cannot be JSON."""
+    unzip = zlib.decompressobj(wbits=31)
+    parts, size, rest = [], 0, raw
+    limit = min(_LARGEST, max(_FREE, _RATIO * len(raw)))
+    try:
+        while rest or not unzip.eof:
+            part = unzip.decompress(rest, _CHUNK)
+            if not part and not unzip.eof and not unzip.unconsumed_tail:
+                raise ModelError(f"{where} is a broken gzip file: it ends too early")
+            size += len(part)
+            if size > limit:
+                raise ModelError(
+                    f"{where} unfolds from {len(raw)} to more than {limit} bytes: not a workspace"
+                )
+            parts.append(part)
+            rest = unzip.unconsumed_tail
+            if unzip.eof:  # gzip files may be joined end to end
+                rest = unzip.unused_data
+                if rest:
+                    unzip = zlib.decompressobj(wbits=31)
+    except zlib.error as error:
+        raise ModelError(f"{where} is a broken gzip file: {error}") from error
+    return b"".join(parts)
+
+
+def _bytes(source: str | Path | IO[bytes], where: str, what: str) -> bytes:
+    """Return the content of a file or stream, unzipped."""
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        try:
+            if not path.is_file():
+                near = nearest(path.name, [p.name for p in path.parent.glob("*.json*")])
+                raise ModelError(f"no {what} file {where}.{near}")
+            size = path.stat().st_size
+            raw = path.read_bytes() if size <= _LARGEST else b""
+        except OSError as error:
+            raise ModelError(f"cannot read {where}: {error}") from error
+    else:
+        raw = source.read(_LARGEST + 1)
+        size = len(raw)
+    if size > _LARGEST:
+        raise ModelError(f"{where} has {size} bytes; more than {_LARGEST} are not read")
+    return _unzip(raw, where) if raw[:2] == b"\x1f\x8b" else raw
+
+
+def read_json(
+    source: str | Path | IO[bytes], *, what: str = "workspace", lists: bool = False
+) -> Any:
+    """Return the JSON of a file or binary stream, gzipped or not.
+
+    Stricter than :mod:`json`: a key that stands twice and the literals NaN and Infinity are
+    refused, as is what is nested too deeply or unfolds without end.
+
+    Args:
+        source: Path, or a stream of bytes.
+        what: What the file should hold, for messages.
+        lists: Allow a list at the top, not only an object.
+
+    Raises:
+        ModelError: Names the file and what is wrong with it.
+
+    Example:
+        >>> import io
+        >>> read_json(io.BytesIO(b'{"a": [1, 2.5]}'))
+        {'a': [1, 2.5]}
+    """
+    named = isinstance(source, (str, Path))
+    where = f"'{source}'" if named else "standard input"
+
+    def objects(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            place = f" (the one called {found['name']!r})" if "name" in found else ""
+            raise ModelError(f"{where}: the key '{twice}' stands twice in one object{place}")
+        return found
+
+    def constant(literal: str) -> Any:
+        raise ModelError(f"{where} holds the literal {literal}, which is not JSON")
+
+    raw = _bytes(source, where, what)
+    start = raw[:4096].lstrip(b"\xef\xbb\xbf \t\r\n") or raw.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not start:
+        raise ModelError(f"{where} is not JSON: it is empty")
+    try:
+        if start[:1] != b"{" and not (lists and start[:1] == b"["):
+            json.loads(start[:64].decode("utf-8", "replace"))  # is it JSON at all?
+            raise ModelError(f"{where} is no {what}: expected a JSON object")
+        text = raw.decode("utf-8-sig")
+        del raw
+        return json.loads(text, object_pairs_hook=objects, parse_constant=constant)
+    except ModelError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{where} is not UTF-8: {error.reason} at byte {error.start}") from error
+    except RecursionError:
+        raise ModelError(f"{where} is nested too deeply for a {what}") from None
+    except (ValueError, MemoryError) as error:
+        if start[:1] == b"[" and not lists:
+            raise ModelError(f"{where} is no {what}: expected a JSON object") from error
+        raise ModelError(f"{where} is not JSON: {error}") from error
+
+
+def load(source: Any, *, what: str = "workspace", lists: bool = False) -> Any:
+    """Return a mapping (or list) as it is, and what a path or stream holds otherwise.
+
+    Raises:
+        ModelError: If the source is of another kind, or cannot be read.
+    """
+    if isinstance(source, Mapping) or (lists and isinstance(source, (list, tuple))):
+        return source
+    if isinstance(source, (str, Path)) or hasattr(source, "read"):
+        return read_json(source, what=what, lists=lists)
+    raise ModelError(f"not a {what}: expected a path or a mapping, not {type(source).__name__}")
