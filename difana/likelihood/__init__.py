@@ -19,6 +19,8 @@ from difana.likelihood.modifiers import (
 from difana.likelihood.patchset import PatchSet, apply_patch, digest, read_patchset
 from difana.likelihood.pyhf_json import from_workspace
 from difana.likelihood.pyhf_write import to_workspace
+from difana.likelihood.signal import with_signal
+from difana.likelihood.signal_grid import SignalPoints, signal_points
 from difana.likelihood.templates import all_scores, channel_from_events
 from difana.likelihood.workspace import (
     combine,
@@ -40,6 +42,7 @@ __all__ = [
     "PatchSet",
     "ShapeFactor",
     "ShapeSys",
+    "SignalPoints",
     "StatError",
     "Template",
     "all_scores",
@@ -55,6 +58,8 @@ __all__ = [
     "read_patchset",
     "read_workspace",
     "rename",
+    "signal_points",
     "sort_workspace",
     "to_workspace",
+    "with_signal",
 ]

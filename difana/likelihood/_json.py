@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +16,21 @@ _LARGEST = 1 << 31  # bytes of JSON
 _CHUNK = 1 << 22
 _RATIO = 200  # deflate reaches 1000 on zeros; JSON stays below 50
 _FREE = 1 << 26  # what may unfold from a file of any size
+
+
+@contextlib.contextmanager
+def pause_collection() -> Iterator[None]:
+    """Keep Python from searching for cyclic garbage while a tree of many parts is built.
+
+    There is none, and the search doubles the time that reading a patch set takes.
+    """
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def _unzip(raw: bytes, where: str) -> bytes:
@@ -108,7 +125,8 @@ def read_json(
             raise ModelError(f"{where} is no {what}: expected a JSON object")
         text = raw.decode("utf-8-sig")
         del raw
-        return json.loads(text, object_pairs_hook=objects, parse_constant=constant)
+        with pause_collection():
+            return json.loads(text, object_pairs_hook=objects, parse_constant=constant)
     except ModelError:
         raise
     except UnicodeDecodeError as error:

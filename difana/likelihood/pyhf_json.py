@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError, nearest
+from difana.likelihood._json import pause_collection
 from difana.likelihood._settings import Draft, Entry, Region, parameter_settings
 from difana.likelihood.build import build_model
 from difana.likelihood.model import Model
@@ -101,17 +102,22 @@ def observed_yields(spec: Mapping[str, Any]) -> np.ndarray:
     return np.concatenate([np.asarray(observations[name], float) for name in names])
 
 
-def auxiliary_data(model: Model) -> np.ndarray:
-    """Return ``model.auxiliary()`` in NumPy: eagerly, JAX would compile each of its steps."""
+def auxiliary_data(model: Model, **numbers: np.ndarray) -> np.ndarray:
+    """Return ``model.auxiliary()`` in NumPy: eagerly, JAX would compile each of its steps.
+
+    Args:
+        model: The model.
+        **numbers: ``nominal``, ``staterror`` or ``shapesys`` that replace those of the model.
+    """
     s, size = model.structure, len(model.parameters)
     squares, totals, member = np.zeros(size), np.zeros(size), np.zeros(size, bool)
-    nominal = np.asarray(model.nominal)
+    nominal = numbers.get("nominal", model.nominal)
     for owner, row, uncertainty in (
-        (s.staterror_parameter, s.staterror_row, model.staterror),
-        (s.shapesys_parameter, s.shapesys_row, model.shapesys),
+        (s.staterror_parameter, s.staterror_row, numbers.get("staterror", model.staterror)),
+        (s.shapesys_parameter, s.shapesys_row, numbers.get("shapesys", model.shapesys)),
     ):
         np.add.at(squares, owner, np.asarray(uncertainty) ** 2)
-        np.add.at(totals, owner, nominal[row])
+        np.add.at(totals, owner, np.asarray(nominal)[row])
         member[owner] = True
     good = (totals > 0) & (squares > 0)
     relative = np.sqrt(np.where(good, squares, 1.0)) / np.where(good, totals, 1.0)
@@ -192,6 +198,7 @@ def from_workspace(
         >>> model.parameters, data.tolist()
         (('mu',), [4.0])
     """
-    spec = read_workspace(workspace, patches=patches)
-    model = model_of(spec, measurement=measurement, interpolation=interpolation, poi=poi)
+    with pause_collection():
+        spec = read_workspace(workspace, patches=patches)
+        model = model_of(spec, measurement=measurement, interpolation=interpolation, poi=poi)
     return model, jnp.asarray(np.concatenate([observed_yields(spec), auxiliary_data(model)]))
