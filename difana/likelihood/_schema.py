@@ -104,8 +104,8 @@ def _check_numbers(lists: Sequence[tuple[Any, Any]]) -> None:
             if not _is_number(value):
                 _fail((*path, i), f"expected a number, not {_kind(value)}")
             if not abs(value) <= _HUGE:
-                _fail((*path, i), f"the number {value:.4g} is not finite or beyond {_HUGE:g}"
-                      if isinstance(value, float) else f"the number is beyond {_HUGE:g}")  # fmt: skip
+                shown = f"{value:.4g}" if isinstance(value, float) else "given"
+                _fail((*path, i), f"the number {shown} is not finite or beyond {_HUGE:g}")
 
 
 def _check_modifiers(

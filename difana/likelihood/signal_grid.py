@@ -241,7 +241,7 @@ def _refuse_widths(config: Mapping[str, Any], slots: Mapping[str, Sequence[_Slot
         if entry["name"] in varying and {"sigmas", "factors", "auxdata"} & entry.keys():
             raise ModelError(
                 f"the measurement sets the constraint of '{entry['name']}', which steers samples "
-                "that differ between the points: such points cannot be stacked, read them one by one"
+                "that differ between the points: read these points one by one"
             )
 
 
@@ -318,8 +318,8 @@ def _signal_points(
             raise ModelError(f"point '{name}' of the patch set: {error}") from error
         if specs and spec["measurements"] != specs[0]["measurements"]:
             raise ModelError(
-                f"point '{name}' changes the measurement otherwise than '{names[0]}': such points "
-                "cannot be stacked, read them one by one"
+                f"point '{name}' changes the measurement otherwise than '{names[0]}': read "
+                "these points one by one"
             )
         specs.append(spec)
     slots = _slots(base, specs)
@@ -344,7 +344,10 @@ def _stack(
     chosen: Sequence[int],
 ) -> SignalPoints:
     s, count = model.structure, len(specs)
-    numbers = {key: np.tile(np.asarray(getattr(model, key), float), (count, 1)) for key in _NUMBERS}
+    numbers = {}
+    for key in _NUMBERS:
+        usual = np.asarray(getattr(model, key), float)
+        numbers[key] = np.array(np.broadcast_to(usual, (count, usual.size)))
     # a staterror that stands in several channels is named after its channel in the model
     spelled = {
         f"{name}_{channel}": name
