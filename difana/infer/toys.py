@@ -1,0 +1,331 @@
+"""CLs and p-values from toys: drawn, fitted and ranked in one compiled program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from difana._errors import ConfigError, InputError
+from difana.infer import _rank
+from difana.infer._toy_loop import fingerprint, observe, question, run_toys
+from difana.infer.asimov import asimov_data
+from difana.infer.status import Status, describe, trustworthy
+from difana.likelihood import Model
+
+_Numbers = Float[np.ndarray, " toys"]
+
+
+class ToysResult(eqx.Module):
+    """Statistics of toys under two hypotheses, and the p-values they give.
+
+    Toys whose fit fails (``signal_ok``, ``background_ok``) are left out of the ranks; their number
+    is ``failed``, their flags are part of ``status``, and the share of them is added to every
+    error.
+
+    Attributes:
+        mu: Value of the parameter of interest of the signal toys; it is tested, unless the
+            statistic is ``q0``, which tests zero.
+        observed: Observed statistic; None without data.
+        signal: Statistics of the toys with signal, ``[toys]``.
+        background: Statistics of the toys without, ``[toys]``.
+        signal_best: Best-fit parameters of interest of the toys with signal, ``[toys]``.
+        background_best: The same without.
+        signal_status: Bit flags of their fits, ``[toys]``.
+        background_status: The same without.
+        params: Parameters at which background and signal toys were drawn, ``[2, params]``.
+        fit_status: Bit flags of the fits to the data.
+        keys: The random keys behind the toys, as numbers.
+        statistic: Name of the statistic (static).
+        mark: Hash of model, data and question (static).
+    """
+
+    mu: float
+    observed: float | None
+    signal: _Numbers
+    background: _Numbers
+    signal_best: _Numbers
+    background_best: _Numbers
+    signal_status: Int[np.ndarray, " toys"]
+    background_status: Int[np.ndarray, " toys"]
+    params: Float[np.ndarray, "2 params"]
+    fit_status: int
+    keys: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+    statistic: str = eqx.field(static=True)
+    mark: str = eqx.field(static=True)
+
+    @property
+    def signal_ok(self) -> Bool[np.ndarray, " toys"]:
+        """True for toys with signal whose fits converged."""
+        return np.asarray(trustworthy(self.signal_status))
+
+    @property
+    def background_ok(self) -> Bool[np.ndarray, " toys"]:
+        """True for toys without signal whose fits converged."""
+        return np.asarray(trustworthy(self.background_status))
+
+    @property
+    def failed(self) -> tuple[int, int]:
+        """Number of toys with and without signal whose fits failed."""
+        return int(np.sum(~self.signal_ok)), int(np.sum(~self.background_ok))
+
+    @property
+    def status(self) -> int:
+        """Bit flags of all fits; a parameter of a toy at its bound is no reason for one."""
+        both = np.concatenate([self.signal_status, self.background_status])
+        flags = np.bitwise_or.reduce(both) & ~int(Status.AT_BOUND)
+        return int(flags) | int(self.fit_status)
+
+    @property
+    def ok(self) -> bool:
+        """True if every fit converged."""
+        return bool(trustworthy(np.asarray(self.status)))
+
+    @property
+    def message(self) -> str:
+        """The status in words, with the number of toys that failed."""
+        signal, background = self.failed
+        text = describe(self.status)
+        if signal + background == 0:
+            return text
+        sizes = self.signal.size, self.background.size
+        return (
+            f"{signal} of {sizes[0]} toys with signal and {background} of {sizes[1]} without "
+            f"failed and are left out: {text}"
+        )
+
+    def _share(self, side: str) -> tuple[float, float]:
+        """Return the share of toys at least as large as observed, and its error."""
+        if self.observed is None:
+            return float("nan"), float("nan")
+        toys = self._good(side)
+        share = _rank.tail(toys, self.observed)
+        error = _rank.tail_error(share, toys.size)
+        return float(share), float(np.hypot(error, self._lost(side)))
+
+    def _good(self, side: str) -> _Numbers:
+        mask = self.signal_ok if side == "signal" else self.background_ok
+        return (self.signal if side == "signal" else self.background)[mask]
+
+    def _lost(self, side: str) -> float:
+        failed = self.failed[0 if side == "signal" else 1]
+        return failed / (self.signal if side == "signal" else self.background).size
+
+    @property
+    def clsb(self) -> float:
+        """Observed p-value of signal plus background: NaN without data."""
+        return self._share("signal")[0]
+
+    @property
+    def clsb_error(self) -> float:
+        """Its binomial error."""
+        return self._share("signal")[1]
+
+    @property
+    def clb(self) -> float:
+        """Share of background toys with at least the observed statistic."""
+        return self._share("background")[0]
+
+    @property
+    def clb_error(self) -> float:
+        """Its binomial error."""
+        return self._share("background")[1]
+
+    @property
+    def cls(self) -> float:
+        """Observed CLs, ``clsb / clb``."""
+        return self.clsb / self.clb if self.clb > 0 else float("nan")
+
+    @property
+    def cls_error(self) -> float:
+        """Error of the observed CLs."""
+        (sb, sb_error), (b, b_error) = self._share("signal"), self._share("background")
+        return float(_rank.ratio_error(*map(np.asarray, (sb, sb_error, b, b_error))))
+
+    @property
+    def expected(self) -> Float[np.ndarray, " band"]:
+        """Expected CLs at -2, -1, 0, 1, 2 standard deviations: quantiles of background toys."""
+        return _rank.expected_cls(self._good("signal"), self._good("background"))[0]
+
+    @property
+    def expected_error(self) -> Float[np.ndarray, " band"]:
+        """Errors of the expected CLs."""
+        error = _rank.expected_cls(self._good("signal"), self._good("background"))[1]
+        return np.hypot(error, self._lost("signal") + self._lost("background"))
+
+    @property
+    def p_value(self) -> float:
+        """Observed p-value of the tested hypothesis: of no signal for ``q0``, else of signal."""
+        return self.clb if self.statistic == "q0" else self.clsb
+
+    @property
+    def p_value_error(self) -> float:
+        """Its binomial error."""
+        return self.clb_error if self.statistic == "q0" else self.clsb_error
+
+    @property
+    def expected_p_value(self) -> Float[np.ndarray, " band"]:
+        """Quantiles of the p-value of the tested hypothesis if the other one is true."""
+        tested, other = self._good("signal"), self._good("background")
+        if self.statistic == "q0":
+            tested, other = other, tested
+        return _rank.quantiles(_rank.tail(tested, other))[0]
+
+
+def toys(
+    model: Model,
+    data: Float[Array, " data"] | None,
+    mu: float = 1.0,
+    *,
+    number: int,
+    key: PRNGKeyArray,
+    statistic: str = "qtilde",
+    chunk: int = 1000,
+    devices: Any = None,
+    client: Any = None,
+    file: str | Path | None = None,
+    progress: bool = False,
+) -> ToysResult:
+    r"""Test a value of the parameter of interest with toys.
+
+    ``number`` data sets are drawn at ``mu`` and as many at 0, main and auxiliary data, with
+    nuisances fitted to the data there. Each is fitted freely and at the tested value, which gives
+    its statistic; :math:`CL_{s+b}` and :math:`CL_b` are the shares of toys at least as large as
+    the observed statistic, :math:`CL_s` is their ratio. Drawing and fits of a chunk are one
+    compiled program. Toy ``i`` depends on ``key`` and ``i`` alone: the result does not depend on
+    chunks, devices or interruptions. Not differentiable; not to be called inside ``jit``.
+
+    Args:
+        model: The model.
+        data: Data vector. Without data, toys are drawn at the starting values of the nuisances
+            and there are expected values only.
+        mu: Tested value.
+        number: Toys of each hypothesis.
+        key: Random key; results of several keys are joined by :func:`combine_toys`.
+        statistic: ``qtilde``, ``qmu``, ``tmu``, ``tmu_tilde``, or ``q0``, which tests zero.
+        chunk: Toys fitted together.
+        devices: Devices to spread chunks over; all local ones by default.
+        client: A ``dask.distributed.Client``: chunks then run on its workers.
+        file: An ``.npz`` file written as the toys are made, about once a second. An existing one
+            of the same model, data, question and key is continued, also towards a larger number.
+        progress: Show a progress bar on a terminal.
+
+    Returns:
+        The statistics of all toys; p-values, CLs and their errors are its properties.
+
+    Raises:
+        ConfigError: If a number or the statistic is not valid.
+        ModelError: If the statistic does not suit the bounds, or the data have a wrong length.
+        InputError: If the file belongs to another run.
+
+    References:
+        arXiv:1007.1727; A. L. Read, J. Phys. G 28 (2002) 2693.
+
+    Example:
+        >>> import jax
+        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
+        >>> signal = Template([10.0], (NormFactor("mu"),), name="signal")
+        >>> model = build_model([Channel((signal, Template([50.0], name="b")), name="SR")])
+        >>> result = toys(model, model.data([50.0]), number=2000, key=jax.random.key(0))
+        >>> from scipy.stats import poisson  # exact: as few events as seen, or fewer
+        >>> exact = poisson.cdf(50, 60) / poisson.cdf(50, 50)
+        >>> result.ok, abs(result.cls - exact) < 4 * result.cls_error
+        (True, True)
+    """
+    asked = question(model, statistic)
+    if data is None:
+        data, seen = asimov_data(model).data, False
+    else:
+        model.check_data(data)
+        seen = True
+    if not np.isfinite(mu) or (mu < 0 and asked.physical):
+        raise ConfigError(f"mu = {mu}: must be a number" + (" >= 0" if asked.physical else ""))
+    dtype = model.nominal.dtype
+    made_at = np.array([[0.0], [mu]], dtype)
+    conditional = observe(model, data, made_at, asked)
+    tested = np.zeros_like(made_at) if statistic == "q0" else np.full_like(made_at, mu)
+    found = run_toys(
+        model,
+        np.asarray(conditional.params),
+        tested,
+        asked=asked,
+        number=number,
+        key=key,
+        chunk=chunk,
+        devices=devices,
+        client=client,
+        file=file,
+        progress=progress,
+    )
+    row = 0 if statistic == "q0" else 1
+    used = np.asarray(conditional.status)[[0, 1]]
+    status = int(np.bitwise_or.reduce(used)) | (int(conditional.free_status) if seen else 0)
+    impl = str(jax.random.key_impl(key))
+    return ToysResult(
+        float(mu),
+        float(conditional.statistic[row]) if seen else None,
+        found.statistic[1],
+        found.statistic[0],
+        found.best[1, :, 0],
+        found.best[0, :, 0],
+        found.status[1],
+        found.status[0],
+        np.asarray(conditional.params),
+        status,
+        (tuple(np.ravel(jax.random.key_data(key)).tolist()),),
+        statistic,
+        fingerprint(model, np.asarray(data), mu, impl, *asked),
+    )
+
+
+def combine_toys(*results: ToysResult) -> ToysResult:
+    """Join toys of several random keys: one result with all of them.
+
+    Args:
+        results: Results of the same model, data, tested value and statistic, each from a key of
+            its own.
+
+    Raises:
+        InputError: If they do not belong together, or a key occurs twice.
+
+    Example:
+        >>> import jax
+        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
+        >>> signal = Template([10.0], (NormFactor("mu"),), name="signal")
+        >>> model = build_model([Channel((signal, Template([50.0], name="b")), name="SR")])
+        >>> parts = [toys(model, model.data([50.0]), number=500, key=jax.random.key(seed))
+        ...          for seed in range(2)]
+        >>> combine_toys(*parts).signal.size
+        1000
+    """
+    if not results:
+        raise InputError("there are no toys to combine")
+    first = results[0]
+    if any(result.mark != first.mark for result in results):
+        raise InputError(
+            "toys of different models, data, tested values or statistics cannot be combined"
+        )
+    keys = [key for result in results for key in result.keys]
+    if len(set(keys)) != len(keys):
+        raise InputError("toys of one random key would count twice: give every run its own key")
+    joined = {
+        name: np.concatenate([getattr(result, name) for result in results])
+        for name in (
+            "signal", "background", "signal_best", "background_best",
+            "signal_status", "background_status",
+        )
+    }  # fmt: skip
+    names = tuple(joined)
+    return eqx.tree_at(
+        lambda result: tuple(getattr(result, name) for name in names),
+        ToysResult(**{**_fields(first), "keys": tuple(keys)}),
+        tuple(joined.values()),
+    )
+
+
+def _fields(result: ToysResult) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in result.__dataclass_fields__}
