@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class ToyFile:
         """Write the file, at most once a second unless ``now``; it is never seen half written."""
         if not now and time.monotonic() - self._last < _SECONDS:
             return
-        arrays = dict(zip(toys._fields, toys, strict=True))
+        arrays: dict[str, Any] = dict(zip(toys._fields, toys, strict=True))
         if self._beyond is not None:
             arrays = {
                 name: np.concatenate([array, rest], axis=1)
@@ -71,6 +71,6 @@ class ToyFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_name(self._path.name + ".part")
         with temporary.open("wb") as stream:
-            np.savez(stream, mark=np.array(self._mark), **arrays)
+            np.savez(stream, **{**arrays, "mark": np.array(self._mark)})
         temporary.replace(self._path)
         self._last = time.monotonic()

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
 from difana.infer._progress import Progress
@@ -19,7 +19,7 @@ from difana.infer._toy_file import ToyFile
 from difana.infer.fit import FitResult, solve
 from difana.infer.sampling import sample_one
 from difana.infer.sharding import iterate_chunks
-from difana.infer.status import Status
+from difana.infer.status import Status, trustworthy
 from difana.likelihood import Model
 
 STATISTICS = ("qtilde", "qmu", "q0", "tmu", "tmu_tilde")
@@ -177,11 +177,15 @@ class Observed(eqx.Module):
 
 @eqx.filter_jit
 def observe(
-    model: Model, data: Float[Array, " data"], tested: Float[Array, "rows tested"], asked: Question
+    model: Model,
+    data: Float[Array, " data"],
+    tested: Float[ArrayLike, "rows tested"],
+    asked: Question,
 ) -> Observed:
     """Return the conditional fits at every row of tested values, and the statistics there."""
     index = jnp.asarray(asked.tested)
     masks, _, _ = _setting(model, asked)
+    tested = jnp.asarray(tested)
     rows = tested.shape[0]
     at_rows = jnp.broadcast_to(model.init, (rows, model.init.size)).at[:, index].set(tested)
     values = jnp.concatenate([model.init[None], at_rows])
@@ -192,6 +196,16 @@ def observe(
         tested, fits.half_deviance[1:]
     )
     return Observed(fits.params[1:], statistic, best, fits.status[1:], fits.status[0])
+
+
+def fine(status: Any) -> np.ndarray:
+    """Return True where a fit can be trusted."""
+    return np.asarray(trustworthy(jnp.asarray(status)))
+
+
+def joined(status: Any) -> int:
+    """Return all flags of many fits; a parameter at its bound is common among toys."""
+    return int(np.bitwise_or.reduce(np.ravel(status))) & ~int(Status.AT_BOUND)
 
 
 class Toys(NamedTuple):
@@ -214,8 +228,8 @@ def fingerprint(model: Model, *parts: Any) -> str:
 
 def run_toys(
     model: Model,
-    params: Float[Array, "rows params"],
-    tested: Float[Array, "rows tested"],
+    params: Float[np.ndarray, "rows params"],
+    tested: Float[np.ndarray, "rows tested"],
     *,
     asked: Question,
     number: int,
@@ -235,7 +249,6 @@ def run_toys(
     if number < 1:
         raise ConfigError(f"number = {number}: at least one toy is needed")
     rows, size = tested.shape
-    params, tested = np.asarray(params), np.asarray(tested)
     impl, key_data = str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key))
     store = None
     empty = Toys(

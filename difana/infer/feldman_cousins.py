@@ -12,8 +12,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
 from difana.infer import _rank
-from difana.infer._toy_loop import observe, question, run_toys
-from difana.infer.status import Status, describe, trustworthy
+from difana.infer._toy_loop import fine, joined, observe, question, run_toys
+from difana.infer.status import Status, describe
 from difana.likelihood import Model
 
 
@@ -58,7 +58,7 @@ class FeldmanCousinsResult(eqx.Module):
     @property
     def ok(self) -> bool:
         """True if every fit converged and the grid reaches beyond the region."""
-        return bool(trustworthy(np.asarray(self.status)))
+        return bool(fine(self.status))
 
     @property
     def message(self) -> str:
@@ -156,16 +156,14 @@ def feldman_cousins(
         model, np.asarray(conditional.params), points, asked=asked, number=number, key=key,
         chunk=chunk, devices=devices, client=client, file=file, progress=progress,
     )  # fmt: skip
-    good = np.asarray(trustworthy(toys.status))
+    good = fine(toys.status)
     observed = np.asarray(conditional.statistic)
     rows = [toys.statistic[i][good[i]] for i in range(len(points))]
     p_value = np.array([_rank.tail(row, t) for row, t in zip(rows, observed, strict=True)])
     p_error = np.array(
         [_rank.tail_error(p, row.size) for p, row in zip(p_value, rows, strict=True)]
     )
-    status = int(np.bitwise_or.reduce(np.ravel(toys.status))) & ~int(Status.AT_BOUND)
-    status |= int(np.bitwise_or.reduce(np.asarray(conditional.status)))
-    status |= int(conditional.free_status)
+    status = joined(toys.status) | joined(conditional.status) | joined(conditional.free_status)
     result = FeldmanCousinsResult(
         points, observed, p_value, p_error, np.asarray(conditional.best),
         np.sum(~good, axis=1), status, names, level,

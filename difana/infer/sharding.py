@@ -93,7 +93,7 @@ def number_of(points: PyTree) -> int:
             f"points have arrays of shapes {sorted(set(map(str, shapes)))}: every one needs the "
             "same leading axis, with at least one entry; give what they share as constants"
         )
-    return lengths.pop()
+    return int(lengths.pop() or 0)
 
 
 def join(parts: Sequence[PyTree]) -> PyTree:

@@ -11,10 +11,10 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
 from difana.infer import _rank
-from difana.infer._toy_loop import Toys, observe, question, run_toys
+from difana.infer._toy_loop import Toys, fine, joined, observe, question, run_toys
 from difana.infer.asimov import asimov_data
 from difana.infer.limit import upper_limit
-from difana.infer.status import Status, describe, trustworthy
+from difana.infer.status import Status, describe
 from difana.likelihood import Model
 
 _EXTENSIONS = 4
@@ -60,7 +60,7 @@ class ToyLimitResult(eqx.Module):
     @property
     def ok(self) -> bool:
         """True if every fit converged and every limit lies inside the grid."""
-        return bool(trustworthy(np.asarray(self.status)))
+        return bool(fine(self.status))
 
     @property
     def message(self) -> str:
@@ -159,19 +159,18 @@ class _Scan:
         params = np.asarray(conditional.params)
         params = np.concatenate([params[:-1], np.repeat(params[-1:], grid.size, axis=0)])
         toys = run_toys(model, params, tested, **options)
-        self.status = int(np.bitwise_or.reduce(np.asarray(conditional.status)))
-        self.status |= int(conditional.free_status)
-        self.status |= int(np.bitwise_or.reduce(np.ravel(toys.status))) & ~int(Status.AT_BOUND)
+        self.status = joined(toys.status) | joined(conditional.status)
+        self.status |= joined(conditional.free_status)
         self._rank(toys, np.asarray(conditional.statistic)[:-1])
 
     def _rank(self, toys: Toys, observed: np.ndarray) -> None:
-        good = np.asarray(trustworthy(toys.status))
+        good = fine(toys.status)
         self.failed = int(np.sum(~good))
-        pairs = []
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
         for i in range(self.grid.size):
             j = i + self.grid.size
             pairs.append((toys.statistic[i][good[i]], toys.statistic[j][good[j]]))
-        cls = [_rank.cls_of(*pair, q) for pair, q in zip(pairs, observed, strict=True)]
+        cls = [_rank.cls_of(s, b, q) for (s, b), q in zip(pairs, observed, strict=True)]
         self.cls, self.cls_error = (np.array(list(x), float) for x in zip(*cls, strict=True))
         band = [_rank.expected_cls(*pair) for pair in pairs]
         self.band, self.band_error = (np.array(x) for x in zip(*band, strict=True))
@@ -198,13 +197,13 @@ def _limits(scans: list[_Scan], level: float, *, seen: bool) -> ToyLimitResult:
     alpha = 1 - level
     found = [_crossing(grid, band[:, n], band_error[:, n], alpha) for n in range(5)]
     expected, expected_error = (np.array(x) for x in zip(*found, strict=True))
-    observed = _crossing(grid, cls, error, alpha) if seen else (None, None)
+    observed, observed_error = _crossing(grid, cls, error, alpha) if seen else (None, None)
     status = int(np.bitwise_or.reduce([scan.status for scan in scans]))
-    if np.isnan(expected).any() or (seen and np.isnan(observed[0])):
+    if np.isnan(expected).any() or (observed is not None and np.isnan(observed)):
         status |= int(Status.NOT_BRACKETED)
     unseen = np.full(grid.size, np.nan)
     return ToyLimitResult(
-        *observed, expected, expected_error, grid,
+        observed, observed_error, expected, expected_error, grid,
         cls if seen else unseen, error if seen else unseen, band, band_error,
         sum(scan.failed for scan in scans), status, level,
     )  # fmt: skip
@@ -228,8 +227,8 @@ def _crossing(
         design = np.stack([np.ones_like(x), x, x**2], axis=1) / width[near, None]
         covariance = np.linalg.pinv(design.T @ design)
         a, b, c = covariance @ design.T @ (value[near] / width[near])
-        roots = np.roots([c, b, a]) if c != 0 else np.array([-a / b])
-        roots = roots[np.isreal(roots)].real
+        found = np.roots([c, b, a]) if c != 0 else np.array([-a / b])
+        roots = np.real(found[np.isreal(found)])
         roots = roots[(roots > x.min()) & (roots < x.max()) & (b + 2 * c * roots < 0)]
         if roots.size:
             root = roots[np.argmin(np.abs(roots))]

@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, InputError
 from difana.infer import _rank
-from difana.infer._toy_loop import fingerprint, observe, question, run_toys
+from difana.infer._toy_loop import fine, fingerprint, joined, observe, question, run_toys
 from difana.infer.asimov import asimov_data
-from difana.infer.status import Status, describe, trustworthy
+from difana.infer.status import describe
 from difana.likelihood import Model
 
 _Numbers = Float[np.ndarray, " toys"]
@@ -61,12 +61,12 @@ class ToysResult(eqx.Module):
     @property
     def signal_ok(self) -> Bool[np.ndarray, " toys"]:
         """True for toys with signal whose fits converged."""
-        return np.asarray(trustworthy(self.signal_status))
+        return fine(self.signal_status)
 
     @property
     def background_ok(self) -> Bool[np.ndarray, " toys"]:
         """True for toys without signal whose fits converged."""
-        return np.asarray(trustworthy(self.background_status))
+        return fine(self.background_status)
 
     @property
     def failed(self) -> tuple[int, int]:
@@ -77,13 +77,12 @@ class ToysResult(eqx.Module):
     def status(self) -> int:
         """Bit flags of all fits; a parameter of a toy at its bound is no reason for one."""
         both = np.concatenate([self.signal_status, self.background_status])
-        flags = np.bitwise_or.reduce(both) & ~int(Status.AT_BOUND)
-        return int(flags) | int(self.fit_status)
+        return joined(both) | int(self.fit_status)
 
     @property
     def ok(self) -> bool:
         """True if every fit converged."""
-        return bool(trustworthy(np.asarray(self.status)))
+        return bool(fine(self.status))
 
     @property
     def message(self) -> str:
@@ -262,8 +261,7 @@ def toys(
         progress=progress,
     )
     row = 0 if statistic == "q0" else 1
-    used = np.asarray(conditional.status)[[0, 1]]
-    status = int(np.bitwise_or.reduce(used)) | (int(conditional.free_status) if seen else 0)
+    status = joined(conditional.status) | (joined(conditional.free_status) if seen else 0)
     impl = str(jax.random.key_impl(key))
     return ToysResult(
         float(mu),
