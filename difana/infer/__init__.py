@@ -4,10 +4,24 @@ from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.distributed import map_points_distributed
 from difana.infer.feldman_cousins import FeldmanCousinsResult, feldman_cousins
 from difana.infer.fit import FitResult, fisher_information, fit
+from difana.infer.goodness import GoodnessResult, goodness_of_fit
 from difana.infer.hypotest import BAND, CLsResult, expected_cls, hypotest
+from difana.infer.impacts import ImpactsResult, impacts
+from difana.infer.intervals import IntervalResult, profile_interval
 from difana.infer.limit import LimitResult, expected_limits, upper_limit
+from difana.infer.minuit import minuit_fit
 from difana.infer.posterior import PosteriorResult, numpyro_model, posterior
+from difana.infer.pulls import PullsResult, prefit_parameters, prefit_uncertainties, pulls
 from difana.infer.sampling import sample_data
+from difana.infer.scan import ScanResult, profile_scan
+from difana.infer.sensitivity import (
+    HelpResult,
+    Scales,
+    SensitivityResult,
+    scaled,
+    sensitivity,
+    what_would_help,
+)
 from difana.infer.sharding import map_points
 from difana.infer.significance import SignificanceResult, significance
 from difana.infer.statistics import StatisticResult, q0, qmu
@@ -15,6 +29,7 @@ from difana.infer.status import Status, describe, trustworthy
 from difana.infer.toy_limit import ToyLimitResult, toy_upper_limit
 from difana.infer.toys import ToysResult, combine_toys, toys
 from difana.infer.two_sided import tmu, tmu_p_value, tmu_tilde, tmu_tilde_p_value
+from difana.infer.yields import YieldsResult, yields
 
 __all__ = [
     "BAND",
@@ -22,13 +37,22 @@ __all__ = [
     "CLsResult",
     "FeldmanCousinsResult",
     "FitResult",
+    "GoodnessResult",
+    "HelpResult",
+    "ImpactsResult",
+    "IntervalResult",
     "LimitResult",
     "PosteriorResult",
+    "PullsResult",
+    "Scales",
+    "ScanResult",
+    "SensitivityResult",
     "SignificanceResult",
     "StatisticResult",
     "Status",
     "ToyLimitResult",
     "ToysResult",
+    "YieldsResult",
     "asimov_data",
     "combine_toys",
     "describe",
@@ -37,14 +61,24 @@ __all__ = [
     "feldman_cousins",
     "fisher_information",
     "fit",
+    "goodness_of_fit",
     "hypotest",
+    "impacts",
     "map_points",
     "map_points_distributed",
+    "minuit_fit",
     "numpyro_model",
     "posterior",
+    "prefit_parameters",
+    "prefit_uncertainties",
+    "profile_interval",
+    "profile_scan",
+    "pulls",
     "q0",
     "qmu",
     "sample_data",
+    "scaled",
+    "sensitivity",
     "significance",
     "tmu",
     "tmu_p_value",
@@ -54,4 +88,6 @@ __all__ = [
     "toys",
     "trustworthy",
     "upper_limit",
+    "what_would_help",
+    "yields",
 ]

@@ -1,0 +1,119 @@
+"""Many small problems on one model: chunks of a vmap, one compiled program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int
+
+from difana.infer.fit import FitResult, fit, solve
+from difana.likelihood import Model
+
+Report = Callable[[int, int], None]
+"""Called with the numbers of problems done and of all problems."""
+
+
+class ConditionalFits(eqx.Module):
+    """What is kept of many fits with parameters held.
+
+    Attributes:
+        params: Best-fit parameters, ``[fits, params]``.
+        half_deviance: Half the deviance there, ``[fits]``.
+        gradient: Gradient of the nll there, ``[fits, params]``.
+        status: Bit flags, ``[fits]``.
+    """
+
+    params: Float[Array, "fits params"]
+    half_deviance: Float[Array, " fits"]
+    gradient: Float[Array, "fits params"]
+    status: Int[Array, " fits"]
+
+
+def traced(*trees: Any) -> bool:
+    """Return True if any number is a tracer: inside jit, vmap or a derivative."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
+
+
+@eqx.filter_jit
+def _chunk(function: Callable[[Any, Any], Any], shared: Any, items: Any) -> Any:
+    return jax.vmap(lambda item: function(shared, item))(items)
+
+
+def in_chunks(
+    function: Callable[[Any, Any], Any],
+    shared: Any,
+    items: Any,
+    *,
+    batch: int,
+    report: Report | None = None,
+) -> Any:
+    """Apply ``function(shared, item)`` to all items, ``batch`` at a time.
+
+    Called with numbers, one program is compiled for a chunk, whatever their number, and the
+    caller hears of progress; inside jit it is a ``lax.map`` over the chunks.
+
+    Args:
+        function: Defined at the top of a module, so that compiled programs are found again.
+        shared: What all items share.
+        items: A tree of arrays with a common leading axis.
+        batch: Items in a chunk.
+        report: Told after each chunk how many are done.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> in_chunks(jnp.multiply, jnp.array(2.0), jnp.arange(3.0), batch=2).tolist()
+        [0.0, 2.0, 4.0]
+    """
+    size = jax.tree.leaves(items)[0].shape[0]
+    if size == 0:
+        return jax.vmap(lambda item: function(shared, item))(items)
+    chunks = -(-size // batch)
+    # whole chunks: the last item again and again, dropped at the end
+    index = jnp.minimum(jnp.arange(chunks * batch), size - 1)
+    padded = jax.tree.map(lambda leaf: leaf[index].reshape(chunks, batch, *leaf.shape[1:]), items)
+    if traced(shared, items):
+        done = jax.lax.map(lambda chunk: jax.vmap(lambda i: function(shared, i))(chunk), padded)
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:size], done)
+    parts = []
+    for i in range(chunks):
+        part = _chunk(function, shared, jax.tree.map(lambda leaf, i=i: leaf[i], padded))
+        if report is not None:
+            jax.block_until_ready(part)
+            report(min((i + 1) * batch, size), size)
+        parts.append(part)
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[:size], *parts)
+
+
+def _conditional(shared: tuple[Model, Array], item: tuple[Array, Array]) -> ConditionalFits:
+    (model, data), (values, held) = shared, item
+    found = solve(model, data, values, held=held, lower=model.lower, upper=model.upper)
+    return ConditionalFits(found.params, found.half_deviance, found.gradient, found.status)
+
+
+def conditional_fits(
+    model: Model,
+    data: Float[Array, " data"],
+    values: Float[Array, "fits params"],
+    held: Bool[Array, "fits params"],
+    *,
+    batch: int = 8,
+    report: Report | None = None,
+) -> ConditionalFits:
+    """Fit from each row of ``values``, holding some of it; differentiable like ``solve``."""
+    return in_chunks(_conditional, (model, data), (values, held), batch=batch, report=report)
+
+
+@eqx.filter_jit
+def _best_fit(model: Model, data: Array) -> FitResult:
+    return fit(model, data)
+
+
+def best_fit(model: Model, data: Float[Array, " data"]) -> FitResult:
+    """Return the fit within the bounds of the model; compiled once for all tools after a fit."""
+    model.check_data(data)
+    return _best_fit(model, data)
