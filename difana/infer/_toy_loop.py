@@ -19,12 +19,13 @@ from difana.infer._toy_file import ToyFile
 from difana.infer.fit import FitResult, solve
 from difana.infer.sampling import sample_one
 from difana.infer.sharding import iterate_chunks
-from difana.infer.status import Status, trustworthy
+from difana.infer.status import Status, flag, trustworthy
 from difana.likelihood import Model
 
 STATISTICS = ("qtilde", "qmu", "q0", "tmu", "tmu_tilde")
-_FIRST = 16  # Newton steps at once; nearly all toys need fewer
-_STRAGGLERS = 16  # one place for those that need more, for so many toys
+_GROUP = 256  # toys whose fits take their steps together
+_STEPS = 32  # steps at once; nearly all toys need fewer
+_TRIES = 8
 
 
 class Question(NamedTuple):
@@ -32,7 +33,6 @@ class Question(NamedTuple):
 
     statistic: str
     tested: tuple[int, ...]  # positions of the tested parameters
-    max_steps: int = 100
 
     @property
     def physical(self) -> bool:
@@ -93,24 +93,19 @@ def _value(asked: Question, best: Array, tested: Array, free: Array, held: Array
     return jnp.where(best[0] <= tested[0], ratio, 0.0) if asked.one_sided else ratio
 
 
-def _one(
-    model: Model, data: Array, tested: Array, asked: Question, max_steps: int
-) -> tuple[Array, Array, Array]:
-    """Return statistic, best fit of the tested parameters and status of one data set.
+class _Fits(NamedTuple):
+    """The free and the conditional fit of every toy, as far as they got."""
 
-    Fits start at the starting values, as the fits to the data do: of two minima both find the
-    same, so that the statistic is one function of the data.
-    """
-    index = jnp.asarray(asked.tested)
-    held, _, _ = _setting(model, asked)
-    values = jnp.stack([model.init, model.init.at[index].set(tested)])
-    both = jax.vmap(lambda v, h: _fit(model, data, v, h, asked, max_steps))(values, held)
-    best = both.params[0, index]
-    value = _value(asked, best, tested, both.half_deviance[0], both.half_deviance[1])
-    status = both.status[0] | both.status[1]
-    broken = ~jnp.isfinite(value)
-    status = status | jnp.where(broken, int(Status.NOT_FINITE), 0).astype(status.dtype)
-    return value, best, status
+    params: Array  # [toys, 2, params]
+    half_deviance: Array  # [toys, 2]
+    status: Array  # [toys, 2]
+    tries: Array  # [toys]
+
+    @property
+    def open(self) -> Array:
+        stopped = jnp.any((self.status & int(Status.NOT_CONVERGED)) != 0, axis=1)
+        finite = jnp.all(jnp.isfinite(self.half_deviance), axis=1)
+        return (self.tries == 0) | (stopped & finite & (self.tries < _TRIES))
 
 
 def toy_statistics(
@@ -122,30 +117,37 @@ def toy_statistics(
 ) -> tuple[Float[Array, " toys"], Float[Array, "toys tested"], Int[Array, " toys"]]:
     """Return statistic, best fit and status of many data sets, inside jit.
 
-    All fits take their steps together, so the slowest would set the pace: the few that need many
-    steps are fitted again from the start, in small groups of their own.
+    Fits start at the starting values, as the fits to the data do: of two minima both find the
+    same, so that the statistic is one function of the data. The fits of a group take their steps
+    together and the slowest sets the pace, so groups are small, and fits that need many steps go
+    on later, in a group of their own kind.
     """
     number = data.shape[0]
-    fitted = jax.vmap(lambda d, t: _one(model, d, t, asked, min(_FIRST, asked.max_steps)))(
-        data, tested
-    )
-    if asked.max_steps <= _FIRST:
-        return fitted
-    places = max(1, number // _STRAGGLERS)
+    size = min(number, _GROUP)
+    index = jnp.asarray(asked.tested)
+    held, _, _ = _setting(model, asked)
+    free = jnp.broadcast_to(model.init, (number, model.init.size))
+    params = jnp.stack([free, free.at[:, index].set(tested)], axis=1)
 
-    def again(state: tuple) -> tuple:
-        fitted, todo = state
-        index = jnp.nonzero(todo, size=places, fill_value=number)[0]
-        safe = jnp.minimum(index, number - 1)
-        better = jax.vmap(lambda d, t: _one(model, d, t, asked, asked.max_steps))(
-            data[safe], tested[safe]
-        )
-        fitted = jax.tree.map(lambda old, new: old.at[index].set(new, mode="drop"), fitted, better)
-        return fitted, todo.at[index].set(False, mode="drop")
+    def one(data: Array, values: Array) -> tuple[Array, Array, Array]:
+        both = jax.vmap(lambda v, h: _fit(model, data, v, h, asked, _STEPS))(values, held)
+        return both.params, both.half_deviance, both.status
 
-    bad = int(Status.NOT_CONVERGED | Status.NOT_FINITE | Status.INDEFINITE)
-    state = (fitted, (fitted[2] & bad) != 0)
-    return jax.lax.while_loop(lambda state: jnp.any(state[1]), again, state)[0]
+    def group(fits: _Fits) -> _Fits:
+        fresh = fits.tries == 0
+        chosen = jnp.where(jnp.any(fresh), fresh, fits.open)
+        places = jnp.nonzero(chosen, size=size, fill_value=number)[0]
+        some = jnp.minimum(places, number - 1)
+        new = _Fits(*jax.vmap(one)(data[some], fits.params[some]), fits.tries[some] + 1)
+        return jax.tree.map(lambda old, new: old.at[places].set(new, mode="drop"), fits, new)
+
+    whole = jnp.zeros((number, 2), jnp.int32)
+    start = _Fits(params, jnp.full((number, 2), jnp.inf, params.dtype), whole, whole[:, 0])
+    fits = jax.lax.while_loop(lambda fits: jnp.any(fits.open), group, start)
+    best = fits.params[:, 0, index]
+    value = jax.vmap(lambda *args: _value(asked, *args))(best, tested, *fits.half_deviance.T)
+    broken = flag(~jnp.isfinite(value), Status.NOT_FINITE)
+    return value, best, fits.status[:, 0] | fits.status[:, 1] | broken
 
 
 class _Draw(eqx.Module):
@@ -190,7 +192,7 @@ def observe(
     at_rows = jnp.broadcast_to(model.init, (rows, model.init.size)).at[:, index].set(tested)
     values = jnp.concatenate([model.init[None], at_rows])
     held = jnp.concatenate([masks[:1], jnp.broadcast_to(masks[1], at_rows.shape)])
-    fits = jax.vmap(lambda v, h: _fit(model, data, v, h, asked, asked.max_steps))(values, held)
+    fits = jax.vmap(lambda v, h: _fit(model, data, v, h, asked, _STEPS * _TRIES))(values, held)
     best = fits.params[0, index]
     statistic = jax.vmap(lambda t, h: _value(asked, best, t, fits.half_deviance[0], h))(
         tested, fits.half_deviance[1:]
