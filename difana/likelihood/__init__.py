@@ -1,6 +1,9 @@
 """Room 4: yields to model. HistFactory as a PyTree; pyhf JSON in and out."""
 
 from difana.likelihood.build import build_model
+from difana.likelihood.histfactory_xml import read_xml
+from difana.likelihood.hs3_read import from_hs3
+from difana.likelihood.hs3_write import to_hs3
 from difana.likelihood.interpolation import code4, code4p
 from difana.likelihood.model import Model
 from difana.likelihood.modifiers import (
@@ -53,13 +56,16 @@ __all__ = [
     "code4p",
     "combine",
     "digest",
+    "from_hs3",
     "from_workspace",
     "prune",
     "read_patchset",
     "read_workspace",
+    "read_xml",
     "rename",
     "signal_points",
     "sort_workspace",
+    "to_hs3",
     "to_workspace",
     "with_signal",
 ]
