@@ -19,6 +19,14 @@ _COMMANDS = {  # name -> module, in the order of the help
     "cls": "cls",
     "significance": "significance",
     "fit": "fit",
+    "scan": "scan",
+    "impacts": "impacts",
+    "inspect": "inspect",
+    "patch": "patch",
+    "combine": "combine",
+    "prune": "prune",
+    "rename": "rename",
+    "digest": "digest",
     "convert": "convert",
 }
 

@@ -88,8 +88,9 @@ def minuit_fit(
     minuit.limits = list(zip(np.asarray(model.lower), np.asarray(model.upper), strict=True))
     minuit.fixed = held.tolist()
     minuit.errors = np.where(held, 0.1, np.maximum(0.1 * np.abs(values), 0.01))
-    minuit.migrad()
-    minuit.hesse()
+    for _ in range(2):  # the second time with the exact covariance: a Newton step
+        minuit.migrad()
+        minuit.hesse()
     params = jnp.asarray(np.array(minuit.values), model.nominal.dtype)
     covariance = np.zeros((values.size, values.size))
     if minuit.covariance is not None:

@@ -1,27 +1,41 @@
 """Pictures and the report; each function draws into given axes or a new figure and returns it."""
 
 from difana.plot.analysis_report import analysis_report as analysis_report
+from difana.plot.brazil import brazil as brazil
 from difana.plot.cls_scan import cls_scan as cls_scan
 from difana.plot.comparison import comparison as comparison
+from difana.plot.correlation import correlation as correlation
 from difana.plot.data_mc import data_mc as data_mc
+from difana.plot.exclusion import exclusion as exclusion
 from difana.plot.history import history as history
+from difana.plot.impacts import impacts as impacts
+from difana.plot.pulls import pulls as pulls
 from difana.plot.report import Section as Section
 from difana.plot.report import report as report
 from difana.plot.roc import roc as roc
+from difana.plot.scan import scan as scan
 from difana.plot.scores import scores as scores
 from difana.plot.soft_hard import soft_hard as soft_hard
 from difana.plot.systematics import systematics as systematics
+from difana.plot.yields import yields as yields
 
 __all__ = [
     "Section",
     "analysis_report",
+    "brazil",
     "cls_scan",
     "comparison",
+    "correlation",
     "data_mc",
+    "exclusion",
     "history",
+    "impacts",
+    "pulls",
     "report",
     "roc",
+    "scan",
     "scores",
     "soft_hard",
     "systematics",
+    "yields",
 ]

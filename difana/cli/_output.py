@@ -1,0 +1,48 @@
+"""Pictures and progress of the commands."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from difana._errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@contextlib.contextmanager
+def reporting(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield ``report(done, total)`` behind a progress bar, shown from the first report on."""
+    from difana.infer._progress import Progress
+
+    with contextlib.ExitStack() as stack:
+        bars: list[Progress] = []
+        before = [0]
+
+        def report(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(Progress(title, total=total)))
+            bars[0].advance(done - before[0])
+            before[0] = done
+
+        yield report
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture; its suffix chooses the format.
+
+    Raises:
+        InputError: If the folder is missing or the format is unknown.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: the folder {path.parent} does not exist")
+    known = figure.canvas.get_supported_filetypes()
+    if path.suffix.lower().lstrip(".") not in known:
+        raise InputError(f"cannot write {path}: the suffix must be one of {sorted(known)}")
+    figure.savefig(path, dpi=150)
+    click.echo(f"wrote {path}", err=True)

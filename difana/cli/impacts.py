@@ -1,0 +1,119 @@
+"""``difana impacts``: what moves the parameter of interest of a workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+from difana._errors import InputError
+from difana.cli._output import reporting, save_figure
+from difana.cli._workspace import (
+    open_workspace,
+    print_json,
+    print_table,
+    warn_about,
+    workspace_options,
+)
+
+if TYPE_CHECKING:
+    from difana.infer import HelpResult, ImpactsResult
+
+
+@click.command("impacts", short_help="Impacts of the nuisance parameters.")
+@workspace_options
+@click.option("--parameter", metavar="NAME", help="On which; the one of interest by default.")
+@click.option(
+    "--method",
+    type=click.Choice(["refit", "gradient"]),
+    default="refit",
+    show_default=True,
+    help="Four fits a nuisance, or their linear form.",
+)
+@click.option(
+    "--group",
+    multiple=True,
+    metavar="NAME=GLOB,GLOB",
+    help="Also the impact of a group of nuisances, e.g. jets='jes_*,jer'; several times.",
+)
+@click.option("--expected", is_flag=True, help="On Asimov data with signal, not on the data.")
+@click.option("--most", default=30, show_default=True, type=click.IntRange(min=1), help="Rows.")
+@click.option(
+    "--improve", is_flag=True, help="Also print what would lower the expected limit most."
+)
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Write a picture.")
+def command(
+    *,
+    as_json: bool,
+    parameter: str | None,
+    method: str,
+    group: tuple[str, ...],
+    expected: bool,
+    most: int,
+    improve: bool,
+    plot: Path | None,
+    **source: Any,
+) -> None:
+    """Rank the nuisance parameters of WORKSPACE ('-': standard input) by their impact."""
+    groups = dict(_group(text) for text in group)
+    inference = open_workspace(**source)
+    from difana.infer import impacts, what_would_help
+
+    model = inference.model
+    data = None if expected else inference.data
+    with reporting("impacts") as report:
+        found = impacts(
+            model,
+            data,
+            parameter=parameter,
+            groups=groups,
+            method=cast(Literal["refit", "gradient"], method),
+            fit=None if expected else inference.best,
+            report=report,
+        )
+    helps = what_would_help(model, data) if improve else None
+    if plot is not None:
+        from difana.plot import impacts as draw
+
+        save_figure(draw(found, most=most), plot)
+    if as_json:
+        numbers = found.as_dict()
+        if helps is not None:
+            numbers["improve"] = helps.as_dict()
+        print_json(numbers)
+        return
+    _print(found, helps, most)
+    warn_about("ok" if found.ok else found.message)
+
+
+def _group(text: str) -> tuple[str, list[str]]:
+    name, equals, patterns = text.partition("=")
+    chosen = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    if not (name.strip() and equals and chosen):
+        raise InputError(f"--group '{text}' must read NAME=GLOB or NAME=GLOB,GLOB")
+    return name.strip(), chosen
+
+
+def _print(found: ImpactsResult, helps: HelpResult | None, most: int) -> None:
+    table = found.as_dict()
+    rows = [
+        [name, *(entry[key] for key in ("params", "uncertainties", "prefit_up", "prefit_down",
+                                        "postfit_up", "postfit_down", "auxiliary"))]
+        for name, entry in list(table["impacts"].items())[:most]
+    ]  # fmt: skip
+    columns = ["nuisance", "value", "uncertainty", "pre-fit up", "pre-fit down", "post-fit up",
+               "post-fit down", "auxiliary"]  # fmt: skip
+    value, error = table["value"], table["uncertainty"]
+    title = f"Impacts on {found.poi} = {value:.5g} ± {error:.4g}"
+    parts = f"statistical {table['statistical']:.4g}, systematic {table['systematic']:.4g}"
+    hidden = len(table["impacts"]) - len(rows)
+    caption = parts if hidden == 0 else f"{parts}; {hidden} more with --most or --json"
+    print_table(columns, rows, title=title, caption=caption)
+    if table["groups"]:
+        lines = [[name, pair["held"], pair["auxiliary"]] for name, pair in table["groups"].items()]
+        print_table(["group", "held", "auxiliary data"], lines, title="Groups")
+    if helps is not None:
+        lines = [[name, limit, f"{100 * gain:.2f} %"] for name, limit, gain in helps.rows()[:most]]
+        title = f"What would lower the expected limit of {float(helps.limit):.5g}"
+        print_table(["change", "limit", "better by"], lines, title=title)
