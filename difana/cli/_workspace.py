@@ -1,4 +1,4 @@
-"""What the commands on workspaces share: reading, options, printing."""
+"""What the commands on workspaces share: reading, patching, options, printing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,47 @@ if TYPE_CHECKING:
     from difana.analysis import Inference
 
 BAND = ("-2", "-1", "0", "+1", "+2")
+_META = "difana.patches"
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    ctx.meta.setdefault(_META, {})[param.name] = value
+    return value
+
+
+def patch_options(function: Callable) -> Callable:
+    """Add the options that change a workspace before it is used."""
+    for decorate in (
+        click.option(
+            "--point",
+            metavar="NAME",
+            expose_value=False,
+            callback=_remember,
+            help="Point of the patch set: its name, or its values (700,400).",
+        ),
+        click.option(
+            "--patchset",
+            metavar="FILE",
+            expose_value=False,
+            callback=_remember,
+            help="Patch set with a grid of signals.",
+        ),
+        click.option(
+            "--patch",
+            metavar="FILE",
+            multiple=True,
+            expose_value=False,
+            callback=_remember,
+            help="JSON patch to apply; may be repeated.",
+        ),
+    ):
+        function = decorate(function)
+    return function
 
 
 def workspace_options(function: Callable) -> Callable:
     """Add what all commands on workspaces take."""
+    function = patch_options(function)
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option("--measurement", metavar="NAME", help="Measurement; the first by default."),
@@ -28,6 +65,36 @@ def workspace_options(function: Callable) -> Callable:
     ):
         function = decorate(function)
     return function
+
+
+def source_of(workspace: str) -> Any:
+    """Return a path, or standard input for ``-``."""
+    return sys.stdin.buffer if workspace == "-" else Path(workspace)
+
+
+def point_of(text: str, labels: int) -> str | tuple[float, ...]:
+    """Return the values of a point if numbers were given for all labels, its name otherwise."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        return text
+    return values if len(values) == labels else text
+
+
+def load_workspace(workspace: str) -> Mapping[str, Any]:
+    """Return a workspace with the patches of the command line applied, checked."""
+    from difana.likelihood import read_patchset, read_workspace
+
+    options = click.get_current_context().meta.get(_META, {})
+    patchset, point = options.get("patchset"), options.get("point")
+    if (patchset is None) != (point is None):
+        raise ModelError("--patchset FILE and --point NAME go together")
+    spec = read_workspace(source_of(workspace))
+    if patchset is not None:
+        points = read_patchset(Path(patchset))
+        spec = points.apply(spec, point_of(point, len(points.labels)))
+    patches = options.get("patch", ())
+    return read_workspace(spec, patches=[Path(patch) for patch in patches]) if patches else spec
 
 
 def open_workspace(workspace: str, measurement: str | None) -> Inference:
@@ -38,16 +105,28 @@ def open_workspace(workspace: str, measurement: str | None) -> Inference:
     from difana.analysis import Inference
     from difana.likelihood import from_workspace
 
-    source: Any = Path(workspace)
-    if workspace == "-":
-        try:
-            source = json.load(sys.stdin)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ModelError(f"standard input is not JSON: {error}") from error
-        if not isinstance(source, Mapping):
-            raise ModelError("standard input is no workspace: expected a JSON object")
-    model, data = from_workspace(source, measurement=measurement)
+    model, data = from_workspace(load_workspace(workspace), measurement=measurement)
     return Inference(model, data)
+
+
+def write_json(value: Any, output: Path | None) -> None:
+    """Write JSON to a file, or print it."""
+    text = json.dumps(value, indent=4, allow_nan=False)
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"cannot write '{output}': {error.strerror}") from error
+    click.echo(str(output))
+
+
+def output_option(function: Callable) -> Callable:
+    """Add the option that names the file to write."""
+    return click.option(
+        "--output", "-o", type=click.Path(path_type=Path), help="File to write; printed without."
+    )(function)
 
 
 def print_json(value: Any) -> None:
