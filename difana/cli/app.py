@@ -27,12 +27,6 @@ _COMMANDS = {  # name -> module, in the order of the help
     "prune": "prune",
     "rename": "rename",
     "digest": "digest",
-    "inspect": "inspect",
-    "patch": "patch",
-    "combine": "combine",
-    "prune": "prune",
-    "rename": "rename",
-    "digest": "digest",
     "convert": "convert",
 }
 

@@ -291,4 +291,4 @@ def test_pyhs3_computes_the_same(specs):
         free = {name: values[name] for name in theirs.free_params}
         own = float(model.logpdf(jnp.asarray(params), data))
         (found,) = np.atleast_1d(np.asarray(graph(**theirs.data, **free)).squeeze())
-        assert found == pytest.approx(own, rel=1e-10)
+        assert found == pytest.approx(own, rel=1e-8)  # pyhs3 keeps some constants in 32 bits
