@@ -10,7 +10,13 @@ from difana.infer.impacts import ImpactsResult, impacts
 from difana.infer.intervals import IntervalResult, profile_interval
 from difana.infer.limit import LimitResult, expected_limits, upper_limit
 from difana.infer.minuit import minuit_fit
-from difana.infer.posterior import PosteriorResult, numpyro_model, posterior
+from difana.infer.posterior import (
+    PosteriorResult,
+    PosteriorSummary,
+    numpyro_model,
+    posterior,
+    posterior_predictive,
+)
 from difana.infer.pulls import PullsResult, prefit_parameters, prefit_uncertainties, pulls
 from difana.infer.sampling import sample_data
 from difana.infer.scan import ScanResult, profile_scan
@@ -43,6 +49,7 @@ __all__ = [
     "IntervalResult",
     "LimitResult",
     "PosteriorResult",
+    "PosteriorSummary",
     "PullsResult",
     "Scales",
     "ScanResult",
@@ -69,6 +76,7 @@ __all__ = [
     "minuit_fit",
     "numpyro_model",
     "posterior",
+    "posterior_predictive",
     "prefit_parameters",
     "prefit_uncertainties",
     "profile_interval",

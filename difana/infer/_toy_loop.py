@@ -28,21 +28,18 @@ _STEPS = 32  # steps at once; nearly all toys need fewer
 _TRIES = 8
 
 
-class Question(NamedTuple):
-    """What is asked of every data set: static, so that it is compiled in."""
+class Question(eqx.Module):
+    """What is asked of every data set; one compiled program serves all statistics.
 
-    statistic: str
-    tested: tuple[int, ...]  # positions of the tested parameters
+    Attributes:
+        physical: True if the best fit of tested parameters may not be negative.
+        one_sided: True if a best fit above the tested value does not count against it.
+        tested: Positions of the tested parameters (static).
+    """
 
-    @property
-    def physical(self) -> bool:
-        """True if the best fit of tested parameters may not be negative."""
-        return self.statistic in ("qtilde", "q0", "tmu_tilde")
-
-    @property
-    def one_sided(self) -> bool:
-        """True if a best fit above the tested value does not count against it."""
-        return self.statistic in ("qtilde", "qmu")
+    physical: Bool[Array, ""]
+    one_sided: Bool[Array, ""]
+    tested: tuple[int, ...] = eqx.field(static=True)
 
 
 def question(model: Model, statistic: str, names: Sequence[str] | None = None) -> Question:
@@ -56,14 +53,14 @@ def question(model: Model, statistic: str, names: Sequence[str] | None = None) -
     if statistic not in STATISTICS:
         raise ConfigError(f"no statistic '{statistic}'; there are {list(STATISTICS)}")
     tested = (model.poi_index,) if names is None else tuple(model.index(name) for name in names)
-    asked = Question(statistic, tested)
-    if names is None and not asked.physical and float(model.lower[tested[0]]) >= 0:
+    physical = statistic in ("qtilde", "q0", "tmu_tilde")
+    if names is None and not physical and float(model.lower[tested[0]]) >= 0:
         name = model.parameters[tested[0]]
         raise ModelError(
             f"{statistic} needs a '{name}' that may be negative: set its lower bound below zero, "
             "or use its variant with a tilde"
         )
-    return asked
+    return Question(jnp.array(physical), jnp.array(statistic in ("qtilde", "qmu")), tested)
 
 
 def _setting(
@@ -73,8 +70,7 @@ def _setting(
     index = jnp.asarray(asked.tested)
     held = jnp.stack([model.fixed, model.fixed.at[index].set(True)])
     lower, upper = model.lower, model.upper
-    if asked.physical:
-        lower = lower.at[index].set(0.0)
+    lower = lower.at[index].set(jnp.where(asked.physical, 0.0, lower[index]))
     if len(asked.tested) == 1:
         upper = upper.at[index].set(jnp.inf)  # a best fit cut off would falsify the statistic
     return held, lower, upper
@@ -90,7 +86,7 @@ def _fit(
 def _value(asked: Question, best: Array, tested: Array, free: Array, held: Array) -> Array:
     """Return the statistic from the half deviances of the free and the conditional fit."""
     ratio = jnp.maximum(2.0 * (held - free), 0.0)
-    return jnp.where(best[0] <= tested[0], ratio, 0.0) if asked.one_sided else ratio
+    return jnp.where(asked.one_sided & (best[0] > tested[0]), 0.0, ratio)
 
 
 class _Fits(NamedTuple):
@@ -153,10 +149,11 @@ def toy_statistics(
 class _Draw(eqx.Module):
     """Draw and fit a chunk of toys: one compiled program, whatever is drawn or tested."""
 
-    asked: Question = eqx.field(static=True)
     key_kind: str = eqx.field(static=True)
 
-    def __call__(self, points: dict[str, Array], model: Model, key: Array) -> tuple[Array, ...]:
+    def __call__(
+        self, points: dict[str, Array], model: Model, key: Array, asked: Question
+    ) -> tuple[Array, ...]:
         base = jax.random.wrap_key_data(key, impl=self.key_kind)
 
         def draw(row: Array, toy: Array, params: Array) -> Array:
@@ -164,7 +161,7 @@ class _Draw(eqx.Module):
             return sample_one(model, params, key=own)
 
         data = jax.vmap(draw)(points["row"], points["toy"], points["params"])
-        return toy_statistics(model, data, points["tested"], asked=self.asked)
+        return toy_statistics(model, data, points["tested"], asked=asked)
 
 
 class Observed(eqx.Module):
@@ -259,18 +256,18 @@ def run_toys(
         np.full((rows, number), -1, np.int32),
     )
     if file is not None:
-        mark = fingerprint(model, params, tested, key_data, impl, first_row, *asked)
+        mark = fingerprint(model, params, tested, key_data, impl, first_row, asked, asked.tested)
         store = ToyFile(Path(file), mark)
     found = empty if store is None else store.load(empty)
     missing = np.argwhere(found.status < 0)
     # all rows of a toy in turn: an interrupted run holds about as many toys of every row
     missing = missing[np.lexsort((missing[:, 0], missing[:, 1]))]
-    function = _Draw(asked, impl)
+    function = _Draw(impl)
     with Progress("toys", total=rows * number, done=rows * number - len(missing),
                   enabled=progress) as bar:  # fmt: skip
         try:
             for part, results in _work(
-                function, missing, params, tested, first_row, (model, key_data),
+                function, missing, params, tested, first_row, (model, key_data, asked),
                 chunk=chunk, devices=devices, client=client,
             ):  # fmt: skip
                 where = tuple(part.T)

@@ -241,8 +241,9 @@ def toys(
     else:
         model.check_data(data)
         seen = True
-    if not np.isfinite(mu) or (mu < 0 and asked.physical):
-        raise ConfigError(f"mu = {mu}: must be a number" + (" >= 0" if asked.physical else ""))
+    least = 0.0 if bool(asked.physical) else -np.inf
+    if not np.isfinite(mu) or mu < least:
+        raise ConfigError(f"mu = {mu}: must be a finite number of at least {least:g}")
     dtype = model.nominal.dtype
     made_at = np.array([[0.0], [mu]], dtype)
     conditional = observe(model, data, made_at, asked)
@@ -276,7 +277,7 @@ def toys(
         status,
         (tuple(np.ravel(jax.random.key_data(key)).tolist()),),
         statistic,
-        fingerprint(model, np.asarray(data), mu, impl, *asked),
+        fingerprint(model, np.asarray(data), mu, impl, statistic),
     )
 
 
