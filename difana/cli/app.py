@@ -21,6 +21,8 @@ _COMMANDS = {  # name -> module, in the order of the help
     "fit": "fit",
     "scan": "scan",
     "impacts": "impacts",
+    "toys": "toys",
+    "bayes": "bayes",
     "inspect": "inspect",
     "patch": "patch",
     "combine": "combine",
