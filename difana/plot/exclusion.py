@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.tri import Triangulation
 
 _SMALLEST = 1e-12
+_RASTER = 400
 
 
 def exclusion(
@@ -120,10 +121,13 @@ def _height(cls: np.ndarray) -> np.ndarray:
 
 def _between(ax: Axes, grid: Triangulation, bands: list[np.ndarray], level: float) -> None:
     """Fill the points that lie between the contours at -1 and +1 sigma."""
-    # excluded at -1 sigma (small CLs), not at +1: the product changes sign twice
-    inside = np.minimum(level - bands[1], bands[3] - level)
-    if inside.max() > 0:
-        ax.tricontourf(
-            grid, inside, levels=[0.0, float(inside.max()) + 1.0], colors=[style.ONE_SIGMA],
-            alpha=0.6,
-        )  # fmt: skip
+    from matplotlib.tri import LinearTriInterpolator
+
+    # on a fine raster: within a triangle the smaller of two linear functions is not linear
+    x, y = (np.linspace(v.min(), v.max(), _RASTER) for v in (grid.x, grid.y))
+    mesh = np.meshgrid(x, y)
+    low, high = (LinearTriInterpolator(grid, bands[i])(*mesh) for i in (1, 3))
+    inside = np.ma.minimum(level - low, high - level)  # excluded at -1 sigma, not at +1
+    if inside.count() and inside.max() > 0:
+        top = float(inside.max()) + 1.0
+        ax.contourf(x, y, inside, levels=[0.0, top], colors=[style.ONE_SIGMA], alpha=0.6)

@@ -63,7 +63,7 @@ def impacts(
     pulls = np.asarray(safe_divide(of(result.params) - of(result.centers), widths))
     errors = np.asarray(safe_divide(of(result.uncertainties), widths))
     at = np.arange(chosen.size)[::-1]
-    ax = ax if ax is not None else style.one_axes(size=(7.0, 2.2 + 0.34 * chosen.size))
+    ax = ax if ax is not None else style.one_axes(size=(7.0, 2.4 + 0.34 * chosen.size))
     top = ax.twiny()
     ax.set_zorder(top.get_zorder() + 1)  # the pulls stand over the bars
     ax.patch.set_visible(False)
@@ -101,8 +101,6 @@ def impacts(
     figure = style.figure_of(ax)
     handles, names = top.get_legend_handles_labels()
     more, extra = ax.get_legend_handles_labels()
-    ax.legend(
-        handles + more, names + extra, fontsize=8, frameon=False, ncols=3, loc="upper center",
-        bbox_to_anchor=(0.5, -0.55 / (0.34 * chosen.size)),
-    )  # fmt: skip
+    figure.legend(handles + more, names + extra, fontsize=8, frameon=False, ncols=3,
+                  loc="outside lower center")  # fmt: skip
     return figure

@@ -126,10 +126,12 @@ def test_impacts(invoke: Invoke, workspace: Path, tmp_path: Path) -> None:
     assert found["improve"]["changes"][0]["improvement"] > 0
     assert found["status"] == "ok"
     assert picture.is_file()
-    options = ("--method", "gradient", "--expected", "--most", 1, "--improve", *groups)
+    options = ("--method", "gradient", "--most", 1, "--improve", *groups)
     table = invoke("impacts", workspace, *options).stdout
-    for words in ("Impacts on mu = 1", "2 more with --most", "Groups", "What would lower"):
+    for words in ("Impacts on mu = ", "2 more with --most", "Groups", "What would lower"):
         assert words in table
+    expected = invoke("impacts", workspace, "--json", "--method", "gradient", "--expected")
+    assert json.loads(expected.stdout)["value"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

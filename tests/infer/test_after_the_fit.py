@@ -142,24 +142,18 @@ def test_an_interval_ends_at_a_bound_and_says_so(model, data, best, rich):
     np.testing.assert_allclose(rise, [1], atol=1e-8)
 
 
-def test_intervals_and_scans_have_gradients(two_bins, finite_difference):
-    observed = jnp.array([55.0, 60.0])
-
-    def both(numbers, ends):
+def test_intervals_have_gradients(two_bins):
+    def upper(numbers):
         model = two_bins(numbers[:2], numbers[2:4], numbers[4:6])
-        vector = jnp.concatenate([numbers[6:], model.auxiliary()])
-        interval = profile_interval(model, vector, "mu")
-        scan = profile_scan(model, vector, {"mu": ends})
-        found = jnp.array([interval.upper, scan.twice_delta_nll[1], scan.params[1, 2]])
+        found = profile_interval(model, model.data(numbers[6:]), "mu").upper
         return found, found
 
-    start = jnp.concatenate([jnp.array([12.0, 11.0, 50.0, 52.0, 3.0, 7.0]), observed])
-    ends = jnp.array([0.0, 1.5])
-    jacobian, value = eqx.filter_jit(jax.jacrev(both, has_aux=True))(start, ends)
-    np.testing.assert_allclose(value, both(start, ends)[0], rtol=1e-9)  # eager = jit
-    for i in range(3):
-        difference = finite_difference(lambda x, i=i: both(x, ends)[0][i], start, step=1e-4)
-        np.testing.assert_allclose(jacobian[i], difference, rtol=1e-4, atol=1e-6)
+    start = jnp.array([12.0, 11.0, 50.0, 52.0, 3.0, 7.0, 55.0, 60.0])
+    gradient, value = eqx.filter_jit(jax.grad(upper, has_aux=True))(start)
+    assert float(value) == pytest.approx(float(upper(start)[0]), rel=1e-9)  # eager = jit
+    for i in range(start.size):
+        ends = [float(upper(start.at[i].add(step))[0]) for step in (1e-4, -1e-4)]
+        assert float(gradient[i]) == pytest.approx((ends[0] - ends[1]) / 2e-4, rel=1e-4, abs=1e-6)
 
 
 def test_goodness_of_fit(model, data, best):
@@ -170,9 +164,9 @@ def test_goodness_of_fit(model, data, best):
     assert found.ok
 
 
-def test_goodness_of_fit_without_degrees_of_freedom(two_bins):
+def test_goodness_of_fit_without_degrees_of_freedom(two_bins, best):
     model = two_bins([12.0], [50.0], [3.0])
-    found = goodness_of_fit(model, model.data([60.0]))
+    found = goodness_of_fit(model, model.data([60.0]), fit=best)
     assert found.dof == 0
     assert np.isnan(found.p_value)
     assert not found.ok
