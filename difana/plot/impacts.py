@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from difana._errors import InputError
-from difana._numerics import safe_divide
 from difana.infer import ImpactsResult
 from difana.plot import _style as style
 
@@ -60,8 +59,9 @@ def impacts(
         return np.asarray(values)[chosen]
 
     widths = of(result.widths)
-    pulls = np.asarray(safe_divide(of(result.params) - of(result.centers), widths))
-    errors = np.asarray(safe_divide(of(result.uncertainties), widths))
+    divisor = np.where(widths > 0, widths, 1.0)
+    pulls = (of(result.params) - of(result.centers)) / divisor
+    errors = of(result.uncertainties) / divisor
     at = np.arange(chosen.size)[::-1]
     ax = ax if ax is not None else style.one_axes(size=(7.0, 2.4 + 0.34 * chosen.size))
     top = ax.twiny()

@@ -53,15 +53,16 @@ def scan(
         >>> scan(found).axes[0].get_xlabel()
         'mu'
     """
-    if len(result.names) > 2:
-        raise InputError(f"a picture shows one or two parameters, not {len(result.names)}")
+    names = list(result.names)
+    if len(names) > 2:
+        raise InputError(f"a picture shows one or two parameters, not {len(names)}")
     if min(axis.size for axis in result.values) < 2:
         raise InputError("a picture needs at least two points along each parameter")
     ax = ax if ax is not None else style.one_axes(size=(6.0, 4.5))
-    best = [float(result.best[name]) for name in result.names]
+    best = [float(result.best[name]) for name in names]
     rise = np.asarray(result.twice_delta_nll)
     x = np.asarray(result.values[0])
-    xlabel = xlabel if xlabel is not None else result.names[0]
+    xlabel = xlabel if xlabel is not None else names[0]
     if rise.ndim == 1:
         ax.plot(x, rise, color=style.BLUE, marker="o", markersize=3, linewidth=1.6)
         for value, name in _ONE:
@@ -76,7 +77,7 @@ def scan(
         _contours(ax, x, np.asarray(result.values[1]), rise)
         ax.plot(*best, marker="*", markersize=10, linestyle="none", color=style.VERMILION,
                 label="best fit")  # fmt: skip
-        ylabel = ylabel if ylabel is not None else result.names[1]
+        ylabel = ylabel if ylabel is not None else names[1]
         ax.legend(frameon=False, fontsize=9)
     style.dress(ax, title=title, label=label, xlabel=xlabel, ylabel=ylabel)
     return style.figure_of(ax)

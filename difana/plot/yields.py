@@ -87,7 +87,7 @@ def yields(
             xlabel=xlabel or "observable",
             signal=signal,
             log=log,
-            axes=axes[:, i],
+            axes=list(axes[:, i]),
         )
     tops = [ax.get_ylim() for ax in axes[0]]
     for ax in axes[0]:  # one scale, to compare by eye
