@@ -25,8 +25,8 @@ def read_xml(
 
     Args:
         path: The top-level XML file (``Combination``).
-        folder: Folder that the paths inside are relative to; by default the one above that of
-            the file if that finds the first input, else its own.
+        folder: Folder that the paths inside are relative to; by default the first of those above
+            the file, or its own, that finds the first input.
         mounts: Maps paths as they stand in the XML to where the files are.
 
     Raises:
@@ -52,7 +52,8 @@ def read_xml(
             f"'{path}' is no top-level HistFactory file: expected <Combination> with <Input>, "
             f"found <{top.tag}>"
         )
-    places = [Path(folder)] if folder is not None else [path.parent.parent, path.parent]
+    above = path.resolve().parents
+    places = [Path(folder)] if folder is not None else [above[min(1, len(above) - 1)], *above]
     root = next((p for p in places if (p / inputs[0]).is_file()), places[0])
     from pyhf import readxml  # JSON handling only, never the numbers
 
