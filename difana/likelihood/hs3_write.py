@@ -37,7 +37,9 @@ class _Writer:
         self.centers = np.asarray(model.centers, float)
         self.widths = np.asarray(model.constraint_scales()[0], float)
         self.fixed = np.asarray(model.fixed)
-        self.codes = dict(zip(("normsys", "histosys"), s.interpolation, strict=True))
+        self.codes: dict[str, str] = dict(
+            zip(("normsys", "histosys"), s.interpolation, strict=True)
+        )
         self.constraint = {int(p): i for i, p in enumerate(s.constrained)}
         self.extra: dict[str, dict[str, Any]] = {}  # constraints as distributions, by name
         self.kinds = {  # of the modifiers, by parameter set
@@ -124,7 +126,7 @@ class _Writer:
         code = self.codes.get(kind)
         if code is not None and code != _USUAL[kind]:
             found["interpolation"] = _ROOT_CODES[code]
-            found["data"]["interpolation"] = code
+            found["data"] = {**found["data"], "interpolation": code}
         return found
 
     def sample(self, template: TemplateLayout, bins: int) -> dict[str, Any]:

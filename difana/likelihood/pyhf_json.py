@@ -141,10 +141,12 @@ def model_of(
         Region(name, list(group))
         for name, group in itertools.groupby(drafts, key=lambda draft: draft.channel)
     ]
-    more = {} if interpolation is None else {"interpolation": interpolation}
     chosen = config["poi"] if poi == "" else poi
     model = build_model(
-        cast("list[Channel]", regions), poi=chosen or None, parameters=settings, **more
+        cast("list[Channel]", regions),
+        poi=chosen or None,
+        parameters=settings,
+        interpolation=interpolation,
     )
     if held:
         fixed = model.structure.fixed.copy()
