@@ -41,7 +41,9 @@ def poisson(key: PRNGKeyArray, mean: Float[Array, "..."]) -> Float[Array, "..."]
 def _poisson(key: PRNGKeyArray, uniform: Array, mean: Array) -> Array:
     few = mean < _FEW
     counts = _by_inversion(uniform, jnp.where(few, jnp.maximum(mean, 0.0), 0.0))
-    return jnp.where(few, counts, _by_rejection(key, jnp.where(few, 1e3, mean), few))
+    return jnp.where(
+        few, counts, _by_rejection(key, jnp.where(few, 1e3, mean), few | jnp.isnan(mean))
+    )
 
 
 def _by_inversion(uniform: Array, mean: Array) -> Array:
@@ -95,7 +97,7 @@ def _by_rejection(key: PRNGKeyArray, mean: Array, done: Array) -> Array:
         accept = quick | (~outside & (bound <= _log_ratio(trial, mean)))
         return jnp.where(done | ~accept, count, trial), done | accept, step + 1
 
-    # not a number is never accepted: the bound on the steps ends the loop, and NaN is returned
+    # the bound on the steps is never met, but a loop must end
     state = (jnp.full_like(mean, jnp.nan), done, jnp.zeros((), jnp.int32))
     alive = lambda state: jnp.any(~state[1]) & (state[2] < 1000)  # noqa: E731
     return jax.lax.while_loop(alive, draw, state)[0]
