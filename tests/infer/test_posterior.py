@@ -11,16 +11,20 @@ import pytest
 from scipy import stats
 
 from difana._errors import ConfigError, ModelError
-from difana.infer.posterior import numpyro_model, posterior
+from difana.infer import fit
+from difana.infer.posterior import numpyro_model, posterior, posterior_predictive
 from difana.likelihood import (
     Channel,
     HistoSys,
     NormFactor,
+    NormSys,
+    Parameter,
     ShapeSys,
     StatError,
     Template,
     build_model,
 )
+from difana.likelihood.modifiers import Correlation
 
 
 def counting(background: float = 0.0):
@@ -152,3 +156,110 @@ def test_errors(flat):
     held = build_model([Channel((Template([10.0], name="s"),), name="SR")], poi=None)
     with pytest.raises(ModelError, match="no free parameter"):
         posterior(held, held.data([9.0]), key=jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    """Many events: the posterior is normal around the best fit."""
+    signal = Template([150.0, 50.0], (NormFactor("mu"),), name="signal")
+    bkg = Template([1e4, 1e4], (HistoSys([1.01e4, 0.995e4], [0.99e4, 1.005e4], "a"),), name="b")
+    model = build_model([Channel((signal, bkg), name="SR")])
+    data = model.data([10_330.0, 10_090.0])
+    key = jax.random.key(8)
+    return model, data, posterior(model, data, key=key, samples=700, warmup=400, chains=2)
+
+
+def test_gaussian_limit_is_the_profile_interval(gaussian):
+    model, data, found = gaussian
+    best = jax.jit(fit)(model, data)
+    mu, sigma = float(best["mu"]), float(best.uncertainties[model.poi_index])
+    assert found.ok
+    effective = float(found.effective[model.poi_index])
+    error = sigma / np.sqrt(effective)
+    for kind, allowed in (("central", 6), ("hpd", 9)):  # the shortest interval scatters more
+        low, high = map(float, found.credible_interval(kind=kind))
+        assert abs(low - (mu - sigma)) < allowed * error
+        assert abs(high - (mu + sigma)) < allowed * error
+    limit = float(found.credible_upper_limit(0.95))
+    assert abs(limit - (mu + stats.norm.ppf(0.95) * sigma)) < 6 * error
+    a = float(found.credible_upper_limit(0.5, name="a"))
+    assert abs(a - float(best["a"])) < 0.2
+
+
+def test_summary(gaussian):
+    model, _, found = gaussian
+    summary = found.summary(level=0.9)
+    assert summary.names == model.parameters
+    assert summary.level == 0.9
+    mu = np.ravel(found["mu"])
+    i = model.poi_index
+    for name, value in (
+        ("mean", mu.mean()), ("std", mu.std()), ("median", np.median(mu)),
+        ("low", np.quantile(mu, 0.05)), ("high", np.quantile(mu, 0.95)),
+        ("r_hat", found.r_hat[i]), ("effective", found.effective[i]),
+    ):  # fmt: skip
+        np.testing.assert_allclose(getattr(summary, name)[i], value, rtol=1e-9)
+
+
+def test_posterior_predictive(gaussian):
+    """Mean and variance: those of the data, that of the rates on top of Poisson."""
+    model, _, found = gaussian
+    counts = np.asarray(posterior_predictive(model, found, key=jax.random.key(2), number=4000))
+    assert counts.shape == (4000, 2)
+    assert np.all(counts == np.floor(counts))
+    rates = np.asarray(jax.vmap(model.expected_main)(found.draws.reshape(-1, 2)))
+    width = np.sqrt(rates.var(0) + rates.mean(0))
+    assert np.all(np.abs(counts.mean(0) - rates.mean(0)) < 4 * width / np.sqrt(4000))
+    np.testing.assert_allclose(counts.std(0), width, rtol=0.06)
+    with pytest.raises(ModelError, match="other parameters"):
+        posterior_predictive(counting(), found, key=jax.random.key(2))
+    with pytest.raises(ConfigError, match="number = 0"):
+        posterior_predictive(model, found, key=jax.random.key(2), number=0)
+
+
+def test_questions_about_intervals(gaussian):
+    model, data, found = gaussian
+    with pytest.raises(ConfigError, match="no kind of interval 'shortest'"):
+        found.credible_interval(kind="shortest")
+    with pytest.raises(ConfigError, match="level"):
+        found.summary(level=1.0)
+    import numpyro.distributions as dist
+
+    with pytest.raises(ModelError, match="'a' is constrained"):
+        numpyro_model(model, data, priors={"a": dist.Normal(0.0, 1.0)})
+    with pytest.raises(ModelError, match="no parameter 'nu'"):
+        numpyro_model(model, data, priors={"nu": dist.Normal(0.0, 1.0)})
+
+
+def test_density_of_further_constraints():
+    """Log-normal and correlated constraints, and a prior of its own."""
+    import numpyro.distributions as dist
+    from numpyro.infer.util import log_density
+
+    bkg = Template(
+        [50.0], (NormSys(1.1, 0.9, "a"), NormSys(1.2, 0.8, "b"), NormFactor("k")), name="b"
+    )
+    signal = Template([10.0], (NormFactor("mu"),), name="signal")
+    model = build_model(
+        [Channel((signal, bkg), name="SR")],
+        parameters=[Parameter("k", auxdata=1.0, sigma=0.3, constraint="lognormal")],
+        correlations=[Correlation(("a", "b"), [[1.0, 0.6], [0.6, 1.0]])],
+    )
+    data = model.data([57.0])
+    data = data.at[1:].add(0.2)
+    own = dist.Normal(1.0, 0.5)
+    program = numpyro_model(model, data, priors={"mu": own})
+    s = model.structure
+    joint = jnp.asarray(s.constrained[s.correlated])
+    rng = np.random.default_rng(0)
+    k, mu = model.index("k"), model.index("mu")
+
+    @jax.jit
+    def difference(params):
+        values = {"correlated": params[joint], "lognormal": params[jnp.array([k])],
+                  "mu": params[mu]}  # fmt: skip
+        density = log_density(program, (), {}, values)[0] - own.log_prob(params[mu])
+        return density - model.logpdf(params, data)
+
+    points = [model.init + 0.2 * rng.random(model.init.size) for _ in range(4)]
+    assert np.ptp([float(difference(point)) for point in points]) < 1e-9

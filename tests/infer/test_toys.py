@@ -204,6 +204,7 @@ def test_same_as_pyhf(two_bins, exact_pyhf):
     assert abs(ours.clb - float(clb)) < 4 * np.sqrt(0.25 / 100)
 
 
+@pytest.mark.slow
 def test_slow_fits_are_as_good_as_fast_ones(run, counted, monkeypatch):
     """Fits that stop early go on later: here all of them, after every third step."""
     monkeypatch.setattr(_toy_loop, "_STEPS", 3)
@@ -213,7 +214,7 @@ def test_slow_fits_are_as_good_as_fast_ones(run, counted, monkeypatch):
     jax.clear_caches()
     assert slow.ok
     np.testing.assert_allclose(slow.signal, counted.signal[:1000], atol=1e-7)
-    np.testing.assert_allclose(slow.background_best, counted.background_best[:1000], atol=1e-6)
+    np.testing.assert_allclose(slow.background_best, counted.background_best[:1000], atol=1e-4)
 
 
 def test_bad_questions(counting_model, run):
