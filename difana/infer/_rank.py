@@ -34,7 +34,7 @@ def tail_error(share: np.ndarray | float, number: int) -> np.ndarray:
 
     Example:
         >>> round(float(tail_error(0.5, 100)), 3), round(float(tail_error(0.0, 100)), 4)
-        (0.05, 0.0096)
+        (0.049, 0.0097)
     """
     share = np.asarray(share, float)
     if number == 0:

@@ -232,7 +232,7 @@ def toys(
         >>> result = toys(model, model.data([50.0]), number=2000, key=jax.random.key(0))
         >>> from scipy.stats import poisson  # exact: as few events as seen, or fewer
         >>> exact = poisson.cdf(50, 60) / poisson.cdf(50, 50)
-        >>> result.ok, abs(result.cls - exact) < 4 * result.cls_error
+        >>> result.ok, bool(abs(result.cls - exact) < 4 * result.cls_error)
         (True, True)
     """
     asked = question(model, statistic)
