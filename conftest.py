@@ -6,7 +6,12 @@ import os
 from pathlib import Path
 
 # The mesh tests need several devices; XLA reads the flag when the first array is made.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8"
+    # compilation dominates the tests: half the time, and the programs are only a little slower
+    " --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0",
+)
 os.environ.setdefault("MPLBACKEND", "agg")
 
 import jax

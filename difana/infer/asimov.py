@@ -5,7 +5,7 @@ from __future__ import annotations
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
-from difana.infer.fit import fit, negative_yield
+from difana.infer.fit import negative_yield, profile
 from difana.likelihood import Model
 
 
@@ -35,9 +35,9 @@ def asimov_data(
         >>> asimov_data(model).data.tolist()
         [10.0]
     """
-    poi = model.parameters[model.poi_index]
+    params = model.init.at[model.poi_index].set(mu)
     if data is None:
-        params = model.init.at[model.poi_index].set(mu)
         return Asimov(model.expected(params), params, negative_yield(model, params))
-    result = fit(model, data, fixed={poi: mu})
+    model.check_data(data)
+    result = profile(model, data, params, held=model.fixed.at[model.poi_index].set(True))
     return Asimov(model.expected(result.params), result.params, result.status)

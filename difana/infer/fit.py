@@ -16,6 +16,7 @@ from difana._errors import ModelError
 from difana.infer.newton import Minimum, masked_solve, minimise
 from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
+from difana.likelihood.curvature import hessian
 
 
 class FitResult(eqx.Module):
@@ -30,7 +31,7 @@ class FitResult(eqx.Module):
         covariance: Inverse Hessian of the nll among the free parameters; zero for held ones and
             for those pressed against a bound, ``[params, params]``.
         status: Bit flags of :class:`Status`.
-        steps: Number of Newton steps.
+        steps: Number of steps.
         distance: Estimated distance of ``nll`` to its minimum.
         names: Parameter names (static).
     """
@@ -90,7 +91,8 @@ def fit(
     fixed: Mapping[str, ArrayLike] | None = None,
     poi_lower: float | None = None,
     poi_upper: float | None = None,
-    max_steps: int = 100,
+    max_steps: int = 200,
+    eliminate: bool = True,
 ) -> FitResult:
     r"""Fit the model to data by maximum likelihood within the bounds.
 
@@ -106,7 +108,10 @@ def fit(
         fixed: Parameters held at given values, by name; the values may be traced.
         poi_lower: Replaces the lower bound of the parameter of interest.
         poi_upper: Replaces its upper bound.
-        max_steps: Newton steps at most; exceeding it is reported in the status.
+        max_steps: Steps at most; exceeding it is reported in the status.
+        eliminate: Set the factors that act in one bin only (staterror, shapesys) to their best
+            values analytically at every step, the method of Barlow and Beeston with one factor a
+            bin; otherwise they are fitted like the others. Both find the same minimum.
 
     Returns:
         The fit result. ``result.ok`` tells whether it can be trusted.
@@ -136,10 +141,10 @@ def fit(
         lower = lower.at[model.poi_index].set(poi_lower)
     if poi_upper is not None:
         upper = upper.at[model.poi_index].set(poi_upper)
-    return solve(model, data, values, held=held, lower=lower, upper=upper, max_steps=max_steps)
+    return solve(model, data, values, held=held, lower=lower, upper=upper, max_steps=max_steps, eliminate=eliminate)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(6,))
+@partial(jax.custom_jvp, nondiff_argnums=(6, 7))
 def _argmin(
     model: Model,
     data: Array,
@@ -148,31 +153,38 @@ def _argmin(
     lower: Array,
     upper: Array,
     max_steps: int,
+    eliminate: bool,  # noqa: FBT001
 ) -> Minimum:
-    scales = model.constraint_scales()  # out of the loop
     return minimise(
-        lambda params: model.half_deviance(params, data, scales=scales),
+        model,
+        data,
         values,
         lower=lower,
         upper=upper,
         held=held,
         max_steps=max_steps,
+        eliminate=eliminate,
     )
 
 
 @_argmin.defjvp
-def _argmin_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[Minimum, Minimum]:
+def _argmin_jvp(
+    max_steps: int,
+    eliminate: bool,  # noqa: FBT001
+    primals: tuple,
+    tangents: tuple,
+) -> tuple[Minimum, Minimum]:
     """Differentiate the minimum by the implicit function theorem; diagnostics stay constant."""
     model, data, values, held, lower, upper = primals
-    minimum = _argmin(model, data, values, held, lower, upper, max_steps)
+    minimum = _argmin(model, data, values, held, lower, upper, max_steps, eliminate)
     anchor = jnp.where(held, values, minimum.params)
     moved = jnp.where(held, tangents[2], 0.0)
-    _, gradient_change = jax.jvp(
-        lambda m, d, theta: jax.grad(m.half_deviance)(theta, d),
+    _, (value_change, gradient_change) = jax.jvp(
+        lambda m, d, theta: jax.value_and_grad(m.half_deviance)(theta, d),
         (model, data, anchor),
         (tangents[0], tangents[1], moved),
     )
-    change = masked_solve(minimum.hessian, minimum.free, gradient_change)
+    change = masked_solve(hessian(model, anchor, data), minimum.free, gradient_change)
     zeros = jax.tree.map(
         lambda x: (
             jnp.zeros_like(x)
@@ -181,7 +193,28 @@ def _argmin_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[Minimu
         ),
         minimum,
     )
-    return minimum, zeros._replace(params=moved - change)
+    return minimum, zeros._replace(params=moved - change, value=value_change)
+
+
+def profile(
+    model: Model,
+    data: Float[Array, " data"],
+    values: Float[Array, " params"],
+    *,
+    held: Bool[Array, " params"],
+    lower: Float[Array, " params"] | None = None,
+    upper: Float[Array, " params"] | None = None,
+    max_steps: int = 200,
+    eliminate: bool = True,
+) -> Minimum:
+    """Fit from ``values``, holding some of them, without the covariance: what tests need.
+
+    ``params`` and ``value`` (half the deviance) are differentiable as in :func:`fit`.
+    """
+    _check_precision(model)
+    lower = model.lower if lower is None else lower
+    upper = model.upper if upper is None else upper
+    return _argmin(model, data, values, held, lower, upper, max_steps, eliminate)
 
 
 def solve(
@@ -192,25 +225,25 @@ def solve(
     held: Bool[Array, " params"],
     lower: Float[Array, " params"],
     upper: Float[Array, " params"],
-    max_steps: int = 100,
+    max_steps: int = 200,
+    eliminate: bool = True,
 ) -> FitResult:
     """Fit from ``values``, holding some of them; see :func:`fit` for the gradients."""
-    minimum = _argmin(model, data, values, held, lower, upper, max_steps)
-    covariance = jax.lax.stop_gradient(
-        jax.vmap(lambda column: masked_solve(minimum.hessian, minimum.free, column))(
-            jnp.eye(values.shape[0], dtype=values.dtype)
-        )
+    minimum = _argmin(model, data, values, held, lower, upper, max_steps, eliminate)
+    frozen, still, there = jax.lax.stop_gradient((model, data, minimum.params))
+    curvature = hessian(frozen, there, still)
+    both = minimum.free[:, None] & minimum.free[None, :]
+    covariance = jax.vmap(lambda column: masked_solve(curvature, minimum.free, column))(
+        jnp.eye(there.size, dtype=there.dtype)
     )
-    # held values stay differentiable; the others do not matter at the minimum (envelope theorem)
-    anchor = jnp.where(held, values, jax.lax.stop_gradient(minimum.params))
-    half_deviance = model.half_deviance(anchor, data)
+    covariance = jax.lax.stop_gradient(covariance)
     return FitResult(
         params=minimum.params,
-        nll=half_deviance - model.saturated(data),
-        half_deviance=half_deviance,
-        gradient=jax.lax.stop_gradient(minimum.gradient),
-        covariance=jnp.where(minimum.free[:, None] & minimum.free[None, :], covariance, 0.0),
-        status=minimum.status | negative_yield(model, anchor),
+        nll=minimum.value - model.saturated(data),
+        half_deviance=minimum.value,
+        gradient=jax.grad(frozen.half_deviance)(there, still),
+        covariance=jnp.where(both, covariance, 0.0),
+        status=minimum.status | flag(~jnp.all(jnp.isfinite(covariance)), Status.INDEFINITE),
         steps=minimum.steps,
         distance=minimum.distance,
         names=model.parameters,

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_sqrt
 from difana.infer.asimov import Asimov, asimov_data
-from difana.infer.fit import FitResult, fit
-from difana.infer.statistics import q_from_fits, three_fits
+from difana.infer.fit import profile
+from difana.infer.newton import Minimum
+from difana.infer.statistics import four_fits, q_from_fits
 from difana.likelihood import Model
 
 BAND = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -69,21 +70,18 @@ def log_cls_observed(
 
 
 def asimov_q(
-    model: Model,
-    asimov: Asimov,
-    mu: Float[Array, ""],
-    init: Float[Array, " params"] | None = None,
-) -> tuple[Float[Array, ""], FitResult]:
+    model: Model, asimov: Asimov, mu: Float[Array, ""]
+) -> tuple[Float[Array, ""], Minimum]:
     """Return q_mu on background-only Asimov data: the best fit there is known, one fit remains.
 
     It starts where every other fit starts, not at the best fit: of two minima it then finds the
     one that the observed statistic is based on, too (and pyhf).
     """
-    poi = model.parameters[model.poi_index]
-    conditional = fit(model, asimov.data, init=init, fixed={poi: mu})
-    # the likelihood of Asimov data peaks where they were made: no second fit
-    peak = model.half_deviance(asimov.params, asimov.data)
-    return jnp.maximum(2 * (conditional.half_deviance - peak), 0.0), conditional
+    index = model.poi_index
+    start = model.init.at[index].set(mu)
+    conditional = profile(model, asimov.data, start, held=model.fixed.at[index].set(True))
+    # the deviance of Asimov data vanishes where they were made: no second fit
+    return jnp.maximum(2 * conditional.value, 0.0), conditional
 
 
 def hypotest(
@@ -121,10 +119,10 @@ def hypotest(
         q_asimov, conditional = asimov_q(model, asimov, mu)
         status = asimov.status | conditional.status
         return CLsResult(None, expected_cls(q_asimov), None, None, None, q_asimov, status)
-    free, null, conditional = three_fits(model, data, mu)
-    asimov = Asimov(model.expected(null.params), null.params, null.status)
-    q_asimov, conditional_asimov = asimov_q(model, asimov, mu)
-    q = q_from_fits(model, free, conditional, mu)
+    model.check_data(data)
+    fits = four_fits(model, data, mu)
+    q_asimov = jnp.maximum(2 * fits.asimov.value, 0.0)
+    q = q_from_fits(model, fits.free, fits.tested, mu)
     log_clsb, log_clb = log_cls_observed(q, q_asimov)
     return CLsResult(
         jnp.exp(log_clsb - log_clb),
@@ -133,7 +131,7 @@ def hypotest(
         jnp.exp(log_clb),
         q,
         q_asimov,
-        free.status | null.status | conditional.status | conditional_asimov.status,
+        fits.free.status | fits.null.status | fits.tested.status | fits.asimov.status,
     )
 
 

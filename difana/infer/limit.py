@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 from difana._errors import ModelError
 from difana._numerics import safe_divide
 from difana.infer.asimov import Asimov, asimov_data
-from difana.infer.fit import solve
-from difana.infer.hypotest import asimov_q, log_cls_observed, target_root
-from difana.infer.statistics import three_fits
+from difana.infer.fit import profile
+from difana.infer.hypotest import log_cls_observed, target_root
+from difana.infer.statistics import four_fits
 from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
 
@@ -74,10 +74,12 @@ def _rising_root(
         newton = mu - value / jnp.where(slope > 0, slope, jnp.nan)
         middle = jnp.where(jnp.isfinite(high), 0.5 * (low + high), 2 * mu)
         limit = jnp.where(jnp.isfinite(high), high, 10 * mu)
-        inside = (newton > low) & (newton < limit)  # also false for NaN
+        inside = (newton >= low) & (newton <= limit)  # also false for NaN
         new = jnp.where(inside, newton, middle)
-        done = (jnp.abs(new - mu) <= 64 * eps * jnp.abs(mu)) | (jnp.abs(value) <= 8 * eps)
-        return jnp.where(done, mu, new), low, high, carry, steps + 1, done
+        # Newton doubles the digits: after a step of sqrt(eps) it has arrived
+        arrived = inside & (jnp.abs(new - mu) <= 0.1 * jnp.sqrt(eps) * jnp.abs(mu))
+        done = arrived | (jnp.abs(new - mu) <= 64 * eps * jnp.abs(mu)) | (jnp.abs(value) <= 8 * eps)
+        return new, low, high, carry, steps + 1, done
 
     start = jnp.where(jnp.isfinite(start) & (start > 0), start, 1.0)
     state = (
@@ -109,30 +111,123 @@ def _at(model: Model, params: Array, mu: Array) -> Array:
     return params.at[model.poi_index].set(mu)
 
 
-def _expected_root(
-    model: Model, asimov: Asimov, target: Float[Array, ""], width: Float[Array, ""]
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """Solve sqrt(q_A(mu)) = target; differentiable by the implicit function theorem."""
-    frozen, still = jax.lax.stop_gradient((model, asimov))
+class _Lane(NamedTuple):
+    """One limit to search: the target of sqrt(q_A), or the observed one."""
 
-    def value_and_slope(mu: Array, carry: tuple) -> tuple[Array, Array, tuple]:
-        q, conditional = asimov_q(frozen, still, mu, carry[0])
-        root = jnp.sqrt(jnp.maximum(q, jnp.finfo(q.dtype).tiny))
-        slope = conditional.gradient[frozen.poi_index] / root
-        return root - target, slope, (conditional.params, slope, conditional.status)
+    target: Array
+    observed: Array
 
-    carry = (frozen.init, jnp.zeros_like(width), jnp.zeros((), jnp.int32))
-    mu, (params, slope, fit_status), status = _rising_root(value_and_slope, target * width, carry)
-    mu, params, slope = jax.lax.stop_gradient((mu, params, slope))
-    change = 2 * model.half_deviance(_at(model, params, mu), asimov.data)
-    change = change - 2 * model.half_deviance(jax.lax.stop_gradient(asimov.params), asimov.data)
-    return _implicit(mu, change, 2 * target * slope), status | fit_status
+
+class _Found(NamedTuple):
+    mu: Array
+    slope: Array
+    params: Array  # of the conditional fits to Asimov and observed data, [2, params]
+    status: Array
+
+
+def _observed_height(
+    values: Array, floor: Array, mu_hat: Array, mu: Array, alpha: float
+) -> Float[Array, ""]:
+    """Return ln(alpha / CLs), which rises with mu, from the fits to Asimov and observed data."""
+    q_asimov, q = jnp.maximum(2 * (values - jnp.stack([jnp.zeros_like(floor), floor])), 0.0)
+    q = jnp.where(mu_hat <= mu, q, 0.0)
+    log_clsb, log_clb = log_cls_observed(q, q_asimov)
+    return jnp.log(alpha) - (log_clsb - log_clb)
+
+
+def _search(
+    model: Model,
+    both: Float[Array, "2 data"],
+    lanes: _Lane,
+    width: Float[Array, ""],
+    *,
+    floor: Float[Array, ""],
+    mu_hat: Float[Array, ""],
+    alpha: float,
+) -> _Found:
+    """Search all limits in turn by one compiled loop; each starts where the last one ended.
+
+    ``both`` holds Asimov and observed data, ``floor`` half the deviance of the latter.
+    """
+    index, fixed = model.poi_index, model.fixed
+    held = fixed.at[index].set(True)
+
+    def one(carry: tuple, lane: _Lane) -> tuple[tuple, _Found]:
+        last_mu, last_target, params = carry
+        # expected limits do not need the observed data: all is held, no step is made
+        holds = jnp.stack([held, jnp.where(lane.observed, held, True)])
+
+        def height(mu: Array, carry: tuple) -> tuple[Array, Array, tuple]:
+            def fit_one(given: tuple) -> tuple:
+                data, start, hold = given
+                found = profile(model, data, start.at[index].set(mu), held=hold)
+                status = jnp.where(hold.all(), 0, found.status)
+                return found.value, found.gradient[index], found.params, status
+
+            values, gradients, params, status = jax.lax.map(fit_one, (both, carry[0], holds))
+            root = jnp.sqrt(jnp.maximum(2 * values[0], jnp.finfo(mu.dtype).tiny))
+            seen, by_value = jax.value_and_grad(_observed_height)(values, floor, mu_hat, mu, alpha)
+            value = jnp.where(lane.observed, seen, root - lane.target)
+            slope = jnp.where(lane.observed, by_value @ gradients, gradients[0] / root)
+            return value, slope, (params, slope, status)
+
+        guess = jnp.where(lane.observed, jnp.maximum(last_mu, 1.5 * mu_hat), last_mu)
+        guess = guess * jnp.where(lane.observed, 1.0, lane.target / last_target)
+        start = (params, jnp.zeros_like(guess), jnp.zeros(2, jnp.int32))
+        mu, (params, slope, status), searched = _rising_root(height, guess, start)
+        status = status[0] | status[1] | searched
+        kept = (mu, lane.target, params)
+        return kept, _Found(mu, slope, params, status)
+
+    start = (width, jnp.ones_like(width), jnp.stack([model.init] * 2))
+    return jax.lax.scan(one, start, lanes)[1]
 
 
 def _implicit(mu: Array, value: Array, slope: Array) -> Array:
     """Return ``mu`` with the gradient -d(value)/slope of a root of ``value``."""
     constant = jax.lax.stop_gradient(value)
     return mu - (value - constant) / jax.lax.stop_gradient(jnp.where(slope > 0, slope, jnp.inf))
+
+
+def _limits(
+    model: Model,
+    asimov: Asimov,
+    data: Float[Array, " data"],
+    targets: Float[Array, " lanes"],
+    *,
+    alpha: float,
+    floor: Float[Array, ""] | None = None,
+    mu_hat: Float[Array, ""] | None = None,
+) -> tuple[Float[Array, " lanes"], Int[Array, ""]]:
+    """Return the expected limits of the targets, then the observed one if ``floor`` is given."""
+    lanes = _Lane(targets, jnp.zeros(targets.size, bool))
+    if floor is not None:
+        lanes = _Lane(jnp.append(targets, 1.0), jnp.append(lanes.observed, True))
+    zero = jnp.zeros((), targets.dtype)
+    floor, mu_hat = (zero if x is None else x for x in (floor, mu_hat))
+    both = jnp.stack([asimov.data, data])
+    frozen = jax.lax.stop_gradient((model, both, floor, mu_hat))
+    found = _search(
+        frozen[0],
+        frozen[1],
+        lanes,
+        jax.lax.stop_gradient(_poi_width(model, asimov)),
+        floor=frozen[2],
+        mu_hat=frozen[3],
+        alpha=alpha,
+    )
+    found = jax.lax.stop_gradient(found)
+
+    def differentiable(lane: _Lane, one: _Found) -> Array:
+        values = jax.vmap(
+            lambda params, d: model.half_deviance(_at(model, params, one.mu), d)
+        )(one.params, both)
+        seen = _observed_height(values, floor, frozen[3], one.mu, alpha)
+        expected = values[0] / jnp.where(lane.observed, 1.0, lane.target)  # of the square root
+        return _implicit(one.mu, jnp.where(lane.observed, seen, expected), one.slope)
+
+    status = jnp.bitwise_or.reduce(found.status) | asimov.status
+    return jax.vmap(differentiable)(lanes, found), status
 
 
 def expected_limits(
@@ -163,17 +258,11 @@ def expected_limits(
         >>> [f"{limit:.4f}" for limit in expected_limits(model).expected]
         ['0.7810', '1.0660', '1.5168', '2.1839', '3.0486']
     """
-    return _band(model, asimov_data(model, data=data), level, median_only=median_only)
-
-
-def _band(model: Model, asimov: Asimov, level: float, *, median_only: bool = False) -> LimitResult:
-    width = jax.lax.stop_gradient(_poi_width(model, asimov))
     targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
-    if median_only:
-        median, status = _expected_root(model, asimov, targets[_MEDIAN], width)
-        return LimitResult(None, jnp.broadcast_to(median, (5,)), status | asimov.status, level)
-    limits, status = jax.vmap(lambda t: _expected_root(model, asimov, t, width))(targets)
-    return LimitResult(None, limits, jnp.bitwise_or.reduce(status) | asimov.status, level)
+    targets = targets[_MEDIAN, None] if median_only else targets
+    asimov = asimov_data(model, data=data)
+    limits, status = _limits(model, asimov, asimov.data, targets, alpha=1 - level)
+    return LimitResult(None, jnp.broadcast_to(limits, (5,)), status, level)
 
 
 def upper_limit(
@@ -202,54 +291,17 @@ def upper_limit(
         raise ModelError(f"the confidence level must lie between 0 and 1, not {level}")
     if data is None:
         return expected_limits(model, level=level)
-    mu_zero = jnp.zeros((), model.nominal.dtype)
-    free, null, _ = three_fits(model, data, mu_zero)
-    asimov = Asimov(model.expected(null.params), null.params, null.status)
-    expected = _band(model, asimov, level)
-    index = model.poi_index
-    frozen, both = jax.lax.stop_gradient((model, jnp.stack([data, asimov.data])))
-    floors = jnp.stack(
-        [free.half_deviance, model.half_deviance(jax.lax.stop_gradient(asimov.params), asimov.data)]
+    model.check_data(data)
+    fits = four_fits(model, data, jnp.zeros((), model.nominal.dtype), only=2)
+    asimov = Asimov(model.expected(fits.null.params), fits.null.params, fits.null.status)
+    targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
+    limits, status = _limits(
+        model,
+        asimov,
+        data,
+        targets,
+        alpha=1 - level,
+        floor=fits.free.value,
+        mu_hat=fits.free.params[model.poi_index],
     )
-
-    def log_ratio(values: Array, floors: Array, mu: Array) -> Array:
-        """Return ln(alpha / CLs) from the conditional likelihoods; it rises with mu."""
-        q, q_asimov = jnp.maximum(2 * (values - floors), 0.0)
-        q = jnp.where(jax.lax.stop_gradient(free.params[index]) <= mu, q, 0.0)
-        log_clsb, log_clb = log_cls_observed(q, q_asimov)
-        return jnp.log(1 - level) - (log_clsb - log_clb)
-
-    low, high = frozen.lower, frozen.upper
-    held = frozen.fixed.at[index].set(True)
-
-    def value_and_slope(mu: Array, carry: tuple) -> tuple[Array, Array, tuple]:
-        fits = jax.vmap(
-            lambda d, start: solve(
-                frozen, d, start.at[index].set(mu), held=held, lower=low, upper=high
-            )
-        )(both, carry[0])
-        value, by_nll = jax.value_and_grad(log_ratio)(
-            fits.half_deviance, jax.lax.stop_gradient(floors), mu
-        )
-        slope = by_nll @ fits.gradient[:, index]
-        return value, slope, (fits.params, slope, fits.status)
-
-    start = jnp.maximum(expected.median, 1.5 * free.params[index])
-    carry = (
-        jnp.stack([model.init] * 2),
-        jnp.zeros_like(start),
-        jnp.zeros(2, jnp.int32),
-    )
-    mu, (params, slope, fit_status), status = _rising_root(
-        value_and_slope, *jax.lax.stop_gradient((start, carry))
-    )
-    mu, params, slope = jax.lax.stop_gradient((mu, params, slope))
-    nlls = jnp.stack(
-        [
-            model.half_deviance(_at(model, p, mu), d)
-            for p, d in zip(params, (data, asimov.data), strict=True)
-        ]
-    )
-    observed = _implicit(mu, log_ratio(nlls, floors, mu), slope)
-    status = status | fit_status[0] | fit_status[1] | free.status | expected.status
-    return LimitResult(observed, expected.expected, status, level)
+    return LimitResult(limits[5], limits[:5], status | fits.free.status, level)

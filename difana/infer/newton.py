@@ -1,8 +1,8 @@
-"""A bounded Newton minimiser for likelihoods: exact Hessian, damping, active bounds."""
+"""A bounded Gauss-Newton minimiser for likelihoods: damping, active bounds, eliminated factors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from difana.infer.status import Status, flag
+from difana.likelihood import Model
+from difana.likelihood.curvature import Evaluation, constants_of, evaluate, layout_of
+
+
+_NEAR = 0.5  # expected decrease below which steps use all second derivatives
 
 
 class Minimum(NamedTuple):
@@ -17,8 +22,7 @@ class Minimum(NamedTuple):
 
     params: Float[Array, " params"]
     value: Float[Array, ""]
-    gradient: Float[Array, " params"]
-    hessian: Float[Array, "params params"]
+    gradient: Float[Array, " params"]  # zero for eliminated factors
     free: Bool[Array, " params"]  # neither held nor pressed against a bound
     distance: Float[Array, ""]  # estimated vertical distance to the minimum
     steps: Int[Array, ""]
@@ -26,10 +30,7 @@ class Minimum(NamedTuple):
 
 
 class _State(NamedTuple):
-    params: Array
-    value: Array
-    gradient: Array
-    hessian: Array
+    best: Evaluation
     trial: Array
     damping: Array
     usable: Array
@@ -59,99 +60,94 @@ def masked_solve(
 
 
 def minimise(
-    function: Callable[[Float[Array, " params"]], Float[Array, ""]],
+    model: Model,
+    data: Float[Array, " data"],
     start: Float[Array, " params"],
     *,
     lower: Float[Array, " params"],
     upper: Float[Array, " params"],
     held: Bool[Array, " params"],
-    max_steps: int = 100,
+    max_steps: int = 200,
+    eliminate: bool = True,
 ) -> Minimum:
-    r"""Minimise a smooth function in a box by damped Newton steps.
+    r"""Minimise the deviance of a model in a box by damped Gauss-Newton steps.
 
-    Each step solves :math:`(H + d\,\mathrm{diag}|H|)\,s = -g` among the parameters that are
-    neither held nor pressed against a bound, clips to the box, and is accepted when the function
-    falls; the damping :math:`d` shrinks after success (to zero: quadratic convergence) and grows
-    after failure. It stops when the expected decrease :math:`g^T H^{-1} g / 2` is negligible.
-    Not differentiable in itself: the callers apply the implicit function theorem.
+    Each step solves :math:`(H + d\,\mathrm{diag}|H|)\,s = -g` among the shared parameters that are
+    neither held nor pressed against a bound, clips to the box, and is accepted when the deviance
+    falls; the damping :math:`d` shrinks after success (to zero) and grows after failure. Private
+    factors are eliminated (``eliminate``): they stand at their optimum at every step. It stops when
+    the expected decrease :math:`g^T H^{-1} g / 2` is negligible. Not differentiable in itself: the
+    callers apply the implicit function theorem.
     """
     eps = jnp.finfo(start.dtype).eps
-    size, dtype = start.shape[0], start.dtype
-    directions = jnp.eye(size, dtype=dtype)
+    # the elimination must respect the bounds of this fit
+    model = dataclasses.replace(model, lower=lower, upper=upper)
+    layout = layout_of(model.structure, eliminate=eliminate)
+    constants = constants_of(model, layout)
+    shared, dtype = layout.shared, start.dtype
+    size = len(shared)
+    terms = 1 + jnp.sum(jnp.abs(data[: model.bins]))  # the deviance is a difference of such
+    low, high, still = lower[shared], upper[shared], held[shared]
 
-    def free_of(params: Array, gradient: Array) -> Array:
-        pressed = ((params <= lower) & (gradient > 0)) | ((params >= upper) & (gradient < 0))
-        return ~held & ~pressed
+    def pressed(params: Array, gradient: Array) -> Array:
+        at_low, at_high = params[shared] <= low, params[shared] >= high
+        return (at_low & (gradient > 0)) | (at_high & (gradient < 0))
 
     def body(state: _State) -> _State:
-        # the only place that evaluates the function: graph size is compile time
-        (value, gradient), tangent = jax.linearize(jax.value_and_grad(function), state.trial)
-        hessian = jax.vmap(lambda direction: tangent(direction)[1])(directions)
-        noise = 8 * eps * (1 + jnp.abs(value))
-        good = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
-        good = good & (value <= state.value + noise)
+        new = evaluate(model, constants, layout, state.trial, data, ~held)
+        noise = 8 * eps * (terms + jnp.abs(new.value))
+        good = jnp.isfinite(new.value) & jnp.all(jnp.isfinite(new.gradient))
+        good = good & (new.value <= state.best.value + noise)
         first = state.steps == 0
-        keep = good | first
-        params = jnp.where(keep, state.trial, state.params)
-        value = jnp.where(keep, value, state.value)
-        gradient = jnp.where(keep, gradient, state.gradient)
-        hessian = jnp.where(keep, hessian, state.hessian)
+        best = jax.tree.map(lambda a, b: jnp.where(good | first, a, b), new, state.best)
         relaxed = jnp.where(state.damping > 1e-4, state.damping * 0.1, 0.0)
-        damping = jnp.where(good & state.usable, relaxed, jnp.maximum(10 * state.damping, 1e-3))
-        free = free_of(params, gradient)
-        newton, damped = jax.vmap(lambda d: masked_solve(hessian, free, gradient, d))(
-            jnp.stack([jnp.zeros_like(damping), damping])
-        )
-        distance = 0.5 * jnp.sum(newton * jnp.where(free, gradient, 0.0))
-        distance = jnp.where(jnp.isfinite(distance) & (distance >= 0), distance, jnp.inf)
-        usable = jnp.all(jnp.isfinite(damped))  # NaN if indefinite: stay, then damp more
-        trial = jnp.where(usable & ~held, jnp.clip(params - damped, lower, upper), params)
-        done = (distance < eps * (1 + jnp.abs(value))) | (damping > 1e12) | ~jnp.isfinite(value)
-        return _State(
-            params,
-            value,
-            gradient,
-            hessian,
-            trial,
-            damping,
-            usable,
-            distance,
-            state.steps + 1,
-            done,
-        )
+        damping = jnp.where(good, relaxed, jnp.maximum(10 * state.damping, 1e-3))
+        damping = jnp.where(state.usable, damping, state.damping)
+        exact = state.usable & (state.distance < _NEAR)
+        curvature = jnp.where(exact, best.exact, best.positive)
+        free = ~still & ~pressed(best.params, best.gradient)
+        step = masked_solve(curvature, free, best.gradient, damping)
+        distance = 0.5 * jnp.sum(step * jnp.where(free, best.gradient, 0.0))
+        usable = jnp.all(jnp.isfinite(step))  # NaN if indefinite: stay, and be careful
+        damping = jnp.where(usable | exact, damping, jnp.maximum(10 * damping, 1e-3))
+        distance = jnp.where(usable & (distance >= 0), distance, jnp.inf)
+        moved = jnp.clip(best.params[shared] - step, low, high)
+        moved = jnp.where(usable & ~still, moved, best.params[shared])
+        # after a step that rounding refused, the distance before it counts
+        near = jnp.where(good & (damping < 1e-2), distance, jnp.where(good, jnp.inf, state.distance))
+        done = near < 32 * eps * (1 + jnp.abs(best.value))
+        done = done | (damping > 1e12) | ~jnp.isfinite(best.value)
+        trial = jnp.where(layout.is_private, best.params, moved[layout.column[:-1] % size])
+        return _State(best, trial, damping, usable, distance, state.steps + 1, done)
 
     params = jnp.where(held, start, jnp.clip(start, lower, upper))
-    infinite = jnp.asarray(jnp.inf, dtype)
+    zero, infinite = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
+    square = jnp.eye(size, dtype=dtype)
+    empty = Evaluation(params, infinite, jnp.zeros(size, dtype), square, square, zero)
     state = _State(
+        empty,
         params,
-        infinite,
-        jnp.zeros_like(params),
-        directions,
-        params,
-        jnp.zeros((), dtype),
+        zero,
         jnp.ones((), bool),
         infinite,
         jnp.zeros((), jnp.int32),
         jnp.zeros((), bool),
     )
     state = jax.lax.while_loop(lambda s: ~s.done & (s.steps < max_steps), body, state)
-    free = free_of(state.params, state.gradient)
-    finite = jnp.isfinite(state.value) & jnp.all(jnp.isfinite(state.gradient))
-    at_bound = jnp.any(~held & ((state.params <= lower) | (state.params >= upper)))
+    best = state.best
+    at_bound = ~held & ((best.params <= lower) | (best.params >= upper))
+    free = ~held & ~at_bound
+    free = free.at[shared].set(~still & ~pressed(best.params, best.gradient))
+    # a parameter that changes nothing
+    flat = jnp.any(free[shared] & (jnp.diagonal(best.positive) <= 0))
+    finite = jnp.isfinite(best.value) & jnp.all(jnp.isfinite(best.gradient))
     converged = state.distance < 0.1 * jnp.sqrt(eps)  # 1.5e-9 in float64
     status = (
         flag(~finite, Status.NOT_FINITE)
         | flag(finite & ~converged, Status.NOT_CONVERGED)
-        | flag(finite & ~jnp.isfinite(state.distance), Status.INDEFINITE)
-        | flag(at_bound, Status.AT_BOUND)
+        | flag(finite & (~jnp.isfinite(state.distance) | flat), Status.INDEFINITE)
+        | flag(jnp.any(at_bound), Status.AT_BOUND)
+        | flag(best.lowest < 0, Status.NEGATIVE_YIELD)
     )
-    return Minimum(
-        state.params,
-        state.value,
-        state.gradient,
-        state.hessian,
-        free,
-        state.distance,
-        state.steps,
-        status,
-    )
+    gradient = jnp.zeros_like(params).at[shared].set(best.gradient)
+    return Minimum(best.params, best.value, gradient, free, state.distance, state.steps, status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
-from difana.infer.fit import FitResult, fit, solve
+from difana.infer.fit import FitResult, fit, profile
+from difana.infer.newton import Minimum
 from difana.likelihood import Model
 
 
@@ -23,26 +26,49 @@ class StatisticResult(eqx.Module):
     status: Int[Array, ""]
 
 
-def three_fits(
-    model: Model, data: Float[Array, " data"], mu: Float[Array, ""]
-) -> tuple[FitResult, FitResult, FitResult]:
-    """Fit with the parameter of interest free (not negative), at 0 and at ``mu``."""
+class FourFits(NamedTuple):
+    """What a test of one value needs, each with params and value (half the deviance)."""
+
+    null: Minimum  # at 0
+    free: Minimum  # not negative, nor bounded above
+    tested: Minimum
+    asimov: Minimum  # tested value, on the Asimov data of the first
+
+
+def four_fits(
+    model: Model, data: Float[Array, " data"], mu: Float[Array, ""], *, only: int = 4
+) -> FourFits:
+    """Return the (first) fits of a test, by one compiled loop; the others repeat the last."""
     index = model.poi_index
-    held = jnp.stack([model.fixed] * 3).at[1:, index].set(True)
-    values = jnp.stack([model.init, model.init.at[index].set(0.0), model.init.at[index].set(mu)])
+    fixed = model.fixed
+    held = jnp.stack([fixed] * 4).at[:, index].set(jnp.array([True, False, True, True]))
+    values = jnp.stack([model.init] * 4).at[:, index].set(
+        jnp.stack([jnp.zeros_like(mu), model.init[index], mu, mu])
+    )
     lower = model.lower.at[index].set(0.0)
     upper = model.upper.at[index].set(jnp.inf)  # a best fit cut off would falsify q
-    fits = jax.vmap(lambda v, h: solve(model, data, v, held=h, lower=lower, upper=upper))(
-        values, held
-    )
-    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in range(3))
+
+    def one(asimov: Array, given: tuple) -> tuple[Array, Minimum]:
+        i, start, hold = given
+        found = profile(
+            model,
+            jnp.where(i == 3, asimov, data),
+            start,
+            held=hold,
+            lower=lower,
+            upper=upper,
+        )
+        return jnp.where(i == 0, model.expected(found.params), asimov), found
+
+    _, fits = jax.lax.scan(one, jnp.zeros_like(data), (jnp.arange(only), values[:only], held[:only]))
+    return FourFits(*(jax.tree.map(lambda leaf, i=min(i, only - 1): leaf[i], fits) for i in range(4)))
 
 
 def q_from_fits(
-    model: Model, free: FitResult, conditional: FitResult, mu: Float[Array, ""]
+    model: Model, free: Minimum, conditional: Minimum, mu: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Return q_mu: zero where the best fit lies above ``mu``."""
-    ratio = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
+    ratio = jnp.maximum(2 * (conditional.value - free.value), 0.0)
     return jnp.where(free.params[model.poi_index] <= mu, ratio, 0.0)
 
 
@@ -96,7 +122,8 @@ def qmu(
         )
     mu = jnp.asarray(mu, model.nominal.dtype)
     free, conditional = _profile_ratio(model, data, mu, 0.0 if tilde else None, free)
-    value = q_from_fits(model, free, conditional, mu)
+    ratio = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
+    value = jnp.where(free.params[model.poi_index] <= mu, ratio, 0.0)
     return StatisticResult(value, free, conditional, free.status | conditional.status)
 
 

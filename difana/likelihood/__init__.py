@@ -9,6 +9,7 @@ from difana.likelihood.model import Model
 from difana.likelihood.modifiers import (
     AbstractModifier,
     Channel,
+    Correlation,
     HistoSys,
     Lumi,
     NormFactor,
@@ -36,6 +37,7 @@ from difana.likelihood.workspace import (
 __all__ = [
     "AbstractModifier",
     "Channel",
+    "Correlation",
     "HistoSys",
     "Lumi",
     "Model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,8 +14,15 @@ from jaxtyping import Array, Float
 
 from difana._errors import ModelError, nearest
 from difana.likelihood.model import Model
-from difana.likelihood.modifiers import Channel, Parameter, Template
-from difana.likelihood.structure import ChannelLayout, ModifierLayout, Structure, TemplateLayout
+from difana.likelihood.interpolation import FACTOR_CODES, SHIFT_CODES
+from difana.likelihood.modifiers import Channel, Correlation, Parameter, Template
+from difana.likelihood.structure import (
+    ChannelLayout,
+    ModifierLayout,
+    Structure,
+    TemplateLayout,
+    private_factors,
+)
 
 _PER_BIN = ("staterror", "shapesys", "shapefactor")
 _DEFAULTS = {  # init, lower, upper: those of pyhf
@@ -34,6 +41,15 @@ _CONSTRAINT = {
     "shapesys": "poisson",
     "lumi": "lumi",
 }
+_USUAL = {  # constraint of each kind of parameter
+    "free": "none",
+    "normal": "gaussian",
+    "gamma": "gaussian",
+    "poisson": "poisson",
+    "lumi": "gaussian",
+}
+_CODES = {"normsys": FACTOR_CODES, "histosys": SHIFT_CODES}
+_DEFAULT_CODES = {"normsys": "code4", "histosys": "code4p"}
 
 
 def _flat(parts: Sequence[Any]) -> Float[Array, " entries"]:
@@ -85,7 +101,12 @@ def _template_bins(template: Template, where: str) -> int:
 
 
 def build_model(
-    channels: Sequence[Channel], *, poi: str | None = "mu", parameters: Sequence[Parameter] = ()
+    channels: Sequence[Channel],
+    *,
+    poi: str | None = "mu",
+    parameters: Sequence[Parameter] = (),
+    correlations: Sequence[Correlation] = (),
+    interpolation: Mapping[str, str] | None = None,
 ) -> Model:
     """Build a model; inside ``jit`` every yield and uncertainty may be traced.
 
@@ -93,9 +114,13 @@ def build_model(
         channels: Regions with their templates and modifiers; modifiers of equal name share one
             parameter (normsys and histosys too).
         poi: Name of the parameter of interest, or None.
-        parameters: Settings that replace the defaults: starting values, bounds, constraint
-            centres and widths, held parameters. A ``lumi`` modifier needs ``auxdata`` and
+        parameters: Settings that replace the defaults: starting values, bounds, constraints with
+            their centres and widths, held parameters. A ``lumi`` modifier needs ``auxdata`` and
             ``sigma`` here.
+        correlations: Correlations among parameters with Gaussian constraints; a parameter may
+            stand in one of them.
+        interpolation: Codes of "normsys" ("code4", "code1") and "histosys" ("code4p", "code2",
+            "code0").
 
     Returns:
         The model. Its parameters are ordered by first appearance.
@@ -212,7 +237,16 @@ def build_model(
             block += 1
         layouts.append(ChannelLayout(channel.name, bin_start, bins, tuple(template_layouts)))
         bin_start += bins
-    return _finish(tuple(layouts), sets, numbers, rows, factors, poi, parameters)
+    codes = {**_DEFAULT_CODES, **(interpolation or {})}
+    for kind, code in codes.items():
+        if code not in _CODES.get(kind, ()):
+            raise ModelError(
+                f"no interpolation '{code}' for '{kind}'; there are "
+                + ", ".join(f"{k}: {v}" for k, v in _CODES.items())
+            )
+    return _finish(
+        tuple(layouts), sets, numbers, rows, factors, poi, parameters, correlations, codes
+    )
 
 
 def _finish(
@@ -223,6 +257,8 @@ def _finish(
     factors: list[list[int]],
     poi: str | None,
     parameters: Sequence[Parameter],
+    correlations: Sequence[Correlation],
+    codes: Mapping[str, str],
 ) -> Model:
     """Apply the parameter settings and freeze the structure."""
     if poi is not None and poi not in sets.entries:
@@ -239,7 +275,14 @@ def _finish(
     names: list[str] = []
     fixed: list[bool] = []
     constrained: list[int] = []
-    poisson: list[bool] = []
+    constraints: list[str] = []
+    vectors = {
+        layout.name
+        for channel in layouts
+        for template in channel.templates
+        for layout in template.modifiers
+        if layout.kind in _PER_BIN
+    }
     for name, (start, size, kind) in sets.entries.items():
         setting = settings.get(name, Parameter(name))
         default, low, high = _DEFAULTS[kind]
@@ -247,13 +290,7 @@ def _finish(
         bounds = np.broadcast_to(np.reshape(np.asarray(bounds, float), (-1, 2)), (size, 2))
         if (bounds[:, 0] >= bounds[:, 1]).any():
             raise ModelError(f"parameter '{name}': lower bound is not below upper bound")
-        vector = any(
-            layout.name == name and layout.kind in _PER_BIN
-            for channel in layouts
-            for template in channel.templates
-            for layout in template.modifiers
-        )
-        names += [f"{name}[{i}]" for i in range(size)] if vector else [name]
+        names += [f"{name}[{i}]" for i in range(size)] if name in vectors else [name]
         fixed += [setting.fixed] * size
         if kind == "lumi" and (setting.auxdata is None or setting.sigma is None):
             raise ModelError(
@@ -274,11 +311,12 @@ def _finish(
         init.append(spread(setting.init, default))
         lower.append(bounds[:, 0])
         upper.append(bounds[:, 1])
-        if kind != "free":
+        constraint = _constraint(setting, kind)
+        if constraint != "none":
             centers.append(spread(setting.auxdata, default))
             widths.append(spread(setting.sigma, 1.0))
             constrained += range(start, start + size)
-            poisson += [kind == "poisson"] * size
+            constraints += [constraint] * size
     unknown = settings.keys() - sets.entries.keys()
     if unknown:
         name = sorted(unknown)[0]
@@ -288,6 +326,14 @@ def _finish(
     for i, entry in enumerate(factors):
         padded[i, : len(entry)] = entry
     index = {key: np.asarray(value, np.int32) for key, value in rows.items()}
+    correlated, precision = _correlations(correlations, names, constrained, constraints)
+    taken = np.zeros(len(names), bool)
+    for steering in ("histosys_p", "normsys_p"):
+        taken[index[steering]] = True
+    taken[[names.index(poi)] if poi in names else []] = True
+    kinds = np.asarray(constraints)
+    taken[np.asarray(constrained, int)[kinds == "lognormal"]] = True
+    taken[np.asarray(constrained, int)[correlated]] = True
     structure = Structure(
         channels=layouts,
         parameters=tuple(names),
@@ -305,15 +351,83 @@ def _finish(
         shapesys_parameter=index["shapesys_p"],
         factors=padded,
         constrained=np.asarray(constrained, np.int32),
-        poisson=np.asarray(poisson, bool),
+        poisson=kinds == "poisson",
+        lognormal=kinds == "lognormal",
+        correlated=correlated,
+        private=private_factors(
+            padded, index["bin"], taken, bins=layouts[-1].start + layouts[-1].bins,
+            parameters=len(names),
+        ),
+        interpolation=(codes["normsys"], codes["histosys"]),
         fixed=np.asarray(fixed, bool),
     )
     return Model(
         **{key: _flat(parts) for key, parts in numbers.items()},
         centers=_flat(centers),
         widths=_flat(widths),
+        precision=precision,
         init=_flat(init),
         lower=_flat(lower),
         upper=_flat(upper),
         structure=structure,
     )
+
+
+def _constraint(setting: Parameter, kind: str) -> str:
+    """Return the kind of constraint of one parameter set."""
+    found = _USUAL[kind] if setting.constraint is None else setting.constraint
+    if found not in ("gaussian", "poisson", "lognormal", "none"):
+        raise ModelError(
+            f"parameter '{setting.name}': no constraint '{found}'; there are gaussian, poisson, "
+            "lognormal, none"
+        )
+    if found in ("poisson", "lognormal") and kind == "normal":
+        raise ModelError(
+            f"parameter '{setting.name}' steers a normsys or histosys and may be negative: its "
+            f"constraint cannot be {found}"
+        )
+    if found != "none" and kind == "free" and setting.sigma is None:
+        raise ModelError(f"parameter '{setting.name}': a constraint needs `sigma`, its width")
+    return found
+
+
+def _correlations(
+    correlations: Sequence[Correlation],
+    names: list[str],
+    constrained: list[int],
+    constraints: list[str],
+) -> tuple[np.ndarray, Float[Array, "correlated correlated"]]:
+    """Return the constraints that are correlated, and the inverse of their correlation matrix."""
+    place = {names[parameter]: i for i, parameter in enumerate(constrained)}
+    found: list[int] = []
+    blocks = []
+    for correlation in correlations:
+        for name in correlation.names:
+            if name not in place or constraints[place[name]] != "gaussian":
+                raise ModelError(
+                    f"a correlation names '{name}', which has no Gaussian constraint."
+                    f"{nearest(name, place)}"
+                )
+            if place[name] in found:
+                raise ModelError(f"parameter '{name}' stands in two correlations: join them")
+            found.append(place[name])
+        size = len(correlation.names)
+        matrix = correlation.matrix
+        if np.shape(matrix) != (size, size):
+            raise ModelError(
+                f"the correlation matrix of {list(correlation.names)} has shape {np.shape(matrix)}"
+            )
+        if not isinstance(matrix, Tracer):
+            plain = np.asarray(matrix, float)
+            if (
+                not np.allclose(plain, plain.T)
+                or not np.allclose(np.diagonal(plain), 1.0)
+                or np.linalg.eigvalsh(plain)[0] <= 0
+            ):
+                raise ModelError(
+                    f"the correlation matrix of {list(correlation.names)} must be symmetric and "
+                    "positive definite, with ones on its diagonal"
+                )
+        blocks.append(jnp.linalg.inv(jnp.asarray(matrix, float)))
+    precision = jax.scipy.linalg.block_diag(*blocks) if blocks else jnp.zeros((0, 0))
+    return np.asarray(found, np.int32), precision

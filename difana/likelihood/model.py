@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from difana._errors import ModelError, nearest
-from difana._numerics import safe_divide
-from difana.likelihood.interpolation import code4, code4p
+from difana.likelihood.interpolation import factor_coefficients, log_factor, shift_basis
 from difana.likelihood.structure import Structure
 
 _TINY = 1e-10  # below this expected yield the logarithm goes on linearly
@@ -28,15 +27,17 @@ def _log(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def _poisson_deviance(
     counts: Float[Array, "..."], mean: Float[Array, "..."]
 ) -> Float[Array, "..."]:
-    """Return half the deviance of positive counts, exact for huge ones.
+    """Return half the deviance of counts, exact for huge ones.
 
     An uncertainty of 1e-6 stands for 1e12 auxiliary counts: there the textbook formula is the
     difference of terms of 1e13, and its rounding exceeds the likelihood ratios wanted.
     """
-    excess = (mean - counts) / counts
+    some = counts > 0
+    safe = jnp.where(some, counts, 1.0)
+    excess = (mean - safe) / safe
     near = jnp.abs(excess) < 0.5
-    log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0)), _log(mean / counts))
-    return counts * (excess - log_ratio)
+    log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0)), _log(mean / safe))
+    return jnp.where(some, safe * (excess - log_ratio), mean)
 
 
 def _poisson_peak(counts: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -72,8 +73,9 @@ class Model(eqx.Module):
         staterror: Absolute uncertainties of simulation statistics, ``[staterror entries]``.
         shapesys: Absolute uncorrelated uncertainties, ``[shapesys entries]``.
         centers: Centres of the constraints in units of the parameter, ``[constraints]``.
-        widths: Widths of Gaussian constraints, ``[constraints]``; those of staterror follow from
-            ``staterror`` and ``nominal`` and are ignored here.
+        widths: Widths of the constraints, ``[constraints]``; those of staterror and shapesys
+            follow from their uncertainties and are ignored here.
+        precision: Inverse correlation matrix of the correlated constraints.
         init: Starting values, ``[params]``.
         lower: Lower bounds, ``[params]``.
         upper: Upper bounds, ``[params]``.
@@ -92,6 +94,7 @@ class Model(eqx.Module):
     shapesys: Float[Array, " shapesys"]
     centers: Float[Array, " constraints"]
     widths: Float[Array, " constraints"]
+    precision: Float[Array, "correlated correlated"]
     init: Float[Array, " params"]
     lower: Float[Array, " params"]
     upper: Float[Array, " params"]
@@ -128,78 +131,62 @@ class Model(eqx.Module):
         """Number of bins of all channels."""
         return self.structure.bins
 
-    def _gamma_widths(self) -> Float[Array, " params"]:
-        """Return the relative staterror widths, one a parameter (zero elsewhere)."""
+    def _relative(self) -> tuple[np.ndarray, Float[Array, " params"]]:
+        """Return which parameters belong to staterror or shapesys, and their relative widths."""
         s, size = self.structure, len(self.parameters)
-        squares = (
-            jnp.zeros(size, self.nominal.dtype).at[s.staterror_parameter].add(self.staterror**2)
-        )
-        totals = (
-            jnp.zeros(size, self.nominal.dtype)
-            .at[s.staterror_parameter]
-            .add(self.nominal[s.staterror_row])
-        )
+        member = np.zeros(size, bool)
+        member[s.staterror_parameter] = True
+        member[s.shapesys_parameter] = True
+        if not member.any():
+            return member, jnp.zeros(size, self.nominal.dtype)
+        owner = np.concatenate([s.staterror_parameter, s.shapesys_parameter])
+        row = np.concatenate([s.staterror_row, s.shapesys_row])
+        uncertainty = jnp.concatenate([self.staterror, self.shapesys])
+        parts = jnp.stack([uncertainty**2, self.nominal[row]], axis=1)
+        squares, totals = jnp.zeros((size, 2), parts.dtype).at[owner].add(parts).T
         positive = (totals > 0) & (squares > 0)
         root = jnp.sqrt(jnp.where(positive, squares, 1.0))
-        return jnp.where(positive, root / jnp.where(positive, totals, 1.0), 0.0)
-
-    def _shapesys_factors(self) -> Float[Array, " shapesys"]:
-        """Return tau = (nominal / uncertainty)^2, and 0 where that is not defined."""
-        nominal = self.nominal[self.structure.shapesys_row]
-        valid = (nominal > 0) & (self.shapesys > 0)
-        ratio = safe_divide(jnp.where(valid, nominal, 0.0), jnp.where(valid, self.shapesys, 1.0))
-        return ratio**2
+        return member, jnp.where(positive, root / jnp.where(positive, totals, 1.0), 0.0)
 
     @property
     def fixed(self) -> Bool[Array, " params"]:
         """True for parameters held in every fit: by request, or because they have no width."""
-        s = self.structure
-        fixed = jnp.asarray(s.fixed)
-        if s.staterror_row.size:
-            gamma = np.zeros(len(self.parameters), bool)
-            gamma[s.staterror_parameter] = True
-            fixed = fixed | (gamma & (self._gamma_widths() == 0))
-        if s.shapesys_row.size:
-            fixed = fixed.at[s.shapesys_parameter].set(
-                jnp.asarray(s.fixed[s.shapesys_parameter]) | (self._shapesys_factors() == 0)
-            )
-        return fixed
+        member, relative = self._relative()
+        fixed = jnp.asarray(self.structure.fixed)
+        return fixed | (member & (relative == 0)) if member.any() else fixed
 
     def constraint_scales(self) -> tuple[Float[Array, " constraints"], ...]:
-        """Return the Gaussian widths and the Poisson factors tau of the constraints.
+        """Return the widths and the Poisson factors tau = 1/width^2 (1 for the other kinds).
 
         A staterror or shapesys bin without uncertainty gets 1: its parameter is held, so that the
         term is a constant (the convention of pyhf).
         """
         s = self.structure
         widths = self.widths
-        if s.staterror_row.size:
-            gamma = np.zeros(len(self.parameters), bool)
-            gamma[s.staterror_parameter] = True
-            relative = self._gamma_widths()[s.constrained]
+        member, relative = self._relative()
+        if member.any():
+            relative = relative[s.constrained]
             relative = jnp.where(relative > 0, relative, 1.0)
-            widths = jnp.where(gamma[s.constrained], relative, widths)
-        tau = jnp.ones_like(widths)
-        if s.shapesys_row.size:
-            scattered = jnp.zeros(len(self.parameters), widths.dtype)
-            scattered = scattered.at[s.shapesys_parameter].set(self._shapesys_factors())
-            scattered = scattered[s.constrained]
-            tau = jnp.where(s.poisson & (scattered > 0), scattered, 1.0)
-        return widths, tau
+            widths = jnp.where(member[s.constrained], relative, widths)
+        if not s.poisson.any():
+            return widths, jnp.ones_like(widths)
+        return widths, jnp.where(s.poisson, 1.0 / widths**2, 1.0)
 
     def rows(self, params: Float[Array, " params"]) -> Float[Array, " rows"]:
         """Return the expected yields of every template and bin."""
         s = self.structure
+        normsys_code, histosys_code = s.interpolation
         rows = self.nominal
         if s.histosys_row.size:
-            nominal = self.nominal[s.histosys_row]
-            shifts = code4p(
-                params[s.histosys_parameter], nominal - self.histosys_lo, self.histosys_hi - nominal
-            )
-            rows = rows.at[s.histosys_row].add(shifts)
+            nominal, alpha = self.nominal[s.histosys_row], params[s.histosys_parameter]
+            curved = shift_basis(histosys_code, params)[0][s.histosys_parameter]
+            sums = alpha * (self.histosys_hi - self.histosys_lo)
+            differences = curved * (self.histosys_hi + self.histosys_lo - 2.0 * nominal)
+            rows = rows.at[s.histosys_row].add(0.5 * (sums + differences))
         if s.normsys_block.size:
-            factors = code4(params[s.normsys_parameter], self.normsys_lo, self.normsys_hi)
-            logs = jnp.zeros(s.blocks, rows.dtype).at[s.normsys_block].add(_log(factors))
+            coefficients = factor_coefficients(self.normsys_lo, self.normsys_hi)
+            log = log_factor(normsys_code, params[s.normsys_parameter], coefficients)[0]
+            logs = jnp.zeros(s.blocks, rows.dtype).at[s.normsys_block].add(log)
             rows = rows * jnp.exp(logs)[s.row_block]
         extended = jnp.concatenate([params, jnp.ones(1, params.dtype)])
         for column in s.factors.T:  # as many as the longest product of one row, not as modifiers
@@ -287,13 +274,34 @@ class Model(eqx.Module):
             return main
         widths, tau = self.constraint_scales() if scales is None else scales
         theta = params[self.structure.constrained]
-        poisson = self.structure.poisson
-        gaussian = 0.5 * ((auxiliary - theta) / widths) ** 2
-        if not poisson.any():
-            return main + jnp.sum(gaussian)
-        mean = jnp.where(poisson, theta * tau, 1.0)
-        counts = jnp.where(poisson, auxiliary, 1.0)
-        return main + jnp.sum(jnp.where(poisson, _poisson_deviance(counts, mean), gaussian))
+        return main + self.constraint(theta, auxiliary, widths, tau)
+
+    def constraint(
+        self,
+        theta: Float[Array, " constraints"],
+        auxiliary: Float[Array, " constraints"],
+        widths: Float[Array, " constraints"],
+        tau: Float[Array, " constraints"],
+    ) -> Float[Array, ""]:
+        """Return half the deviance of the auxiliary data."""
+        s = self.structure
+        pulls = (auxiliary - theta) / widths
+        if s.lognormal.any():
+            ratio = jnp.where(s.lognormal, _log(auxiliary) - _log(theta), 0.0)
+            pulls = jnp.where(s.lognormal, ratio / widths, pulls)
+        terms = 0.5 * pulls**2
+        total = jnp.zeros((), terms.dtype)
+        if s.poisson.any():
+            mean = jnp.where(s.poisson, theta * tau, 1.0)
+            counts = jnp.where(s.poisson, auxiliary, 1.0)
+            terms = jnp.where(s.poisson, _poisson_deviance(counts, mean), terms)
+        if s.correlated.size:
+            joint = pulls[s.correlated]
+            total = 0.5 * joint @ (self.precision @ joint)
+            alone = np.ones(s.constrained.size, bool)
+            alone[s.correlated] = False
+            terms = jnp.where(alone, terms, 0.0)
+        return total + jnp.sum(terms)
 
     def saturated(self, data: Float[Array, " data"]) -> Float[Array, ""]:
         """Return the logpdf of a perfect description of the data: all constants."""
@@ -306,6 +314,11 @@ class Model(eqx.Module):
         if poisson.any():
             counts = jnp.where(poisson, data[self.bins :], 1.0)
             constants = jnp.where(poisson, _poisson_peak(counts), constants)
+        if self.structure.lognormal.any():
+            auxiliary = jnp.where(self.structure.lognormal, data[self.bins :], 1.0)
+            constants = constants - _log(auxiliary)
+        if self.structure.correlated.size:
+            constants = constants.at[0].add(0.5 * jnp.linalg.slogdet(self.precision)[1])
         return main + jnp.sum(constants)
 
     def nll(self, params: Float[Array, " params"], data: Float[Array, " data"]) -> Float[Array, ""]:

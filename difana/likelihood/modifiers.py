@@ -102,9 +102,13 @@ class Parameter(eqx.Module):
         name: Name of the modifier(s) that it steers.
         init: Starting value, or values.
         bounds: Lower and upper bound, shared by all entries, or one pair an entry.
-        auxdata: Centre of the constraint (Gaussian constraints and Poisson ones).
-        sigma: Width of a Gaussian constraint.
+        auxdata: Centre of the constraint.
+        sigma: Width of the constraint, in units of the parameter; for a log-normal one that of
+            its logarithm, for a Poisson one ``1/sqrt(tau)``. Those of staterror and shapesys
+            follow from their uncertainties.
         fixed: Held at its starting value in every fit.
+        constraint: ``"gaussian"``, ``"poisson"``, ``"lognormal"`` or ``"none"`` replaces that of
+            the modifier; the last two kinds need a positive parameter.
     """
 
     name: str = eqx.field(static=True)
@@ -113,3 +117,23 @@ class Parameter(eqx.Module):
     auxdata: Float[ArrayLike, "..."] | None = None
     sigma: Float[ArrayLike, "..."] | None = None
     fixed: bool = eqx.field(static=True, default=False)
+    constraint: str | None = eqx.field(static=True, default=None)
+
+
+class Correlation(eqx.Module):
+    r"""Correlations among parameters with Gaussian constraints.
+
+    Their joint constraint is :math:`\exp(-d^T R^{-1} d / 2)` with the pulls
+    :math:`d_i = (a_i - \theta_i)/\sigma_i` and the correlation matrix :math:`R`.
+
+    Attributes:
+        names: Parameter names, one an entry ("staterror_SR[0]" for those with several).
+        matrix: Correlation matrix, ``[names, names]``: ones on the diagonal, positive definite.
+
+    Example:
+        >>> Correlation(("jes", "jer"), [[1.0, 0.5], [0.5, 1.0]]).names
+        ('jes', 'jer')
+    """
+
+    names: tuple[str, ...] = eqx.field(static=True)
+    matrix: Float[ArrayLike, "names names"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 
 import numpy as np
@@ -66,7 +67,11 @@ class Structure:
     factors: np.ndarray
     constrained: np.ndarray  # parameter of each auxiliary datum
     poisson: np.ndarray  # True where that constraint is a Poisson one
+    lognormal: np.ndarray  # True where it is log-normal
+    correlated: np.ndarray  # constraints that share one correlation matrix
+    private: np.ndarray  # [bins] a factor that acts in this bin only, or the number of parameters
     fixed: np.ndarray  # one a parameter: held by request
+    interpolation: tuple[str, str] = ("code4", "code4p")  # of normsys and of histosys
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -90,6 +95,13 @@ class Structure:
         """Compare by content."""
         return isinstance(other, Structure) and self.digest == other.digest
 
+    @functools.cached_property
+    def constraint_of(self) -> np.ndarray:
+        """The constraint of each parameter, or the number of constraints if it has none."""
+        found = np.full(len(self.parameters), self.constrained.size, np.int32)
+        found[self.constrained] = np.arange(self.constrained.size)
+        return found
+
     @property
     def bins(self) -> int:
         """Number of bins of all channels."""
@@ -99,3 +111,36 @@ class Structure:
     def blocks(self) -> int:
         """Number of templates of all channels."""
         return sum(len(channel.templates) for channel in self.channels)
+
+
+def private_factors(
+    factors: np.ndarray,
+    row_bin: np.ndarray,
+    taken: np.ndarray,
+    *,
+    bins: int,
+    parameters: int,
+) -> np.ndarray:
+    """Return for each bin one factor that acts in no other bin: fits eliminate it exactly.
+
+    Args:
+        factors: Parameters that multiply each row, padded with ``parameters``.
+        row_bin: Bin of each row.
+        taken: True for parameters that may not be eliminated.
+        bins: Number of bins.
+        parameters: Number of parameters.
+    """
+    row, column = np.nonzero(factors < parameters)
+    owner, bin_of = factors[row, column], row_bin[row]
+    low = np.full(parameters, bins)
+    high = np.full(parameters, -1)
+    np.minimum.at(low, owner, bin_of)
+    np.maximum.at(high, owner, bin_of)
+    uses = np.bincount(owner, minlength=parameters)
+    pairs = np.unique(row.astype(np.int64) * parameters + owner)
+    rows = np.bincount(pairs % parameters, minlength=parameters)
+    good = ~taken & (low == high) & (uses == rows)  # in one bin, and once a row
+    found = np.full(bins, parameters, np.int32)
+    for parameter in np.flatnonzero(good)[np.argsort(uses[good], kind="stable")]:
+        found[low[parameter]] = parameter  # the one with most rows is written last
+    return found
