@@ -1,30 +1,27 @@
-"""Limits, CLs and significance of a model from one compiled fit, driven from the host.
-
-The functions of `difana.infer` run inside ``jit`` and compile a fit for every place where one
-stands, which is right in a training step but slow for a handful of numbers. Here one fit is
-compiled for each model structure and called as often as needed: the same numbers, without
-gradients, after a fraction of the compilation.
-"""
+"""Limits, CLs and significance of a model: plain numbers, each kind compiled once a structure."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError
-from difana.infer import FitResult, Status, describe, expected_cls
-from difana.infer.fit import solve
-from difana.infer.hypotest import log_cls_observed, target_root
+from difana.infer import (
+    FitResult,
+    LimitResult,
+    Status,
+    describe,
+    fit,
+    hypotest,
+    significance,
+    upper_limit,
+)
 from difana.likelihood import Model
-
-_MAX_DOUBLINGS = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,144 +95,65 @@ class Inference:
         0.052516
 
     References:
-        arXiv:1007.1727; the numbers agree with `difana.infer.upper_limit` and `hypotest`.
+        arXiv:1007.1727.
     """
 
     def __init__(self, model: Model, data: Float[Array, " data"] | None = None) -> None:
         """Remember model and data; nothing is fitted yet."""
         self.model = model
         self.data = data
-        self._poi = model.poi_index  # raises without one
-        self._status = 0
-
-    @property
-    def _given(self) -> Array:
-        if self.data is None:
-            raise ModelError("a fit needs data")
-        return self.data
+        _ = model.poi_index  # raises without one
 
     @functools.cached_property
     def best(self) -> FitResult:
         """The best fit to the data, within the bounds of the model."""
-        bounds = _bounds(self.model)
-        return _solve(self.model, self._given, self.model.init, mu=0.0, hold=False, bounds=bounds)
-
-    @functools.cached_property
-    def _free(self) -> FitResult:
-        """The best fit with a parameter of interest that is not negative, nor bounded above."""
-        return self._fit(self._given, None)
-
-    @functools.cached_property
-    def _asimov(self) -> tuple[Array, float]:
-        """Background-only Asimov data, and half the deviance of what made them."""
-        return self._asimov_at(0.0)
+        if self.data is None:
+            raise ModelError("a fit needs data")
+        return _fit(self.model, self.data)
 
     def limits(self, *, level: float = 0.95) -> Limits:
         """Return the observed and the five expected upper limits."""
-        if not 0 < level < 1:
-            raise ModelError(f"the confidence level must lie between 0 and 1, not {level}")
-        expected: list[float] = []
-        for target in np.asarray(target_root(1 - level)).tolist():
-            guess = expected[-1] if expected else self._guess(target)
-            expected.append(self._root(lambda mu, t=target: np.sqrt(self._q_asimov(mu)) - t, guess))
-        observed = None
-        if self.data is not None:
-
-            def excess(mu: float) -> float:
-                return float(np.log(1 - level) - self._log_cls(mu))
-
-            observed = self._root(excess, max(expected[2], 1.5 * self.mu_hat))
-        return Limits(observed, tuple(expected), describe(self._status))
+        found = _limit(self.model, self.data, level)
+        return Limits(_number(found.observed), _numbers(found.expected), _say(found.status))
 
     def cls(self, mu: float = 1.0) -> CLs:
         """Return observed and expected CLs of a tested value."""
-        expected = np.asarray(expected_cls(jnp.asarray(self._q_asimov(mu)))).tolist()
-        observed = None if self.data is None else float(np.exp(self._log_cls(mu)))
-        return CLs(mu, observed, tuple(expected), describe(self._status))
+        found = _test(self.model, jnp.asarray(mu, self.model.nominal.dtype), self.data)
+        return CLs(mu, _number(found.observed), _numbers(found.expected), _say(found.status))
 
     def significance(self) -> Significance:
         """Return observed and expected discovery significance."""
-        data, peak = self._asimov_at(1.0)
-        expected = np.sqrt(self._ratio(data, 0.0, peak))
-        observed = None
-        if self.data is not None:
-            q = self._ratio(self.data, 0.0, float(self._free.half_deviance))
-            observed = float(np.sqrt(q)) if self.mu_hat > 0 else 0.0
-        return Significance(observed, float(expected), describe(self._status))
+        found = _significance(self.model, self.data)
+        return Significance(_number(found.observed), float(found.expected), _say(found.status))
 
     @property
     def mu_hat(self) -> float:
-        """Best-fit value of the parameter of interest."""
-        return float(self._free.params[self._poi])
-
-    def _fit(self, data: Array, mu: float | None) -> FitResult:
-        bounds = _bounds(self.model).at[:, self._poi].set(jnp.array([0.0, jnp.inf]))
-        value, hold = (0.0, False) if mu is None else (float(mu), True)
-        # always from the starting values: of two minima all fits then find the same (as in pyhf)
-        start = self.model.init
-        result = _solve(self.model, data, start, mu=value, hold=hold, bounds=bounds)
-        # a parameter at a bound does no harm
-        self._status |= int(result.status) & ~int(Status.AT_BOUND)
-        return result
-
-    def _ratio(self, data: Array, mu: float, smallest: float) -> float:
-        """Return twice the logarithm of the likelihood ratio to the best description."""
-        return max(2 * (float(self._fit(data, mu).half_deviance) - smallest), 0.0)
-
-    def _asimov_at(self, mu: float) -> tuple[Array, float]:
-        params = self.model.init if self.data is None else self._fit(self.data, mu).params
-        data, smallest = _asimov_data(self.model, params, mu)
-        return data, float(smallest)
-
-    def _q_asimov(self, mu: float) -> float:
-        data, smallest = self._asimov
-        return self._ratio(data, mu, smallest)
-
-    def _log_cls(self, mu: float) -> float:
-        q = 0.0
-        if self.mu_hat <= mu:
-            q = self._ratio(self._given, mu, float(self._free.half_deviance))
-        both = log_cls_observed(jnp.asarray(q), jnp.asarray(self._q_asimov(mu)))
-        return float(both[0] - both[1])
-
-    def _guess(self, target: float) -> float:
-        """Return about where sqrt(q_A) reaches the target: it is nearly linear."""
-        root = np.sqrt(self._q_asimov(1.0))
-        return target / root if root > 0 else 1.0
-
-    def _root(self, function: Callable[[float], float], guess: float) -> float:
-        """Return the root of a rising function of mu > 0."""
-        from scipy.optimize import brentq
-
-        low, high = 0.0, guess if np.isfinite(guess) and guess > 0 else 1.0
-        for _ in range(_MAX_DOUBLINGS):
-            if function(high) > 0:
-                root: Any = brentq(function, low, high, xtol=1e-12 * high)
-                return float(root)
-            low, high = high, 1.5 * high
-        self._status |= int(Status.NOT_BRACKETED)
-        return float("nan")
+        """Best-fit value of the parameter of interest, within the bounds of the model."""
+        return float(self.best.params[self.model.poi_index])
 
 
-def _bounds(model: Model) -> Float[Array, "2 params"]:
-    return jnp.stack([model.lower, model.upper])
+_fit = eqx.filter_jit(fit)
+_test = eqx.filter_jit(hypotest)
+_significance = eqx.filter_jit(significance)
 
 
-@jax.jit
-def _solve(
-    model: Model, data: Array, start: Array, *, mu: Array, hold: Array, bounds: Array
-) -> FitResult:
-    """Fit with the parameter of interest held or not: one compilation for both."""
-    held, index = model.fixed, model.poi_index
-    values = jnp.where(held, model.init, start)
-    values = values.at[index].set(jnp.where(hold, mu, values[index]))
-    held = held.at[index].set(held[index] | hold)
-    return solve(model, data, values, held=held, lower=bounds[0], upper=bounds[1])
+@eqx.filter_jit
+def _limit(model: Model, data: Array | None, level: float) -> LimitResult:
+    return upper_limit(model, data, level=level)
 
 
-@jax.jit
-def _asimov_data(model: Model, params: Array, mu: Array) -> tuple[Array, Array]:
-    """Return the Asimov data of some parameters, and half the deviance there."""
-    params = params.at[model.poi_index].set(mu)
-    data = model.expected(params)
-    return data, model.half_deviance(params, data)
+_UNBOUNDED = 1e12  # where the search for a limit gives up
+
+
+def _number(value: Array | None) -> float | None:
+    return None if value is None else _numbers(value)[0]
+
+
+def _numbers(values: Array) -> tuple[float, ...]:
+    plain = np.atleast_1d(np.asarray(values, float))
+    return tuple(np.where(plain < _UNBOUNDED, plain, np.nan).tolist())
+
+
+def _say(status: Array) -> str:
+    # a parameter at a bound does no harm
+    return describe(int(status) & ~int(Status.AT_BOUND))

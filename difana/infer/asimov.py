@@ -18,7 +18,7 @@ class Asimov(eqx.Module):
 
 
 def asimov_data(
-    model: Model, *, mu: float = 0.0, data: Float[Array, " data"] | None = None
+    model: Model, *, mu: Float[Array, ""] | float = 0.0, data: Float[Array, " data"] | None = None
 ) -> Asimov:
     """Return the Asimov data at a value of the parameter of interest.
 

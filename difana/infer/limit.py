@@ -15,7 +15,7 @@ from difana._numerics import safe_divide
 from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.fit import profile
 from difana.infer.hypotest import log_cls_observed, target_root
-from difana.infer.statistics import four_fits
+from difana.infer.statistics import fits_in_turn
 from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
 
@@ -292,8 +292,14 @@ def upper_limit(
     if data is None:
         return expected_limits(model, level=level)
     model.check_data(data)
-    fits = four_fits(model, data, jnp.zeros((), model.nominal.dtype), only=2)
-    asimov = Asimov(model.expected(fits.null.params), fits.null.params, fits.null.status)
+    null, free = fits_in_turn(
+        model,
+        data,
+        jnp.zeros(2, model.nominal.dtype),
+        free=(False, True),
+        on_asimov=(False, False),
+    )
+    asimov = Asimov(model.expected(null.params), null.params, null.status)
     targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
     limits, status = _limits(
         model,
@@ -301,7 +307,7 @@ def upper_limit(
         data,
         targets,
         alpha=1 - level,
-        floor=fits.free.value,
-        mu_hat=fits.free.params[model.poi_index],
+        floor=free.value,
+        mu_hat=free.params[model.poi_index],
     )
-    return LimitResult(limits[5], limits[:5], status | fits.free.status, level)
+    return LimitResult(limits[5], limits[:5], status | free.status, level)

@@ -94,7 +94,8 @@ def minimise(
         return (at_low & (gradient > 0)) | (at_high & (gradient < 0))
 
     def body(state: _State) -> _State:
-        new = evaluate(model, constants, layout, state.trial, data, ~held)
+        near = state.usable & (state.distance < _NEAR)
+        new = evaluate(model, constants, layout, state.trial, data, ~held, near=near)
         noise = 8 * eps * (terms + jnp.abs(new.value))
         good = jnp.isfinite(new.value) & jnp.all(jnp.isfinite(new.gradient))
         good = good & (new.value <= state.best.value + noise)
@@ -103,19 +104,17 @@ def minimise(
         relaxed = jnp.where(state.damping > 1e-4, state.damping * 0.1, 0.0)
         damping = jnp.where(good, relaxed, jnp.maximum(10 * state.damping, 1e-3))
         damping = jnp.where(state.usable, damping, state.damping)
-        exact = state.usable & (state.distance < _NEAR)
-        curvature = jnp.where(exact, best.exact, best.positive)
         free = ~still & ~pressed(best.params, best.gradient)
-        step = masked_solve(curvature, free, best.gradient, damping)
+        step = masked_solve(best.curvature, free, best.gradient, damping)
         distance = 0.5 * jnp.sum(step * jnp.where(free, best.gradient, 0.0))
         usable = jnp.all(jnp.isfinite(step))  # NaN if indefinite: stay, and be careful
-        damping = jnp.where(usable | exact, damping, jnp.maximum(10 * damping, 1e-3))
+        damping = jnp.where(usable | near, damping, jnp.maximum(10 * damping, 1e-3))
         distance = jnp.where(usable & (distance >= 0), distance, jnp.inf)
         moved = jnp.clip(best.params[shared] - step, low, high)
         moved = jnp.where(usable & ~still, moved, best.params[shared])
         # after a step that rounding refused, the distance before it counts
-        near = jnp.where(good & (damping < 1e-2), distance, jnp.where(good, jnp.inf, state.distance))
-        done = near < 32 * eps * (1 + jnp.abs(best.value))
+        left = jnp.where(good & (damping < 1e-2), distance, jnp.where(good, jnp.inf, state.distance))
+        done = left < 32 * eps * (1 + jnp.abs(best.value))
         done = done | (damping > 1e12) | ~jnp.isfinite(best.value)
         trial = jnp.where(layout.is_private, best.params, moved[layout.column[:-1] % size])
         return _State(best, trial, damping, usable, distance, state.steps + 1, done)
@@ -123,7 +122,7 @@ def minimise(
     params = jnp.where(held, start, jnp.clip(start, lower, upper))
     zero, infinite = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
     square = jnp.eye(size, dtype=dtype)
-    empty = Evaluation(params, infinite, jnp.zeros(size, dtype), square, square, zero)
+    empty = Evaluation(params, infinite, jnp.zeros(size, dtype), square, zero)
     state = _State(
         empty,
         params,
@@ -139,7 +138,7 @@ def minimise(
     free = ~held & ~at_bound
     free = free.at[shared].set(~still & ~pressed(best.params, best.gradient))
     # a parameter that changes nothing
-    flat = jnp.any(free[shared] & (jnp.diagonal(best.positive) <= 0))
+    flat = jnp.any(free[shared] & (jnp.diagonal(best.curvature) <= 0))
     finite = jnp.isfinite(best.value) & jnp.all(jnp.isfinite(best.gradient))
     converged = state.distance < 0.1 * jnp.sqrt(eps)  # 1.5e-9 in float64
     status = (

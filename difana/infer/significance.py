@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_sqrt
 from difana.infer.asimov import asimov_data
-from difana.infer.fit import fit
-from difana.infer.statistics import q0
+from difana.infer.fit import profile
+from difana.infer.statistics import fits_in_turn
 from difana.likelihood import Model
 
 
@@ -50,19 +50,28 @@ def significance(
         >>> round(float(significance(model).expected), 4)  # sqrt(2 (60 ln 1.2 - 10))
         1.3706
     """
-    poi = model.parameters[model.poi_index]
-    asimov = asimov_data(model, mu=mu, data=data)
-    null = fit(model, asimov.data, fixed={poi: 0.0})
-    expected_q = jnp.maximum(
-        2 * (null.half_deviance - model.half_deviance(asimov.params, asimov.data)), 0.0
-    )
-    expected = safe_sqrt(expected_q)
-    expected_p = jnp.exp(log_ndtr(-expected))
-    status = asimov.status | null.status
+    mu = jnp.asarray(mu, model.nominal.dtype)
+    zero = jnp.zeros_like(mu)
     if data is None:
-        return SignificanceResult(None, expected, None, expected_p, status)
-    result = q0(model, data)
-    observed = safe_sqrt(result.value)
+        asimov = asimov_data(model, mu=mu)
+        start = model.init.at[model.poi_index].set(0.0)
+        held = model.fixed.at[model.poi_index].set(True)
+        null = profile(model, asimov.data, start, held=held)
+        # the deviance of Asimov data vanishes where they were made
+        expected = safe_sqrt(2 * null.value)
+        status = asimov.status | null.status
+        return SignificanceResult(None, expected, None, jnp.exp(log_ndtr(-expected)), status)
+    model.check_data(data)
+    signal, null, free, null_asimov = fits_in_turn(
+        model,
+        data,
+        jnp.stack([mu, zero, zero, zero]),
+        free=(False, False, True, False),
+        on_asimov=(False, False, False, True),
+    )
+    expected = safe_sqrt(2 * null_asimov.value)
+    observed = safe_sqrt(2 * (null.value - free.value))  # the best fit is not negative
+    status = signal.status | null.status | free.status | null_asimov.status
     return SignificanceResult(
-        observed, expected, jnp.exp(log_ndtr(-observed)), expected_p, status | result.status
+        observed, expected, jnp.exp(log_ndtr(-observed)), jnp.exp(log_ndtr(-expected)), status
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -35,33 +36,50 @@ class FourFits(NamedTuple):
     asimov: Minimum  # tested value, on the Asimov data of the first
 
 
-def four_fits(
-    model: Model, data: Float[Array, " data"], mu: Float[Array, ""], *, only: int = 4
-) -> FourFits:
-    """Return the (first) fits of a test, by one compiled loop; the others repeat the last."""
+def fits_in_turn(
+    model: Model,
+    data: Float[Array, " data"],
+    mus: Float[Array, " fits"],
+    *,
+    free: Sequence[bool],
+    on_asimov: Sequence[bool],
+) -> list[Minimum]:
+    """Return fits that share one compiled loop, each at a value of mu or with mu free.
+
+    The first one makes the Asimov data for those that say so. A free mu is not negative, nor
+    bounded above: a best fit cut off would falsify q.
+    """
     index = model.poi_index
-    fixed = model.fixed
-    held = jnp.stack([fixed] * 4).at[:, index].set(jnp.array([True, False, True, True]))
-    values = jnp.stack([model.init] * 4).at[:, index].set(
-        jnp.stack([jnp.zeros_like(mu), model.init[index], mu, mu])
-    )
+    held = jnp.stack([model.fixed] * len(free)).at[:, index].set(~np.array(free))
+    start = jnp.where(np.array(free), model.init[index], mus)
+    values = jnp.stack([model.init] * len(free)).at[:, index].set(start)
     lower = model.lower.at[index].set(0.0)
-    upper = model.upper.at[index].set(jnp.inf)  # a best fit cut off would falsify q
+    upper = model.upper.at[index].set(jnp.inf)
 
     def one(asimov: Array, given: tuple) -> tuple[Array, Minimum]:
-        i, start, hold = given
+        i, start, hold, there = given
         found = profile(
-            model,
-            jnp.where(i == 3, asimov, data),
-            start,
-            held=hold,
-            lower=lower,
-            upper=upper,
+            model, jnp.where(there, asimov, data), start, held=hold, lower=lower, upper=upper
         )
         return jnp.where(i == 0, model.expected(found.params), asimov), found
 
-    _, fits = jax.lax.scan(one, jnp.zeros_like(data), (jnp.arange(only), values[:only], held[:only]))
-    return FourFits(*(jax.tree.map(lambda leaf, i=min(i, only - 1): leaf[i], fits) for i in range(4)))
+    steps = (jnp.arange(len(free)), values, held, jnp.array(on_asimov))
+    _, fits = jax.lax.scan(one, jnp.zeros_like(data), steps)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in range(len(free))]
+
+
+def four_fits(model: Model, data: Float[Array, " data"], mu: Float[Array, ""]) -> FourFits:
+    """Return the fits of a test of one value."""
+    zero = jnp.zeros_like(mu)
+    return FourFits(
+        *fits_in_turn(
+            model,
+            data,
+            jnp.stack([zero, zero, mu, mu]),
+            free=(False, True, False, False),
+            on_asimov=(False, False, False, True),
+        )
+    )
 
 
 def q_from_fits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -24,6 +25,15 @@ class Entries(NamedTuple):
     half_sum: Float[Array, "rows shifting"]
     half_difference: Float[Array, "rows shifting"]
     factors: FactorCoefficients  # [blocks * scaling]
+
+
+class Slopes(NamedTuple):
+    """Derivatives of the yields of bins."""
+
+    jacobian: Float[Array, "bins shared"]
+    inside: Float[Array, "bins shared"]  # its part from rows with private factors
+    own: Float[Array, " shared"]  # second derivatives by one parameter, weighted with the pulls
+    mixed: Callable[[], Float[Array, "shared shared"]]  # all second derivatives, weighted
 
 
 def _spread(
@@ -96,30 +106,41 @@ def derive(
     rows: Float[Array, " rows"],
     scale: Float[Array, " rows"],
     pulls: Float[Array, " rows"],
-) -> tuple[Array, Array, Array, Array]:
-    """Return Jacobian, its part from rows with private factors, own and all second derivatives."""
-    s, shared = model.structure, len(layout.shared)
+) -> Slopes:
+    """Return the derivatives of the yields of bins."""
+    s, shared, dtype = model.structure, len(layout.shared), rows.dtype
     bent, twisted, slope, bend = memory
-    powers = np.zeros((s.row_bin.size, len(safe)), rows.dtype)
+    # factors: few parameters, some rows each
+    acting = np.unique(layout.factors[layout.factors < len(safe) - 1]).astype(np.int32)
+    powers = np.zeros((s.row_bin.size, len(safe)), dtype)
     for column in layout.factors.T:
         np.add.at(powers, (np.arange(len(column)), column), 1.0)
-    relative = jnp.asarray(powers[:, layout.shared]) / safe[layout.shared]
-    shifts = jnp.zeros((s.row_bin.size, shared), rows.dtype)
-    own = jnp.zeros(shared, rows.dtype)
+    by_factor = jnp.asarray(powers[:, acting]) / safe[acting]
+    relative = _wide(by_factor, acting, layout)
+    shifts = jnp.zeros((s.row_bin.size, shared), dtype)
+    own = jnp.zeros(shared, dtype)
+    blocks = padded_members(s.row_block, s.blocks)
     if s.histosys_row.size:
         shifting = np.unique(s.histosys_parameter)
         slopes = scale[:, None] * (entries.half_sum + entries.half_difference * bent)
         shifts = _wide(slopes, shifting, layout)
         seconds = twisted * ((scale * pulls) @ entries.half_difference)
         own = own + _wide(seconds, shifting, layout)
+    scaling = np.unique(s.normsys_parameter)
     if s.normsys_block.size:
-        scaling = np.unique(s.normsys_parameter)
         relative = relative + _wide(slope, scaling, layout)[s.row_block]
-        weighted = jnp.concatenate([rows * pulls, jnp.zeros(1, rows.dtype)])
-        block = jnp.sum(weighted[padded_members(s.row_block, s.blocks)], axis=1)
-        own = own + _wide(block @ bend, scaling, layout)
+        weighted = jnp.concatenate([rows * pulls, jnp.zeros(1, dtype)])
+        own = own + _wide(jnp.sum(weighted[blocks], axis=1) @ bend, scaling, layout)
     split = layout.sum_halves(shifts + rows[:, None] * relative)
-    mixed = ((shifts + (0.5 * rows)[:, None] * relative) * pulls[:, None]).T @ relative
-    own = own + 2.0 * jnp.sum(shifts * relative * pulls[:, None], axis=0)
-    eye = np.eye(shared, dtype=bool)
-    return split[0] + split[1], split[0], own, jnp.where(eye, jnp.diag(own), mixed + mixed.T)
+
+    def mixed() -> Array:
+        half = (shifts + (0.5 * rows)[:, None] * relative) * pulls[:, None]
+        found = _wide(half.T @ by_factor, acting, layout)
+        if s.normsys_block.size:  # the same for all bins of a template
+            padded = jnp.concatenate([half, jnp.zeros((1, shared), dtype)])
+            found = found + _wide(jnp.sum(padded[blocks], axis=1).T @ slope, scaling, layout)
+        twice = 2.0 * jnp.sum(shifts * relative * pulls[:, None], axis=0)
+        eye = np.eye(shared, dtype=bool)
+        return jnp.where(eye, jnp.diag(own + twice), found + found.T)
+
+    return Slopes(split[0] + split[1], split[0], own, mixed)

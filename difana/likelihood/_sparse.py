@@ -27,6 +27,13 @@ class Entries(NamedTuple):
     factors: FactorCoefficients
 
 
+class Slopes(NamedTuple):
+    """Derivatives of the yields of bins; mixed second ones would need too much memory."""
+
+    jacobian: Float[Array, "bins shared"]
+    own: Float[Array, " shared"]  # second derivatives by one parameter, weighted with the pulls
+
+
 def entries_of(model: Model, layout: Layout) -> Entries:
     """Return half sums and differences of the shifts, and the coefficients of the factors."""
     del layout
@@ -68,8 +75,8 @@ def derive(
     rows: Float[Array, " rows"],
     scale: Float[Array, " rows"],
     pulls: Float[Array, " rows"],
-) -> tuple[Array, Array, Array, Array]:
-    """Return the Jacobian and own second derivatives; mixed ones would need too much memory."""
+) -> Slopes:
+    """Return the derivatives of the yields of bins."""
     s, dtype, shared = model.structure, rows.dtype, len(layout.shared)
     bent, twisted, slope, bend = memory
     cells, parts = [], []
@@ -95,7 +102,7 @@ def derive(
     if parts:
         where = tuple(np.concatenate(index) for index in zip(*cells, strict=True))
         jacobian = jacobian.at[where].add(jnp.concatenate(parts))
-    return jacobian[:, :-1], jacobian[:, :-1], own[:-1], own[:-1]
+    return Slopes(jacobian[:, :-1], own[:-1])
 
 
 def _rows_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:

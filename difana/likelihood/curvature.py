@@ -42,8 +42,7 @@ class Evaluation(NamedTuple):
     params: Float[Array, " params"]
     value: Float[Array, ""]
     gradient: Float[Array, " shared"]
-    positive: Float[Array, "shared shared"]  # curvature without the terms that may be negative
-    exact: Float[Array, "shared shared"]  # all terms, if the layout says so
+    curvature: Float[Array, "shared shared"]
     lowest: Float[Array, ""]  # smallest expected yield of a bin
 
 
@@ -61,7 +60,7 @@ def hessian(
     if layout.dense:
         free = jnp.zeros(params.size, bool)
         constants = constants_of(model, layout)
-        return evaluate(model, constants, layout, params, data, free).exact
+        return evaluate(model, constants, layout, params, data, free, near=jnp.array(True)).curvature
     gradient = jax.grad(model.half_deviance)
     _, tangent = jax.linearize(lambda theta: gradient(theta, data), params)
     return jax.lax.map(tangent, jnp.eye(params.size, dtype=params.dtype), batch_size=16)
@@ -74,8 +73,14 @@ def evaluate(
     params: Float[Array, " params"],
     data: Float[Array, " data"],
     free: Bool[Array, " params"],
+    *,
+    near: Bool[Array, ""],
 ) -> Evaluation:
-    """Return value, gradient and curvature; ``free`` private factors move to their optimum."""
+    """Return value, gradient and curvature; ``free`` private factors move to their optimum.
+
+    The curvature holds all terms where ``near`` (and the model is not too large), otherwise those
+    that cannot be negative.
+    """
     s, dtype, bins = model.structure, params.dtype, model.bins
     room = _dense if layout.dense else _sparse
     observed, auxiliary = data[:bins], data[bins:]
@@ -116,20 +121,25 @@ def evaluate(
     gammas = jnp.where(layout.row_private, gamma[s.row_bin], 1.0)
     scale, pulls = scale * gammas, pull[s.row_bin]
     rows = additive * scale
-    jacobian, inside, own, mixed = room.derive(
+    slopes = room.derive(
         model, constants.entries, layout, memory, safe=safe, rows=rows, scale=scale, pulls=pulls
     )
+    jacobian = slopes.jacobian
     gradient = pull @ jacobian
     lowered = jnp.where(moves, weight * safe_divide(bend, stiff), weight)
-    positive = (jacobian * lowered[:, None]).T @ jacobian + jnp.diag(jnp.maximum(own, 0.0))
-    exact = positive
-    if layout.dense:
+
+    def positive() -> Array:
+        return (jacobian * lowered[:, None]).T @ jacobian + jnp.diag(jnp.maximum(slopes.own, 0.0))
+
+    def exact() -> Array:
         # d^2/(d gamma d theta), eliminated as in the complement of Schur
-        cross = (weight * inner)[:, None] * jacobian + safe_divide(pull, gamma)[:, None] * inside
+        inside = safe_divide(pull, gamma)[:, None] * slopes.inside
+        cross = (weight * inner)[:, None] * jacobian + inside
         lost = jnp.where(moves, safe_divide(jnp.ones_like(stiff), stiff), 0.0)
         left = jnp.concatenate([weight[:, None] * jacobian, -lost[:, None] * cross])
-        exact = left.T @ jnp.concatenate([jacobian, cross]) + mixed
+        return left.T @ jnp.concatenate([jacobian, cross]) + slopes.mixed()
 
+    curvature = jax.lax.cond(near, exact, positive) if layout.dense else positive()
     if s.constrained.size:
         theta = params[s.constrained]
         value = value + model.constraint(theta, auxiliary, constants.widths, constants.tau)
@@ -137,14 +147,13 @@ def evaluate(
         padded = jnp.concatenate([derivatives, jnp.zeros((3, 1), dtype)], axis=1)
         first, sure, second = padded[:, s.constraint_of[layout.shared]]
         gradient = gradient + first
-        positive, exact = positive + jnp.diag(sure), exact + jnp.diag(second)
+        curvature = curvature + jnp.diag(jnp.where(near & layout.dense, second, sure))
         if s.correlated.size:
             place = layout.column[s.constrained][s.correlated]
             width = constants.widths[s.correlated]
             joint = model.precision / (width[:, None] * width[None, :])
-            positive = positive.at[np.ix_(place, place)].add(joint)
-            exact = exact.at[np.ix_(place, place)].add(joint)
-    return Evaluation(params, value, gradient, positive, exact, jnp.min(rates))
+            curvature = curvature.at[np.ix_(place, place)].add(joint)
+    return Evaluation(params, value, gradient, curvature, jnp.min(rates))
 
 
 def _constraint_derivatives(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 import pyhf
@@ -83,33 +81,6 @@ def test_significance_of_pyhf(model, reference, tight) -> None:
 
     assert found.observed == pytest.approx(norm.isf(float(p)), rel=1e-5)
     assert found.expected == pytest.approx(norm.isf(float(expected)), rel=1e-4)
-
-
-def test_of_two_minima_the_deeper_one(data_dir, tight) -> None:
-    path = data_dir / "likelihoods" / "pyhf-validation" / "2bin_2channel_coupledhisto.json"
-    if not path.is_file():
-        pytest.skip(f"no {path}")
-    content = json.loads(path.read_text())["channels"]
-    channels, observed = [], []
-    for name, channel in sorted(content.items()):
-        bins = channel["bindata"]
-        templates = []
-        for sample in sorted(set(bins) & {"sig", "bkg1", "bkg2"}):
-            hi, lo = (np.array(bins.get(f"{sample}_{side}", [])) for side in ("up", "dn"))
-            own = (NormFactor("mu"),) if sample == "sig" else (HistoSys(hi, lo, "shape"),)
-            templates.append(Template(bins[sample], own, name=sample))
-        channels.append(Channel(tuple(templates), name=name))
-        observed += bins["data"]
-    model = build_model(channels)
-    found = Inference(model, model.data(jnp.array(observed, float))).cls(1.0)
-    workspace = pyhf.Workspace(to_workspace(model, model.data(jnp.array(observed, float))))
-    pdf = workspace.model()
-    init = [0.42 if name == "shape" else 1.0 for name in pdf.config.par_names]  # near the deeper one
-    own, expected = pyhf.infer.hypotest(
-        1, workspace.data(pdf), pdf, init_pars=init, return_expected_set=True
-    )
-    assert found.observed == pytest.approx(float(own), rel=1e-5)
-    np.testing.assert_allclose(found.expected, np.ravel(expected), rtol=1e-5)
 
 
 def test_without_data_nuisances_stand_where_they_start(model) -> None:

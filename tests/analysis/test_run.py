@@ -116,7 +116,7 @@ def test_yields_of_the_regions(finished: AnalysisResult) -> None:
     soft = sum(values.sum() for values in finished.soft.values())
     assert soft == pytest.approx(signal_region.data.sum() + 30, rel=1e-3)
     scan = finished.statistics.scan
-    np.testing.assert_allclose(scan.expected[0], 1)
+    np.testing.assert_allclose(scan.expected[0], 1, atol=1e-6)
     crossing = np.interp(-0.05, -scan.expected[:, 2], scan.mu)
     assert crossing == pytest.approx(finished.trained.median, rel=0.02)
 
