@@ -115,7 +115,8 @@ def iterate_tasks(
 
     See :func:`map_points_distributed`; the function takes a batch of points.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed.client import as_completed
+    from distributed.scheduler import KilledWorker
 
     number = number_of(points)
     workers = max(len(client.scheduler_info()["workers"]), 1)

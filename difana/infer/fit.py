@@ -141,7 +141,16 @@ def fit(
         lower = lower.at[model.poi_index].set(poi_lower)
     if poi_upper is not None:
         upper = upper.at[model.poi_index].set(poi_upper)
-    return solve(model, data, values, held=held, lower=lower, upper=upper, max_steps=max_steps, eliminate=eliminate)
+    return solve(
+        model,
+        data,
+        values,
+        held=held,
+        lower=lower,
+        upper=upper,
+        max_steps=max_steps,
+        eliminate=eliminate,
+    )
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(6, 7))

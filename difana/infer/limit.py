@@ -155,7 +155,7 @@ def _search(
     def one(carry: tuple, lane: _Lane) -> tuple[tuple, _Found]:
         last_mu, last_target, params = carry
         # expected limits do not need the observed data: all is held, no step is made
-        holds = jnp.stack([held, jnp.where(lane.observed, held, True)])
+        holds = jnp.stack([held, held | ~lane.observed])
 
         def height(mu: Array, carry: tuple) -> tuple[Array, Array, tuple]:
             def fit_one(given: tuple) -> tuple:
@@ -219,9 +219,9 @@ def _limits(
     found = jax.lax.stop_gradient(found)
 
     def differentiable(lane: _Lane, one: _Found) -> Array:
-        values = jax.vmap(
-            lambda params, d: model.half_deviance(_at(model, params, one.mu), d)
-        )(one.params, both)
+        values = jax.vmap(lambda params, d: model.half_deviance(_at(model, params, one.mu), d))(
+            one.params, both
+        )
         seen = _observed_height(values, floor, frozen[3], one.mu, alpha)
         expected = values[0] / jnp.where(lane.observed, 1.0, lane.target)  # of the square root
         return _implicit(one.mu, jnp.where(lane.observed, seen, expected), one.slope)

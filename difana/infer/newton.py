@@ -13,7 +13,6 @@ from difana.infer.status import Status, flag
 from difana.likelihood import Model
 from difana.likelihood.curvature import Evaluation, constants_of, evaluate, layout_of
 
-
 _NEAR = 0.5  # expected decrease below which steps use all second derivatives
 
 
@@ -113,7 +112,9 @@ def minimise(
         moved = jnp.clip(best.params[shared] - step, low, high)
         moved = jnp.where(usable & ~still, moved, best.params[shared])
         # after a step that rounding refused, the distance before it counts
-        left = jnp.where(good & (damping < 1e-2), distance, jnp.where(good, jnp.inf, state.distance))
+        left = jnp.where(
+            good & (damping < 1e-2), distance, jnp.where(good, jnp.inf, state.distance)
+        )
         done = left < 32 * eps * (1 + jnp.abs(best.value))
         done = done | (damping > 1e12) | ~jnp.isfinite(best.value)
         trial = jnp.where(layout.is_private, best.params, moved[layout.column[:-1] % size])

@@ -50,10 +50,10 @@ def significance(
         >>> round(float(significance(model).expected), 4)  # sqrt(2 (60 ln 1.2 - 10))
         1.3706
     """
-    mu = jnp.asarray(mu, model.nominal.dtype)
-    zero = jnp.zeros_like(mu)
+    tested = jnp.asarray(mu, model.nominal.dtype)
+    zero = jnp.zeros_like(tested)
     if data is None:
-        asimov = asimov_data(model, mu=mu)
+        asimov = asimov_data(model, mu=tested)
         start = model.init.at[model.poi_index].set(0.0)
         held = model.fixed.at[model.poi_index].set(True)
         null = profile(model, asimov.data, start, held=held)
@@ -65,7 +65,7 @@ def significance(
     signal, null, free, null_asimov = fits_in_turn(
         model,
         data,
-        jnp.stack([mu, zero, zero, zero]),
+        jnp.stack([tested, zero, zero, zero]),
         free=(False, False, True, False),
         on_asimov=(False, False, False, True),
     )

@@ -13,8 +13,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError, nearest
-from difana.likelihood.model import Model
 from difana.likelihood.interpolation import FACTOR_CODES, SHIFT_CODES
+from difana.likelihood.model import Model
 from difana.likelihood.modifiers import Channel, Correlation, Parameter, Template
 from difana.likelihood.structure import (
     ChannelLayout,
@@ -355,7 +355,10 @@ def _finish(
         lognormal=kinds == "lognormal",
         correlated=correlated,
         private=private_factors(
-            padded, index["bin"], taken, bins=layouts[-1].start + layouts[-1].bins,
+            padded,
+            index["bin"],
+            taken,
+            bins=layouts[-1].start + layouts[-1].bins,
             parameters=len(names),
         ),
         interpolation=(codes["normsys"], codes["histosys"]),

@@ -12,7 +12,7 @@ of the bin. Of the remaining *shared* parameters there are few.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ class Constants(NamedTuple):
 
     widths: Float[Array, " constraints"]
     tau: Float[Array, " constraints"]
-    entries: _dense.Entries | _sparse.Entries
+    entries: Any  # of the dense or the sparse room
 
 
 class Evaluation(NamedTuple):
@@ -46,10 +46,14 @@ class Evaluation(NamedTuple):
     lowest: Float[Array, ""]  # smallest expected yield of a bin
 
 
+def _room(layout: Layout) -> Any:
+    return _dense if layout.dense else _sparse
+
+
 def constants_of(model: Model, layout: Layout) -> Constants:
     """Return what an evaluation needs besides the parameters."""
-    room = _dense if layout.dense else _sparse
-    return Constants(*model.constraint_scales(), room.entries_of(model, layout))
+    widths, tau = model.constraint_scales()
+    return Constants(widths, tau, _room(layout).entries_of(model, layout))
 
 
 def hessian(
@@ -60,7 +64,9 @@ def hessian(
     if layout.dense:
         free = jnp.zeros(params.size, bool)
         constants = constants_of(model, layout)
-        return evaluate(model, constants, layout, params, data, free, near=jnp.array(True)).curvature
+        return evaluate(
+            model, constants, layout, params, data, free, near=jnp.ones((), bool)
+        ).curvature
     gradient = jax.grad(model.half_deviance)
     _, tangent = jax.linearize(lambda theta: gradient(theta, data), params)
     return jax.lax.map(tangent, jnp.eye(params.size, dtype=params.dtype), batch_size=16)
@@ -82,7 +88,7 @@ def evaluate(
     that cannot be negative.
     """
     s, dtype, bins = model.structure, params.dtype, model.bins
-    room = _dense if layout.dense else _sparse
+    room = _room(layout)
     observed, auxiliary = data[:bins], data[bins:]
 
     # yields of the rows, private factors left out

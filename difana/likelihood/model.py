@@ -155,7 +155,9 @@ class Model(eqx.Module):
         fixed = jnp.asarray(self.structure.fixed)
         return fixed | (member & (relative == 0)) if member.any() else fixed
 
-    def constraint_scales(self) -> tuple[Float[Array, " constraints"], ...]:
+    def constraint_scales(
+        self,
+    ) -> tuple[Float[Array, " constraints"], Float[Array, " constraints"]]:
         """Return the widths and the Poisson factors tau = 1/width^2 (1 for the other kinds).
 
         A staterror or shapesys bin without uncertainty gets 1: its parameter is held, so that the

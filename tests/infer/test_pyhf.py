@@ -250,7 +250,9 @@ def test_of_two_minima_the_deeper_one(data_dir, exact_pyhf):
 
     # pyhf started near our minimum stays there, and from its usual start ends higher
     near, at = exact_pyhf.infer.mle.fit(
-        vector, theirs, init_pars=list(map(float, fits.free.params[np.array(order)])),
+        vector,
+        theirs,
+        init_pars=list(map(float, fits.free.params[np.array(order)])),
         return_fitted_val=True,
     )
     np.testing.assert_allclose(fits.free.params[np.array(order)], near, atol=1e-5)
