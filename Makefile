@@ -34,7 +34,7 @@ demo: $(VENV)/.demo
 	$(BIN)/difana demo --out demo-output
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -168,6 +168,7 @@ def test_checkpoints_of_another_analysis_are_refused(
         run(path, folder / "out", progress=False)
 
 
+@pytest.mark.slow
 def test_real_data_and_a_bin_without_background(
     folder: Path,
     write_config: Callable[..., Path],

@@ -48,6 +48,7 @@ def test_toys(invoke, tmp_path):
     assert "give another file" in other.output
 
 
+@pytest.mark.slow
 def test_bayes(invoke):
     result = invoke("bayes", "--draws", 300, "--warmup", 200, "--chains", 2, "--json")
     assert result.exit_code == 0, result.output

@@ -142,6 +142,7 @@ def test_an_interval_ends_at_a_bound_and_says_so(model, data, best, rich):
     np.testing.assert_allclose(rise, [1], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_intervals_have_gradients(two_bins):
     def upper(numbers):
         model = two_bins(numbers[:2], numbers[2:4], numbers[4:6])

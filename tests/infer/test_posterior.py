@@ -169,6 +169,7 @@ def gaussian():
     return model, data, posterior(model, data, key=key, samples=700, warmup=400, chains=2)
 
 
+@pytest.mark.slow
 def test_gaussian_limit_is_the_profile_interval(gaussian):
     model, data, found = gaussian
     best = jax.jit(fit)(model, data)
