@@ -5,6 +5,7 @@ from difana.likelihood.histfactory_xml import read_xml
 from difana.likelihood.hs3_read import from_hs3
 from difana.likelihood.hs3_write import to_hs3
 from difana.likelihood.interpolation import code4, code4p
+from difana.likelihood.learned_bins import channel_from_logits
 from difana.likelihood.model import Model
 from difana.likelihood.modifiers import (
     AbstractModifier,
@@ -54,6 +55,7 @@ __all__ = [
     "apply_patch",
     "build_model",
     "channel_from_events",
+    "channel_from_logits",
     "code4",
     "code4p",
     "combine",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -26,21 +26,21 @@ from difana.likelihood.modifiers import (
 )
 
 
-class _Job(eqx.Module):
+class Job(eqx.Module):
     """One histogram to fill: which scores, with which weights."""
 
     block: int = eqx.field(static=True)
     weights: Float[Array, " events"]
 
 
-def _inputs_and_jobs(samples: Sequence[Sample]) -> tuple[list[Array], list[_Job]]:
+def inputs_and_jobs(samples: Sequence[Sample]) -> tuple[list[Array], list[Job]]:
     """List the inputs the network must see, and the histograms to fill from its outputs."""
     blocks: list[Array] = []
-    jobs: list[_Job] = []
+    jobs: list[Job] = []
 
     def add(features: Array, weights: Array) -> None:
         blocks.append(features)
-        jobs.append(_Job(len(blocks) - 1, weights))
+        jobs.append(Job(len(blocks) - 1, weights))
 
     for sample in samples:
         nominal = sample.nominal
@@ -55,49 +55,44 @@ def _inputs_and_jobs(samples: Sequence[Sample]) -> tuple[list[Array], list[_Job]
                 add(variation.up.features, variation.up.weights)
                 add(variation.down.features, variation.down.weights)
             elif isinstance(variation, WeightVariation):
-                jobs.append(_Job(own, variation.up))
-                jobs.append(_Job(own, variation.down))
+                jobs.append(Job(own, variation.up))
+                jobs.append(Job(own, variation.down))
     return blocks, jobs
 
 
 def all_scores(net: Network, samples: Sequence[Sample]) -> list[Float[Array, " events"]]:
     """Return the first observable of every block of events, all in one pass of the network."""
-    blocks, _ = _inputs_and_jobs(samples)
+    blocks, _ = inputs_and_jobs(samples)
     return _scores(net, blocks)
 
 
 def _scores(net: Network, blocks: list[Array]) -> list[Array]:
+    return [output[:, 0] for output in outputs_of(net, blocks)]
+
+
+def outputs_of(net: Network, blocks: list[Array]) -> list[Float[Array, "events observables"]]:
+    """Return what the network makes of each block of events, all in one pass."""
     output = net(jnp.concatenate(blocks))
     if output.ndim != 2:
         raise InputError(
             f"the network returned {output.shape}; it must return [events, observables]"
         )
-    scores = output[:, 0]
     starts = [0]
     for block in blocks:
         starts.append(starts[-1] + block.shape[0])
-    return [scores[a:b] for a, b in itertools.pairwise(starts)]
+    return [output[a:b] for a, b in itertools.pairwise(starts)]
 
 
-def _fill(
-    scores: list[Array],
-    jobs: list[_Job],
-    edges: Array,
-    bandwidth: Array | float | None,
+def fill(
+    outputs: Sequence[Array], jobs: Sequence[Job], one: Callable[[Array, Array], Histogram]
 ) -> list[Histogram]:
-    """Fill all histograms; those of equal length in one vectorised call."""
+    """Fill all histograms with ``one(output, weights)``; those of equal length in one call."""
     groups: dict[int, list[int]] = {}
     for i, job in enumerate(jobs):
         groups.setdefault(job.weights.shape[0], []).append(i)
     filled: dict[int, Histogram] = {}
-
-    def one(x: Array, weights: Array) -> Histogram:
-        if bandwidth is None:
-            return hard_histogram(x, weights, edges)
-        return soft_histogram(x, weights, edges, bandwidth=bandwidth)
-
     for members in groups.values():
-        x = jnp.stack([scores[jobs[i].block] for i in members])
+        x = jnp.stack([outputs[jobs[i].block] for i in members])
         weights = jnp.stack([jobs[i].weights.astype(x.dtype) for i in members])
         many = jax.vmap(one)(x, weights)
         for k, i in enumerate(members):
@@ -145,8 +140,22 @@ def channel_from_events(
     """
     if not samples:
         raise InputError("no samples: a channel needs at least one")
-    blocks, jobs = _inputs_and_jobs(samples)
-    histograms = iter(_fill(_scores(net, blocks), jobs, edges, bandwidth))
+
+    def one(x: Array, weights: Array) -> Histogram:
+        if bandwidth is None:
+            return hard_histogram(x, weights, edges)
+        return soft_histogram(x, weights, edges, bandwidth=bandwidth)
+
+    blocks, jobs = inputs_and_jobs(samples)
+    histograms = fill(_scores(net, blocks), jobs, one)
+    return channel_of(samples, histograms, name=name, staterror=staterror)
+
+
+def channel_of(
+    samples: Sequence[Sample], filled: Sequence[Histogram], *, name: str, staterror: bool
+) -> Channel:
+    """Return the channel of histograms: of each sample the nominal, then (up, down) pairs."""
+    histograms = iter(filled)
     templates = []
     for sample in samples:
         nominal = next(histograms)

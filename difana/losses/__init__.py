@@ -5,6 +5,7 @@ from difana.losses.cross_entropy import cross_entropy
 from difana.losses.discovery import discovery
 from difana.losses.expected_cls import expected_cls
 from difana.losses.expected_limit import expected_limit
+from difana.losses.inferno import inferno
 from difana.losses.minimum_events import minimum_events
 from difana.losses.poi_uncertainty import poi_uncertainty, sigma_of
 
@@ -13,6 +14,7 @@ __all__ = [
     "discovery",
     "expected_cls",
     "expected_limit",
+    "inferno",
     "minimum_events",
     "model_of",
     "poi_uncertainty",

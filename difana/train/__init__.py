@@ -2,6 +2,8 @@
 
 from difana.train.checkpoint import Checkpoints as Checkpoints
 from difana.train.checkpoint import Restored as Restored
+from difana.train.ensemble import EnsembleResult as EnsembleResult
+from difana.train.ensemble import fit_ensemble as fit_ensemble
 from difana.train.fit import fit as fit
 from difana.train.history import JSONLLogger as JSONLLogger
 from difana.train.history import Logger as Logger
@@ -21,6 +23,7 @@ from difana.train.step import start_state as start_state
 
 __all__ = [
     "Checkpoints",
+    "EnsembleResult",
     "JSONLLogger",
     "Logger",
     "ProgressBar",
@@ -30,6 +33,7 @@ __all__ = [
     "constant",
     "cosine",
     "fit",
+    "fit_ensemble",
     "geometric",
     "linear",
     "make_step",

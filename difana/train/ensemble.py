@@ -1,0 +1,155 @@
+"""Several trainings of one kind in one program: the seeds of a study, batched by ``vmap``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from difana._errors import ConfigError
+from difana._typing import PyTree
+from difana.data.batches import BatchSampler
+from difana.data.samples import Sample
+from difana.train.progress import ProgressBar
+from difana.train.step import Loss, make_step, start_state
+
+
+class EnsembleResult(eqx.Module):
+    """The outcome of a training of several members.
+
+    Attributes:
+        members: The last states, one a member.
+        losses: Loss of each member before each update, ``[steps, members]``.
+        skipped: Number of updates skipped because of non-finite numbers, ``[members]``.
+        status: ``"finished"`` or ``"diverged"`` (a member did nothing but skip at the end).
+        seconds: Wall time of this call, compilation included.
+    """
+
+    members: tuple[PyTree, ...]
+    losses: Float[np.ndarray, "steps members"]
+    skipped: Int[np.ndarray, " members"]
+    status: str = eqx.field(static=True)
+    seconds: float = eqx.field(static=True)
+
+
+def fit_ensemble(
+    loss: Loss,
+    members: Sequence[PyTree],
+    samples: Sequence[Sample] | Sequence[Sequence[Sample]],
+    *,
+    steps: int,
+    batch_size: int,
+    optimizer: optax.GradientTransformation,
+    keys: Sequence[PRNGKeyArray],
+    trained: Callable[[Any], bool] | PyTree = eqx.is_inexact_array,
+    max_nonfinite: int = 10,
+    progress_bar: bool = True,
+    stage: str = "ensemble",
+) -> EnsembleResult:
+    """Train several members at once: weights and optimizer states have a leading axis.
+
+    Member ``i`` sees the batches of ``fit(..., key=keys[i])`` and ends where that ends, up to
+    rounding. One compiled step serves all.
+
+    Args:
+        loss: ``loss(trainable, batch, progress) -> (scalar, aux)``, as in :func:`fit`.
+        members: Networks of equal structure, one a member.
+        samples: Samples that all members share, or one sequence of samples a member (of equal
+            sizes, where they are not larger than a batch).
+        steps: Number of steps.
+        batch_size: Number of events of each sample in a batch.
+        optimizer: An optax gradient transformation.
+        keys: Key of the batches of each member.
+        trained: Which leaves of a member are trained, as in :func:`fit`.
+        max_nonfinite: Stop when a member has skipped this many steps in a row.
+        progress_bar: False for no bar.
+        stage: Name on the bar.
+
+    Returns:
+        The last states; the history is that of the losses.
+
+    Raises:
+        ConfigError: If members, keys and samples do not match, or nothing is trained.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from difana.data import Events, Sample
+        >>> data = Sample(Events(jnp.arange(8.0)[:, None], jnp.ones(8)), name="data")
+        >>> def squares(centre, batch, progress):
+        ...     return jnp.mean((batch[0].nominal.features - centre) ** 2), {}
+        >>> result = fit_ensemble(
+        ...     squares, [jnp.asarray(0.0), jnp.asarray(9.0)], [data], steps=50, batch_size=8,
+        ...     optimizer=optax.sgd(0.2), keys=jax.random.split(jax.random.key(0)),
+        ... )
+        >>> [round(float(centre), 3) for centre in result.members], result.losses.shape
+        ([3.5, 3.5], (50, 2))
+    """
+    begin = time.perf_counter()
+    shared = isinstance(samples[0], Sample)
+    own = cast("list[Sequence[Sample]]", [samples] * len(members) if shared else list(samples))
+    if not members or not len(members) == len(keys) == len(own):
+        raise ConfigError(
+            f"{len(members)} members, {len(keys)} keys, samples of {len(own)}: give one each"
+        )
+    if steps < 1:
+        raise ConfigError(f"steps = {steps}: must be at least 1.")
+    parts = [eqx.partition(member, trained) for member in members]
+    if not jax.tree.leaves(parts[0][0]):
+        raise ConfigError("nothing to train: the members have no floating-point array.")
+    static = eqx.filter(parts[0][1], eqx.is_array, inverse=True)
+    fixed = _stacked([eqx.filter(rest, eqx.is_array) for _, rest in parts])
+    samplers = [BatchSampler(s, key=k, size=batch_size) for s, k in zip(own, keys, strict=True)]
+    state = jax.vmap(lambda start: start_state(start, optimizer))(
+        _stacked([start for start, _ in parts])
+    )
+    whole = all(sampler.whole for sampler in samplers)
+    one_batch = whole and shared
+    step = make_step(
+        loss, optimizer, combine=lambda leaves, rest: eqx.combine(leaves, rest, static), steps=steps
+    )
+    step = jax.jit(jax.vmap(step, in_axes=(0, 0, None if one_batch else 0)), donate_argnums=0)
+    batch = None
+    history: list[Array] = []
+    status = "finished"
+    with ProgressBar(stage, steps=steps, enabled=progress_bar) as bar:
+        for number in range(steps):
+            if batch is None or not whole:
+                drawn = samplers[:1] if one_batch else samplers
+                batches = [sampler(number) for sampler in drawn]
+                batch = batches[0] if one_batch else _stacked(batches)
+            state, report = step(state, fixed, batch)
+            history.append(report.loss)
+            if number % 20 == 19 or number == steps - 1:
+                latest = float(jnp.median(report.loss))
+                bar.update(step=number + 1, loss=latest, metric=float("nan"))
+                if int(jnp.max(report.consecutive)) >= max_nonfinite:
+                    status = "diverged"
+                    break
+    done = [
+        eqx.combine(*(jax.tree.map(lambda leaf, i=i: leaf[i], t) for t in (state.trained, fixed)),
+                    static)
+        for i in range(len(members))
+    ]  # fmt: skip
+    return EnsembleResult(
+        members=tuple(done),
+        losses=np.stack([np.asarray(row) for row in history]),
+        skipped=np.asarray(state.skipped),
+        status=status,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _stacked(trees: Sequence[PyTree]) -> PyTree:
+    """Return one tree whose leaves have a leading axis."""
+    structures = {jax.tree.structure(tree) for tree in trees}
+    shapes = {tuple(np.shape(leaf) for leaf in jax.tree.leaves(tree)) for tree in trees}
+    if len(structures) > 1 or len(shapes) > 1:
+        raise ConfigError("the members (or their samples) differ in structure or shape")
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *trees)
