@@ -10,31 +10,27 @@ from difana.infer.impacts import ImpactsResult, impacts
 from difana.infer.intervals import IntervalResult, profile_interval
 from difana.infer.limit import LimitResult, expected_limits, upper_limit
 from difana.infer.minuit import minuit_fit
-from difana.infer.posterior import (
-    PosteriorResult,
-    PosteriorSummary,
-    numpyro_model,
-    posterior,
-    posterior_predictive,
-)
+from difana.infer.numpyro_model import numpyro_model
+from difana.infer.posterior import posterior, posterior_predictive
+from difana.infer.posterior_result import PosteriorResult, PosteriorSummary
 from difana.infer.pulls import PullsResult, prefit_parameters, prefit_uncertainties, pulls
 from difana.infer.sampling import sample_data
 from difana.infer.scan import ScanResult, profile_scan
 from difana.infer.sensitivity import (
-    HelpResult,
     Scales,
     SensitivityResult,
     scaled,
     sensitivity,
-    what_would_help,
 )
 from difana.infer.sharding import map_points
 from difana.infer.significance import SignificanceResult, significance
 from difana.infer.statistics import StatisticResult, q0, qmu
 from difana.infer.status import Status, describe, trustworthy
 from difana.infer.toy_limit import ToyLimitResult, toy_upper_limit
-from difana.infer.toys import ToysResult, combine_toys, toys
+from difana.infer.toys import combine_toys, toys
+from difana.infer.toys_result import ToysResult
 from difana.infer.two_sided import tmu, tmu_p_value, tmu_tilde, tmu_tilde_p_value
+from difana.infer.what_would_help import HelpResult, what_would_help
 from difana.infer.yields import YieldsResult, yields
 
 __all__ = [

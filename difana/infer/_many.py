@@ -103,9 +103,35 @@ def conditional_fits(
     *,
     batch: int = 8,
     report: Report | None = None,
+    devices: Any = None,
+    client: Any = None,
 ) -> ConditionalFits:
-    """Fit from each row of ``values``, holding some of it; differentiable like ``solve``."""
-    return in_chunks(_conditional, (model, data), (values, held), batch=batch, report=report)
+    """Fit from each row of ``values``, holding some of it; differentiable like ``solve``.
+
+    With devices or the client of a cluster the fits are spread over them, ``batch`` at a time on
+    each, and come back as numbers.
+    """
+    shared, items = (model, data), (values, held)
+    if devices is None and client is None:
+        return in_chunks(_conditional, shared, items, batch=batch, report=report)
+    from difana.infer.distributed import map_points_distributed
+    from difana.infer.sharding import device_list, map_points
+
+    if client is not None:
+        found = map_points_distributed(
+            _of_item, items, client=client, constants=(shared,), chunk=batch
+        )
+    else:
+        spread = device_list(devices)
+        chunk = batch * len(spread)
+        found = map_points(_of_item, items, constants=(shared,), devices=spread, chunk=chunk)
+    if report is not None:
+        report(len(values), len(values))
+    return jax.tree.map(jnp.asarray, found)
+
+
+def _of_item(item: tuple[Array, Array], shared: tuple[Model, Array]) -> ConditionalFits:
+    return _conditional(shared, item)
 
 
 @eqx.filter_jit

@@ -184,8 +184,25 @@ def _argmin_jvp(
     tangents: tuple,
 ) -> tuple[Minimum, Minimum]:
     """Differentiate the minimum by the implicit function theorem; diagnostics stay constant."""
-    model, data, values, held, lower, upper = primals
-    minimum = _argmin(model, data, values, held, lower, upper, max_steps, eliminate)
+    minimum = _argmin(*primals, max_steps, eliminate)
+    return minimum, _change(*primals[:4], minimum, tangents)
+
+
+@jax.custom_jvp
+def attached(model: Model, data: Array, values: Array, held: Array, minimum: Minimum) -> Minimum:
+    """Return a minimum that was found without gradients, with those of :func:`profile`."""
+    return minimum
+
+
+@attached.defjvp
+def _attached_jvp(primals: tuple, tangents: tuple) -> tuple[Minimum, Minimum]:
+    return primals[4], _change(*primals, tangents)
+
+
+def _change(
+    model: Model, data: Array, values: Array, held: Array, minimum: Minimum, tangents: tuple
+) -> Minimum:
+    """Return the tangent of a minimum by those of model, data and values."""
     anchor = jnp.where(held, values, minimum.params)
     moved = jnp.where(held, tangents[2], 0.0)
     _, (value_change, gradient_change) = jax.jvp(
@@ -202,7 +219,7 @@ def _argmin_jvp(
         ),
         minimum,
     )
-    return minimum, zeros._replace(params=moved - change, value=value_change)
+    return zeros._replace(params=moved - change, value=value_change)
 
 
 def profile(

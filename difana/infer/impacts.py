@@ -132,6 +132,8 @@ def impacts(
     fit: FitResult | None = None,
     batch: int = 8,
     report: Report | None = None,
+    devices: Any = None,
+    client: Any = None,
 ) -> ImpactsResult:
     r"""Return how much each nuisance moves the parameter of interest.
 
@@ -157,6 +159,8 @@ def impacts(
         fit: The best fit to the data, if already at hand.
         batch: Fits done at the same time.
         report: Called with the number of fits done and of all fits.
+        devices: Spread the fits over these devices of this machine (or a mesh with one axis).
+        client: Spread them over the workers of this ``dask.distributed.Client``.
 
     Returns:
         The impacts.
@@ -194,7 +198,8 @@ def impacts(
     if method == "gradient":
         return found
     shifts = jnp.stack([found.widths, -found.widths, found.uncertainties, -found.uncertainties])
-    changes, status = _refits(model, data, best, index, nuisances, shifts, batch, report)
+    options = {"batch": batch, "report": report, "devices": devices, "client": client}
+    changes, status = _refits(model, data, best, index, nuisances, shifts, options)
     return dataclasses.replace(
         found,
         method="refit",
@@ -246,8 +251,7 @@ def _refits(
     index: int,
     nuisances: np.ndarray,
     shifts: Float[Array, "4 nuisances"],
-    batch: int,
-    report: Report | None,
+    options: Mapping[str, Any],
 ) -> tuple[Array, Array]:
     """Return the changes of parameter ``index`` with each nuisance held at each shift."""
     covariance = jax.lax.stop_gradient(best.covariance)
@@ -263,7 +267,7 @@ def _refits(
     held = jnp.broadcast_to(model.fixed | unit, start.shape)
     size = params.shape[0]
     found = conditional_fits(
-        model, data, start.reshape(-1, size), held.reshape(-1, size), batch=batch, report=report
+        model, data, start.reshape(-1, size), held.reshape(-1, size), **options
     )
     changes = found.params[:, index].reshape(shifts.shape) - params[index]
     status = jnp.bitwise_or.reduce(found.status.reshape(shifts.shape), axis=0)

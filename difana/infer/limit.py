@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,10 +13,10 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import safe_divide
-from difana.infer.asimov import Asimov, asimov_data
-from difana.infer.fit import profile
+from difana.infer.asimov import asimov_data
+from difana.infer.fit import attached, profile
 from difana.infer.hypotest import log_cls_observed, target_root
-from difana.infer.statistics import fits_in_turn
+from difana.infer.newton import Minimum
 from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
 
@@ -94,13 +95,14 @@ def _rising_root(
     return state[0], state[3], flag(~state[5], Status.NOT_BRACKETED)
 
 
-def _poi_width(model: Model, asimov: Asimov) -> Float[Array, ""]:
+def _poi_width(model: Model, data: Array, params: Array) -> Float[Array, ""]:
     """Return the statistical width of the parameter of interest: where the search starts.
 
     Cheap on purpose: the Hessian would take longer to compile than the search takes steps.
     """
-    unit = jnp.zeros_like(asimov.params).at[model.poi_index].set(1.0)
-    yields, signal = jax.jvp(model.expected_main, (asimov.params,), (unit,))
+    unit = jnp.zeros_like(params).at[model.poi_index].set(1.0)
+    signal = jax.jvp(model.expected_main, (params,), (unit,))[1]
+    yields = data[: model.bins]
     information = jnp.sum(safe_divide(signal**2, jnp.maximum(yields, jnp.abs(signal))))
     return jnp.where(information > 0, jax.lax.rsqrt(information), jnp.inf)
 
@@ -111,17 +113,37 @@ def _at(model: Model, params: Array, mu: Array) -> Array:
     return params.at[model.poi_index].set(mu)
 
 
-class _Lane(NamedTuple):
-    """One limit to search: the target of sqrt(q_A), or the observed one."""
+class _Kind(enum.IntEnum):
+    """What a lane of the search is for."""
 
+    NULL = 0  # the fit without signal, which makes the Asimov data
+    FREE = 1  # the best fit
+    EXPECTED = 2
+    OBSERVED = 3
+
+
+class _Lane(NamedTuple):
+    """One thing to find: a fit, a limit with a target of sqrt(q_A), or the observed one."""
+
+    kind: Array
     target: Array
-    observed: Array
+
+
+class _Known(NamedTuple):
+    """What the lanes before have found."""
+
+    mu: Array  # the last limit and its target: where the next search starts
+    target: Array
+    params: Array  # of the last fits to Asimov and observed data, [2, params]
+    asimov: Array
+    floor: Array  # half the deviance of the best fit
+    mu_hat: Array
 
 
 class _Found(NamedTuple):
     mu: Array
     slope: Array
-    params: Array  # of the conditional fits to Asimov and observed data, [2, params]
+    fits: Minimum  # to Asimov and observed data
     status: Array
 
 
@@ -136,51 +158,75 @@ def _observed_height(
 
 
 def _search(
-    model: Model,
-    both: Float[Array, "2 data"],
-    lanes: _Lane,
-    width: Float[Array, ""],
-    *,
-    floor: Float[Array, ""],
-    mu_hat: Float[Array, ""],
-    alpha: float,
+    model: Model, data: Float[Array, " data"], lanes: _Lane, known: _Known, *, alpha: float
 ) -> _Found:
-    """Search all limits in turn by one compiled loop; each starts where the last one ended.
+    """Go through the lanes by one compiled loop; each starts where the last one ended."""
+    index = model.poi_index
+    held = model.fixed.at[index].set(True)
+    lower, upper = model.lower.at[index].set(0.0), model.upper.at[index].set(jnp.inf)
 
-    ``both`` holds Asimov and observed data, ``floor`` half the deviance of the latter.
-    """
-    index, fixed = model.poi_index, model.fixed
-    held = fixed.at[index].set(True)
-
-    def one(carry: tuple, lane: _Lane) -> tuple[tuple, _Found]:
-        last_mu, last_target, params = carry
-        # expected limits do not need the observed data: all is held, no step is made
-        holds = jnp.stack([held, held | ~lane.observed])
+    def one(known: _Known, lane: _Lane) -> tuple[_Known, _Found]:
+        null, free = lane.kind == _Kind.NULL, lane.kind == _Kind.FREE
+        observed = lane.kind == _Kind.OBSERVED
+        both = jnp.stack([known.asimov, data])
+        # a fit that the lane does not need has all held: no step is made
+        needed = jnp.stack([observed | (lane.kind == _Kind.EXPECTED), lane.kind != _Kind.EXPECTED])
+        holds = (held & ~(free & (jnp.arange(held.size) == index))) | ~needed[:, None]
 
         def height(mu: Array, carry: tuple) -> tuple[Array, Array, tuple]:
-            def fit_one(given: tuple) -> tuple:
-                data, start, hold = given
-                found = profile(model, data, start.at[index].set(mu), held=hold)
-                status = jnp.where(hold.all(), 0, found.status)
-                return found.value, found.gradient[index], found.params, status
+            mu = jnp.where(null, 0.0, mu)
 
-            values, gradients, params, status = jax.lax.map(fit_one, (both, carry[0], holds))
+            def fit_one(given: tuple) -> Minimum:
+                data, start, hold, wanted = given
+                start = start.at[index].set(mu)
+                found = profile(model, data, start, held=hold, lower=lower, upper=upper)
+                return found._replace(status=jnp.where(wanted, found.status, 0))
+
+            fits = jax.lax.map(fit_one, (both, carry[0].params, holds, needed))
+            values, gradients = fits.value, fits.gradient[:, index]
             root = jnp.sqrt(jnp.maximum(2 * values[0], jnp.finfo(mu.dtype).tiny))
-            seen, by_value = jax.value_and_grad(_observed_height)(values, floor, mu_hat, mu, alpha)
-            value = jnp.where(lane.observed, seen, root - lane.target)
-            slope = jnp.where(lane.observed, by_value @ gradients, gradients[0] / root)
-            return value, slope, (params, slope, status)
+            seen, by_value = jax.value_and_grad(_observed_height)(
+                values, known.floor, known.mu_hat, mu, alpha
+            )
+            value = jnp.where(observed, seen, root - lane.target)
+            slope = jnp.where(observed, by_value @ gradients, gradients[0] / root)
+            once = null | free  # a root at once: no search
+            return jnp.where(once, 0.0, value), jnp.where(once, 1.0, slope), (fits, slope)
 
-        guess = jnp.where(lane.observed, jnp.maximum(last_mu, 1.5 * mu_hat), last_mu)
-        guess = guess * jnp.where(lane.observed, 1.0, lane.target / last_target)
-        start = (params, jnp.zeros_like(guess), jnp.zeros(2, jnp.int32))
-        mu, (params, slope, status), searched = _rising_root(height, guess, start)
-        status = status[0] | status[1] | searched
-        kept = (mu, lane.target, params)
-        return kept, _Found(mu, slope, params, status)
+        guess = known.mu * lane.target / known.target
+        guess = jnp.where(observed, jnp.maximum(known.mu, 1.5 * known.mu_hat), guess)
+        guess = jnp.where(null | free, model.init[index], guess)
+        # of two minima the best fit is the one next to the starting values
+        first = _not_fitted(jnp.where(free, model.init, known.params))
+        mu, (fits, slope), searched = _rising_root(height, guess, (first, jnp.zeros_like(guess)))
+        found = _Found(mu, slope, fits, fits.status[0] | fits.status[1] | searched)
+        return _learnt(model, known, lane, found), found
 
-    start = (width, jnp.ones_like(width), jnp.stack([model.init] * 2))
-    return jax.lax.scan(one, start, lanes)[1]
+    return jax.lax.scan(one, known, lanes)[1]
+
+
+def _not_fitted(params: Float[Array, "fits params"]) -> Minimum:
+    """Return starting values in the form of fits."""
+    zero, whole = jnp.zeros_like(params[:, 0]), jnp.zeros(len(params), jnp.int32)
+    nothing = jnp.zeros_like(params)
+    return Minimum(params, zero, nothing, nothing.astype(bool), zero, whole, whole)
+
+
+def _learnt(model: Model, known: _Known, lane: _Lane, found: _Found) -> _Known:
+    """Return what is known after a lane."""
+    null, free = lane.kind == _Kind.NULL, lane.kind == _Kind.FREE
+    params, index = found.fits.params, model.poi_index
+    without = params[1]
+    asimov = jnp.where(null, model.expected(without), known.asimov)
+    width = _poi_width(model, asimov, without)
+    return _Known(
+        mu=jnp.where(null, width, jnp.where(free, known.mu, found.mu)),
+        target=jnp.where(null | free, known.target, lane.target),
+        params=jnp.where(null, jnp.stack([without] * 2), params),
+        asimov=asimov,
+        floor=jnp.where(free, found.fits.value[1], known.floor),
+        mu_hat=jnp.where(free, params[1, index], known.mu_hat),
+    )
 
 
 def _implicit(mu: Array, value: Array, slope: Array) -> Array:
@@ -191,43 +237,28 @@ def _implicit(mu: Array, value: Array, slope: Array) -> Array:
 
 def _limits(
     model: Model,
-    asimov: Asimov,
+    asimov: Float[Array, " data"],
     data: Float[Array, " data"],
-    targets: Float[Array, " lanes"],
+    floor: Float[Array, ""],
+    mu_hat: Float[Array, ""],
+    lanes: _Lane,
+    found: _Found,
     *,
     alpha: float,
-    floor: Float[Array, ""] | None = None,
-    mu_hat: Float[Array, ""] | None = None,
-) -> tuple[Float[Array, " lanes"], Int[Array, ""]]:
-    """Return the expected limits of the targets, then the observed one if ``floor`` is given."""
-    lanes = _Lane(targets, jnp.zeros(targets.size, bool))
-    if floor is not None:
-        lanes = _Lane(jnp.append(targets, 1.0), jnp.append(lanes.observed, True))
-    zero = jnp.zeros((), targets.dtype)
-    floor, mu_hat = (zero if x is None else x for x in (floor, mu_hat))
-    both = jnp.stack([asimov.data, data])
-    frozen = jax.lax.stop_gradient((model, both, floor, mu_hat))
-    found = _search(
-        frozen[0],
-        frozen[1],
-        lanes,
-        jax.lax.stop_gradient(_poi_width(model, asimov)),
-        floor=frozen[2],
-        mu_hat=frozen[3],
-        alpha=alpha,
-    )
-    found = jax.lax.stop_gradient(found)
+) -> Float[Array, " lanes"]:
+    """Return the limits that were found, with their gradients."""
+    both = jnp.stack([asimov, data])
 
-    def differentiable(lane: _Lane, one: _Found) -> Array:
-        values = jax.vmap(lambda params, d: model.half_deviance(_at(model, params, one.mu), d))(
-            one.params, both
+    def one(lane: _Lane, found: _Found) -> Array:
+        values = jax.vmap(lambda params, d: model.half_deviance(_at(model, params, found.mu), d))(
+            found.fits.params, both
         )
-        seen = _observed_height(values, floor, frozen[3], one.mu, alpha)
-        expected = values[0] / jnp.where(lane.observed, 1.0, lane.target)  # of the square root
-        return _implicit(one.mu, jnp.where(lane.observed, seen, expected), one.slope)
+        observed = lane.kind == _Kind.OBSERVED
+        seen = _observed_height(values, floor, mu_hat, found.mu, alpha)
+        expected = values[0] / jnp.where(observed, 1.0, lane.target)  # of the square root
+        return _implicit(found.mu, jnp.where(observed, seen, expected), found.slope)
 
-    status = jnp.bitwise_or.reduce(found.status) | asimov.status
-    return jax.vmap(differentiable)(lanes, found), status
+    return jax.vmap(one)(lanes, found)
 
 
 def expected_limits(
@@ -261,7 +292,16 @@ def expected_limits(
     targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
     targets = targets[_MEDIAN, None] if median_only else targets
     asimov = asimov_data(model, data=data)
-    limits, status = _limits(model, asimov, asimov.data, targets, alpha=1 - level)
+    lanes = _Lane(jnp.full(targets.size, int(_Kind.EXPECTED)), targets)
+    frozen, there = jax.lax.stop_gradient((model, asimov))
+    zero = jnp.zeros((), targets.dtype)
+    width = _poi_width(frozen, there.data, there.params)
+    params = jnp.stack([there.params] * 2)
+    known = _Known(width, jnp.ones_like(width), params, there.data, zero, zero)
+    found = _search(frozen, there.data, lanes, known, alpha=1 - level)
+    found = jax.lax.stop_gradient(found)
+    limits = _limits(model, asimov.data, asimov.data, zero, zero, lanes, found, alpha=1 - level)
+    status = jnp.bitwise_or.reduce(found.status) | asimov.status
     return LimitResult(None, jnp.broadcast_to(limits, (5,)), status, level)
 
 
@@ -292,22 +332,26 @@ def upper_limit(
     if data is None:
         return expected_limits(model, level=level)
     model.check_data(data)
-    null, free = fits_in_turn(
+    index, one = model.poi_index, jnp.ones((), model.nominal.dtype)
+    targets = jnp.pad(target_root(1 - level), (2, 1), constant_values=1.0).astype(one.dtype)
+    kinds = [_Kind.NULL, _Kind.FREE, *[_Kind.EXPECTED] * 5, _Kind.OBSERVED]
+    lanes = _Lane(jnp.asarray([int(kind) for kind in kinds]), targets)
+    frozen, seen = jax.lax.stop_gradient((model, data))
+    known = _Known(one, one, jnp.stack([frozen.init] * 2), seen, 0 * one, 0 * one)
+    found = jax.lax.stop_gradient(_search(frozen, seen, lanes, known, alpha=1 - level))
+    null, free = (jax.tree.map(lambda leaf, i=i: leaf[i, 1], found.fits) for i in (0, 1))
+    held = model.fixed.at[index].set(True)
+    null = attached(model, data, model.init.at[index].set(0.0), held, null)
+    free = attached(model, data, model.init, model.fixed, free)
+    rest = jax.tree.map(lambda leaf: leaf[2:], (lanes, found))
+    limits = _limits(
         model,
+        model.expected(null.params),
         data,
-        jnp.zeros(2, model.nominal.dtype),
-        free=(False, True),
-        on_asimov=(False, False),
-    )
-    asimov = Asimov(model.expected(null.params), null.params, null.status)
-    targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
-    limits, status = _limits(
-        model,
-        asimov,
-        data,
-        targets,
+        free.value,
+        jax.lax.stop_gradient(free.params[index]),
+        *rest,
         alpha=1 - level,
-        floor=free.value,
-        mu_hat=free.params[model.poi_index],
     )
-    return LimitResult(limits[5], limits[:5], status | free.status, level)
+    status = jnp.bitwise_or.reduce(found.status)
+    return LimitResult(limits[5], limits[:5], status, level)

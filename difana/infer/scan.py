@@ -72,6 +72,8 @@ def profile_scan(
     fit: FitResult | None = None,
     batch: int = 8,
     report: Report | None = None,
+    devices: Any = None,
+    client: Any = None,
 ) -> ScanResult:
     r"""Fit the other parameters on a grid of held ones.
 
@@ -89,6 +91,8 @@ def profile_scan(
         fit: The best fit, if already at hand.
         batch: Points fitted at the same time.
         report: Called with the number of points done and of all points.
+        devices: Spread the fits over these devices of this machine (or a mesh with one axis).
+        client: Spread them over the workers of this ``dask.distributed.Client``.
 
     Returns:
         The scan.
@@ -122,7 +126,9 @@ def profile_scan(
     start = start.at[:, np.array(indices)].set(grid)
     held = model.fixed.at[np.array(indices)].set(True)
     held = jnp.broadcast_to(held, start.shape)
-    fits = conditional_fits(model, data, start, held, batch=batch, report=report)
+    fits = conditional_fits(
+        model, data, start, held, batch=batch, report=report, devices=devices, client=client
+    )
     shape = tuple(axis.size for axis in axes)
     return ScanResult(
         values=axes,

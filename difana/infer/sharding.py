@@ -140,7 +140,8 @@ def chunk_size(number: int, chunk: int | None, *, workers: int) -> int:
     return -(-wanted // workers) * workers
 
 
-def _mesh(devices: Sequence[Any] | Mesh | None) -> Mesh:
+def device_list(devices: Sequence[Any] | Mesh | None) -> list[Any]:
+    """Return the devices: all local ones for None, those of a mesh with one axis."""
     if isinstance(devices, Mesh):
         if len(devices.axis_names) != 1:
             raise ConfigError(
@@ -152,7 +153,11 @@ def _mesh(devices: Sequence[Any] | Mesh | None) -> Mesh:
         found = jax.local_devices() if devices is None else list(devices)
     if not found:
         raise ConfigError("no devices: leave `devices` out for all of this machine")
-    return Mesh(np.array(found), (_AXIS,))
+    return found
+
+
+def _mesh(devices: Sequence[Any] | Mesh | None) -> Mesh:
+    return Mesh(np.array(device_list(devices)), (_AXIS,))
 
 
 @eqx.filter_jit

@@ -1,10 +1,12 @@
 """Room 4: yields to model. HistFactory as a PyTree; pyhf JSON in and out."""
 
 from difana.likelihood.build import build_model
+from difana.likelihood.combine import combine
 from difana.likelihood.histfactory_xml import read_xml
 from difana.likelihood.hs3_read import from_hs3
 from difana.likelihood.hs3_write import to_hs3
 from difana.likelihood.interpolation import code4, code4p
+from difana.likelihood.json_patch import apply_patch
 from difana.likelihood.learned_bins import channel_from_logits
 from difana.likelihood.model import Model
 from difana.likelihood.modifiers import (
@@ -21,19 +23,14 @@ from difana.likelihood.modifiers import (
     StatError,
     Template,
 )
-from difana.likelihood.patchset import PatchSet, apply_patch, digest, read_patchset
+from difana.likelihood.patchset import PatchSet, digest, read_patchset
+from difana.likelihood.prune import prune, rename
 from difana.likelihood.pyhf_json import from_workspace
 from difana.likelihood.pyhf_write import to_workspace
 from difana.likelihood.signal import with_signal
 from difana.likelihood.signal_grid import SignalPoints, signal_points
 from difana.likelihood.templates import all_scores, channel_from_events
-from difana.likelihood.workspace import (
-    combine,
-    prune,
-    read_workspace,
-    rename,
-    sort_workspace,
-)
+from difana.likelihood.workspace import read_workspace, sort_workspace
 
 __all__ = [
     "AbstractModifier",

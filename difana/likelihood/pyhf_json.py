@@ -16,9 +16,9 @@ from difana._errors import ModelError, nearest
 from difana.likelihood._json import pause_collection
 from difana.likelihood._settings import Draft, Entry, Region, parameter_settings
 from difana.likelihood.build import build_model
+from difana.likelihood.json_patch import Operations
 from difana.likelihood.model import Model
 from difana.likelihood.modifiers import Channel
-from difana.likelihood.patchset import Operations
 from difana.likelihood.workspace import read_workspace
 
 

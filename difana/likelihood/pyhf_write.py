@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError
-from difana.likelihood.build import _DEFAULTS
+from difana.likelihood._parameters import DEFAULTS
 from difana.likelihood.model import Model
 from difana.likelihood.structure import ModifierLayout
 
@@ -56,7 +56,7 @@ def _parameter_specs(model: Model) -> list[dict[str, Any]]:
     specs = []
     for name, start, size, kind in model.structure.sets:
         entries = slice(start, start + size)
-        default, low, high = _DEFAULTS[kind]
+        default, low, high = DEFAULTS[kind]
         entry: dict[str, Any] = {}
         _usual_constraint(model, name, start, kind)
         if kind == "lumi" or (init[entries] != default).any():

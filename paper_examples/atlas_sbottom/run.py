@@ -1,6 +1,6 @@
 """The published ATLAS sbottom multi-b likelihood, region A: CLs, limits and what drives them.
 
-    python paper_examples/atlas_sbottom/run.py --data PATH [--write]
+    python paper_examples/atlas_sbottom/run.py --data PATH [--points 1300_205_60] [--write]
 
 CLs are compared with the values that pyhf's own regression tests assert.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,19 @@ PUBLISHED = {  # pyhf, tests/test_regression.py: observed, then -2 to +2 sigma
 
 
 def main() -> None:
-    """Test, limit and rank each point."""
+    """Read the arguments, run, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=DEFAULT)
+    parser.add_argument("--points", nargs="+", choices=PUBLISHED, default=list(PUBLISHED))
     parser.add_argument("--write", action="store_true", help="update expected.json")
     args = parser.parse_args()
+    found = run(args.data, args.points)
+    if args.write:
+        (HERE / "expected.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def run(data: Path, points: Sequence[str]) -> dict:
+    """Test, limit and rank the given points; print and return the numbers."""
     from difana.cli import _setup
 
     _setup.start()
@@ -40,11 +49,12 @@ def main() -> None:
     test = eqx.filter_jit(lambda model, data: hypotest(model, 1.0, data))
     limit = eqx.filter_jit(upper_limit)
     found = {}
-    for point, published in PUBLISHED.items():
-        patch = args.data / f"patch.sbottom_{point}.json"
-        model, data = from_workspace(args.data / "BkgOnly.json", patches=(patch,))
+    for point in points:
+        published = PUBLISHED[point]
+        patch = data / f"patch.sbottom_{point}.json"
+        model, observed = from_workspace(data / "BkgOnly.json", patches=(patch,))
         start = time.perf_counter()
-        result, limits = test(model, data), limit(model, data)
+        result, limits = test(model, observed), limit(model, observed)
         cls = [float(result.observed), *np.asarray(result.expected).tolist()]
         found[point] = {
             "cls": cls,
@@ -54,11 +64,9 @@ def main() -> None:
             "seconds": round(time.perf_counter() - start, 3),
         }
         print(point, found[point], flush=True)
-    rows = what_would_help(model, data).rows()[:5]
-    for row in rows:
+    for row in what_would_help(model, observed).rows()[:5]:
         print(row)
-    if args.write:
-        (HERE / "expected.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return found
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from difana._errors import ConfigError, InputError
-from difana.infer import map_points, map_points_distributed
+from difana.infer import impacts, map_points, map_points_distributed, profile_scan, toys
 from difana.infer.sharding import chunk_size
 
 ONE = jax.devices()[:1]
@@ -159,3 +159,41 @@ def test_a_killed_worker_loses_and_doubles_nothing(tmp_path, two_bins):
     log = ""  # the same function, without the waiting
     serial = map_points(slow, points, constants=constants, chunk=2, devices=ONE)
     np.testing.assert_array_equal(found, serial)
+
+
+@eight
+def test_impacts_and_scans_over_eight_devices(two_bins):
+    model = two_bins([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
+    data = model.data([55.0, 60.0])
+    alone = impacts(model, data)
+    spread = impacts(model, data, devices=jax.devices(), batch=1)
+    np.testing.assert_allclose(spread.postfit_up, alone.postfit_up, rtol=1e-9)
+    np.testing.assert_array_equal(spread.status, alone.status)
+    values = {"mu": np.linspace(0.0, 2.0, 5)}
+    mesh = jax.make_mesh((8,), ("points",))
+    np.testing.assert_allclose(
+        profile_scan(model, data, values, devices=mesh, batch=1).twice_delta_nll,
+        profile_scan(model, data, values).twice_delta_nll,
+        atol=1e-9,
+    )
+
+
+@pytest.mark.slow
+def test_toys_and_impacts_on_a_cluster(tmp_path, two_bins):
+    distributed = pytest.importorskip("distributed")
+    model = two_bins([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
+    data = model.data([55.0, 60.0])
+    key = jax.random.key(5)
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
+            local_directory=str(tmp_path), silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):  # fmt: skip
+        found = toys(model, data, 1.0, number=300, key=key, chunk=100, client=client)
+        ranked = impacts(model, data, client=client)
+    alone = toys(model, data, 1.0, number=300, key=key)
+    np.testing.assert_allclose(found.signal, alone.signal, atol=1e-9)
+    np.testing.assert_allclose(found.background, alone.background, atol=1e-9)
+    np.testing.assert_allclose(ranked.postfit_up, impacts(model, data).postfit_up, rtol=1e-9)
