@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import difana
-from difana.infer import trustworthy
+from difana.infer import fit_from_several, trustworthy
 from difana.infer.fit import fit
 from difana.likelihood import (
     Channel,
@@ -89,7 +89,15 @@ def fits(numbers: dict, starts: jax.Array) -> tuple[jax.Array, ...]:
         places = np.array([model.index(name) for name in ("mu", "shape", "norm", "other")])
         other = jax.vmap(lambda a: fit(model, data, init=model.init.at[places].set(a)))(alphas)
         best = jnp.min(jnp.where(jnp.isfinite(other.half_deviance), other.half_deviance, jnp.inf))
-        return result.half_deviance, result.status, best, result.steps, result.params
+        several = fit_from_several(model, data, key=jax.random.key(0), number=8)
+        depth, good = several.best.half_deviance, trustworthy(several.status)
+        # for a vmap: the property `unique` leaves JAX
+        unique = jnp.all(several.agreeing() | ~good)
+        best = jnp.minimum(best, jnp.where(jnp.isfinite(depth), depth, jnp.inf))
+        return (
+            result.half_deviance, result.status, best, result.steps, result.params,
+            depth, several.best.status, unique,
+        )  # fmt: skip
 
     return jax.vmap(one, in_axes=(0, None))(numbers, starts)
 
@@ -130,10 +138,14 @@ def main() -> None:
     drawn = [numbers_of(rng) for _ in range(args.number)]
     stacked = {key: jnp.asarray(np.stack([n[key] for n in drawn])) for key in drawn[0]}
     starts = jnp.asarray(np.column_stack([rng.uniform(0, 5, 4), rng.normal(0, 1.5, (4, 3))]))
-    value, status, best, steps, params = (np.asarray(x) for x in fits(stacked, starts))
+    value, status, best, steps, params, depth, deep_status, unique = (
+        np.asarray(x) for x in fits(stacked, starts)
+    )
     ok = np.asarray(trustworthy(status))
     finite = np.isfinite(value) & np.isfinite(params).all(axis=1)
     deeper = best < value - 1e-4
+    deep_ok = np.asarray(trustworthy(deep_status))
+    still = best < depth - 1e-4
     lines = [
         "# Robustness: random ill-conditioned models",
         "",
@@ -147,6 +159,12 @@ def main() -> None:
         (
             f"| difana (median {np.median(steps):.0f}, largest {steps.max()} steps) "
             f"| {len(value)} | {ok.mean():.1%} | {(~finite).sum()} | {(ok & deeper).sum()} |"
+        ),
+        (
+            f"| difana, fit_from_several (8 starts; says for {(~unique).sum()} models that there "
+            f"are several minima) | {len(depth)} | {deep_ok.mean():.1%} | "
+            f"{(~np.isfinite(depth)).sum()} | {(deep_ok & still).sum()}, "
+            f"{(deep_ok & still & unique).sum()} of them unnoticed |"
         ),
     ]
     deepest = np.minimum(value, best)

@@ -22,6 +22,7 @@ from difana.infer.sensitivity import (
     scaled,
     sensitivity,
 )
+from difana.infer.several_starts import SeveralStartsResult, fit_from_several
 from difana.infer.sharding import map_points
 from difana.infer.significance import SignificanceResult, significance
 from difana.infer.statistics import StatisticResult, q0, qmu
@@ -50,6 +51,7 @@ __all__ = [
     "Scales",
     "ScanResult",
     "SensitivityResult",
+    "SeveralStartsResult",
     "SignificanceResult",
     "StatisticResult",
     "Status",
@@ -64,6 +66,7 @@ __all__ = [
     "feldman_cousins",
     "fisher_information",
     "fit",
+    "fit_from_several",
     "goodness_of_fit",
     "hypotest",
     "impacts",
