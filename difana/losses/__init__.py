@@ -1,22 +1,92 @@
 """Room 6: one number to minimise. Each loss is ``loss(net, batch, ...) -> (scalar, aux)``."""
 
 from difana.losses._model import model_of
+from difana.losses.adversarial import (
+    Pivot,
+    adversarial,
+    adversary_outputs,
+    mixture_nll,
+    squared_error,
+)
+from difana.losses.augmented import augmented
+from difana.losses.aware import aware
+from difana.losses.constraints import (
+    abcd_non_closure,
+    background_events,
+    closure,
+    minimum_background,
+    nuisance_width,
+    postfit_widths,
+    relative_difference,
+)
 from difana.losses.cross_entropy import cross_entropy
 from difana.losses.discovery import discovery
 from difana.losses.expected_cls import expected_cls
 from difana.losses.expected_limit import expected_limit
+from difana.losses.generalised_variance import (
+    asimov_covariance,
+    generalised_variance,
+    generalised_variance_of,
+)
+from difana.losses.gradient_reversal import reverse_gradient
 from difana.losses.inferno import inferno
+from difana.losses.mdmm import Constrained, Constraint, constrained, lagrangian, with_multipliers
 from difana.losses.minimum_events import minimum_events
+from difana.losses.parametrised import parametrised
 from difana.losses.poi_uncertainty import poi_uncertainty, sigma_of
+from difana.losses.random_nuisances import (
+    VariedEvents,
+    at_random_nuisances,
+    nuisance_names,
+    step_key,
+)
+from difana.losses.signal_grid import grid_limits, signal_grid, stack_points, stacked_models
+from difana.losses.signal_injection import injected, signal_injection
+from difana.losses.weighted_sum import weighted_sum
 
 __all__ = [
+    "Constrained",
+    "Constraint",
+    "Pivot",
+    "VariedEvents",
+    "abcd_non_closure",
+    "adversarial",
+    "adversary_outputs",
+    "asimov_covariance",
+    "at_random_nuisances",
+    "augmented",
+    "aware",
+    "background_events",
+    "closure",
+    "constrained",
     "cross_entropy",
     "discovery",
     "expected_cls",
     "expected_limit",
+    "generalised_variance",
+    "generalised_variance_of",
+    "grid_limits",
     "inferno",
+    "injected",
+    "lagrangian",
+    "minimum_background",
     "minimum_events",
+    "mixture_nll",
     "model_of",
+    "nuisance_names",
+    "nuisance_width",
+    "parametrised",
     "poi_uncertainty",
+    "postfit_widths",
+    "relative_difference",
+    "reverse_gradient",
     "sigma_of",
+    "signal_grid",
+    "signal_injection",
+    "squared_error",
+    "stack_points",
+    "stacked_models",
+    "step_key",
+    "weighted_sum",
+    "with_multipliers",
 ]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
 from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
 from difana.likelihood import all_scores
+from difana.losses._entropy import balanced_entropy
 
 
 def cross_entropy(
@@ -58,16 +57,14 @@ def cross_entropy(
     if not variations:
         batch = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in batch]
     scores = iter(all_scores(net, batch))
-    sums = {True: [jnp.zeros(())] * 2, False: [jnp.zeros(())] * 2}
-    for sample, label in zip(batch, labels, strict=True):
-        own = next(scores)
-        for weights, x in _weighted(sample, own, scores):
-            loss = jax.nn.softplus(-x if label else x)
-            weights = weights.astype(loss.dtype)
-            total, norm = sums[label]
-            sums[label] = [total + jnp.sum(weights * loss), norm + jnp.sum(weights)]
-    value = 0.5 * sum(total / norm for total, norm in sums.values())
-    return jnp.asarray(value), {"value": jnp.asarray(value)}
+
+    def terms() -> Iterator[tuple[bool, Array, Array]]:
+        for sample, label in zip(batch, labels, strict=True):
+            for weights, x in _weighted(sample, next(scores), scores):
+                yield label, weights, x
+
+    value = balanced_entropy(terms())
+    return value, {"value": value}
 
 
 def _weighted(sample: Sample, own: Array, scores):
