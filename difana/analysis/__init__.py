@@ -1,10 +1,22 @@
 """Room 8: the configured whole. YAML to pipeline to result folder."""
 
 from difana.analysis._tables import config_schema as config_schema
+from difana.analysis.baselines import Baseline as Baseline
+from difana.analysis.baselines import train_adversarial as train_adversarial
+from difana.analysis.baselines import train_augmented as train_augmented
+from difana.analysis.baselines import train_aware as train_aware
+from difana.analysis.baselines import train_cross_entropy as train_cross_entropy
+from difana.analysis.baselines import train_parametrised as train_parametrised
 from difana.analysis.config import AnalysisConfig as AnalysisConfig
 from difana.analysis.inference import Inference as Inference
 from difana.analysis.load import Loaded as Loaded
 from difana.analysis.load import load as load
+from difana.analysis.nuisance_scan import NuisanceScan as NuisanceScan
+from difana.analysis.nuisance_scan import ScanInterval as ScanInterval
+from difana.analysis.nuisance_scan import nuisance_scan as nuisance_scan
+from difana.analysis.nuisance_scan import profiled_interval as profiled_interval
+from difana.analysis.nuisance_scan import refined_scan as refined_scan
+from difana.analysis.nuisance_scan import samples_at as samples_at
 from difana.analysis.optimise import Optimised as Optimised
 from difana.analysis.optimise import optimise as optimise
 from difana.analysis.options import NetworkOptions as NetworkOptions
@@ -16,14 +28,26 @@ from difana.analysis.run import run as run
 __all__ = [
     "AnalysisConfig",
     "AnalysisResult",
+    "Baseline",
     "Inference",
     "Loaded",
     "NetworkOptions",
+    "NuisanceScan",
     "Optimised",
+    "ScanInterval",
     "TrainingOptions",
     "config_schema",
     "load",
+    "nuisance_scan",
     "optimise",
+    "profiled_interval",
     "read_config",
+    "refined_scan",
     "run",
+    "samples_at",
+    "train_adversarial",
+    "train_augmented",
+    "train_aware",
+    "train_cross_entropy",
+    "train_parametrised",
 ]

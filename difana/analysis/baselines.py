@@ -1,0 +1,315 @@
+"""What end-to-end training is compared with: one function call each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from difana import train as training_loop
+from difana._typing import Network
+from difana.analysis.options import NetworkOptions
+from difana.data import Sample
+from difana.losses import (
+    Pivot,
+    adversarial,
+    adversary_outputs,
+    augmented,
+    aware,
+    cross_entropy,
+    nuisance_names,
+    parametrised,
+    step_key,
+)
+from difana.losses.random_nuisances import Draw
+from difana.nn import MLP, Standardised, trainable
+
+
+class Baseline(eqx.Module):
+    """A trained network.
+
+    Attributes:
+        net: The network; one of features and parameters side by side for aware and parametrised
+            ones (``difana.nn.Parametrised`` puts them at a value).
+        status: How the training ended (static).
+        message: The same in words (static).
+        history: Its records, empty if several were trained at once (static).
+    """
+
+    net: Network
+    status: str = eqx.field(static=True)
+    message: str = eqx.field(static=True)
+    history: tuple[dict[str, Any], ...] = eqx.field(static=True)
+
+
+class _Seeded(eqx.Module):
+    """What is trained and the seed of its random numbers, one each member of an ensemble."""
+
+    trained: Any
+    seed: Array
+
+    def key(self, progress: Array) -> PRNGKeyArray:
+        return step_key(jax.random.wrap_key_data(self.seed), progress)
+
+
+def train_cross_entropy(
+    samples: Sequence[Sample],
+    *,
+    key: PRNGKeyArray,
+    network: NetworkOptions = NetworkOptions(),  # noqa: B008  # frozen
+    poi: str = "mu",
+    variations: bool = False,
+    **options: Any,
+) -> Baseline | tuple[Baseline, ...]:
+    """Train on cross-entropy of the nominal events: the plain baseline.
+
+    Args:
+        samples: Training samples, each standing for its full yield.
+        key: Key of weights and batches.
+        network: Size of the network.
+        poi: What it multiplies is signal.
+        variations: Train on the events at +1 and -1 of every variation, too.
+        **options: ``steps`` (1500), ``batch_size`` (1000), ``rate`` (1e-3, with cosine decay),
+            and everything that ``difana.train.fit`` takes (``checkpoint``, ...); or ``members``:
+            train so many networks at once, with seeds and batches of their own.
+
+    Returns:
+        The network f(x), a logit; a tuple of them with ``members``.
+
+    Example:
+        >>> from difana.data import Events
+        >>> def sample(name, x, **kwargs):
+        ...     return Sample(Events(jnp.full((4, 1), x), jnp.ones(4)), name=name, **kwargs)
+        >>> both = [sample("s", 1.0, normfactors=("mu",)), sample("b", -1.0)]
+        >>> found = train_cross_entropy(both, key=jax.random.key(0), steps=2, batch_size=4,
+        ...                             network=NetworkOptions((2,)))
+        >>> found.status
+        'finished'
+    """
+
+    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
+        return cross_entropy(state.trained, batch, poi=poi, variations=variations)
+
+    return _train(loss, _starter(samples, network), samples, key=key, **options)
+
+
+def train_augmented(
+    samples: Sequence[Sample],
+    *,
+    key: PRNGKeyArray,
+    network: NetworkOptions = NetworkOptions(),  # noqa: B008
+    poi: str = "mu",
+    draw: Draw = jax.random.normal,
+    **options: Any,
+) -> Baseline | tuple[Baseline, ...]:
+    """Train on cross-entropy of events at random nuisance values (data augmentation).
+
+    Args:
+        samples: As in :func:`train_cross_entropy`; their variations are the nuisances.
+        key: Key of weights, batches and nuisance values.
+        network: Size of the network.
+        poi: What it multiplies is signal.
+        draw: Draws the values in standard deviations; the prior by default.
+        **options: As in :func:`train_cross_entropy`.
+
+    Returns:
+        The network f(x).
+    """
+
+    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
+        return augmented(state.trained, batch, key=state.key(progress), draw=draw, poi=poi)
+
+    return _train(loss, _starter(samples, network), samples, key=key, **options)
+
+
+def train_aware(
+    samples: Sequence[Sample],
+    *,
+    key: PRNGKeyArray,
+    network: NetworkOptions = NetworkOptions(),  # noqa: B008
+    poi: str = "mu",
+    draw: Draw = jax.random.normal,
+    **options: Any,
+) -> Baseline | tuple[Baseline, ...]:
+    """Train an uncertainty-aware network f(x, nu).
+
+    Use it with :func:`difana.analysis.nuisance_scan`, which makes templates and data anew at
+    each value.
+
+    Args:
+        samples: As in :func:`train_cross_entropy`; their variations are the nuisances.
+        key: Key of weights, batches and nuisance values.
+        network: Size of the network.
+        poi: What it multiplies is signal.
+        draw: Draws the values in standard deviations; the prior by default. A wider one teaches
+            the tails.
+        **options: As in :func:`train_cross_entropy`.
+
+    Returns:
+        The network f([x, nu]), nuisances in the order of ``difana.losses.nuisance_names``.
+    """
+    extra = np.zeros(len(nuisance_names(samples)))
+    start = _starter(samples, network, mean=extra, std=extra + 1)
+
+    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
+        return aware(state.trained, batch, key=state.key(progress), draw=draw, poi=poi)
+
+    return _train(loss, start, samples, key=key, **options)
+
+
+def train_adversarial(
+    samples: Sequence[Sample],
+    *,
+    key: PRNGKeyArray,
+    network: NetworkOptions = NetworkOptions(),  # noqa: B008
+    poi: str = "mu",
+    draw: Draw = jax.random.normal,
+    adversary: Literal["regressor", "mixture"] = "mixture",
+    adversary_network: NetworkOptions = NetworkOptions((32, 32)),  # noqa: B008
+    strength: float = 1.0,
+    on: Literal["all", "background"] = "all",
+    **options: Any,
+) -> Baseline | tuple[Baseline, ...]:
+    """Train against an adversary that guesses the nuisances from the output.
+
+    ``adversary="mixture"`` is "learning to pivot", ``"regressor"`` the cheaper cousin. See
+    :func:`difana.losses.adversarial`.
+
+    Args:
+        samples: As in :func:`train_cross_entropy`; their variations are the nuisances.
+        key: Key of weights, batches and nuisance values.
+        network: Size of the network.
+        poi: What it multiplies is signal.
+        draw: Draws the values in standard deviations; the prior by default.
+        adversary: What the adversary predicts.
+        adversary_network: Its size.
+        strength: Weight of the adversary; it grows from 0 over the first half of the training.
+        on: Decorrelate all events or the background alone.
+        **options: As in :func:`train_cross_entropy`.
+
+    Returns:
+        The network f(x).
+    """
+    outputs = adversary_outputs(adversary, nuisances=len(nuisance_names(samples)))
+    classifier = _starter(samples, network)
+    growing = training_loop.window(training_loop.linear(0.0, strength), end=0.5)
+
+    def start(key: PRNGKeyArray) -> Pivot:
+        size, kind = adversary_network.hidden, adversary_network.activation
+        opponent = MLP(1, size, outputs, activation=kind, key=jax.random.fold_in(key, 3))
+        return Pivot(classifier(key), opponent)
+
+    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
+        return adversarial(
+            state.trained,
+            batch,
+            key=state.key(progress),
+            adversary=adversary,
+            strength=growing(progress),
+            on=on,
+            draw=draw,
+            poi=poi,
+        )
+
+    found = _train(loss, start, samples, key=key, **options)
+    return jax.tree.map(lambda pair: pair.net, found, is_leaf=lambda node: isinstance(node, Pivot))
+
+
+def train_parametrised(
+    samples: Sequence[Sample],
+    *,
+    theta: Mapping[str, Float[ArrayLike, " params"]],
+    key: PRNGKeyArray,
+    network: NetworkOptions = NetworkOptions(),  # noqa: B008
+    poi: str = "mu",
+    **options: Any,
+) -> Baseline | tuple[Baseline, ...]:
+    """Train one network f(x, theta) for a grid of signals.
+
+    Args:
+        samples: As in :func:`train_cross_entropy`; each that ``poi`` scales is one signal.
+        theta: Parameters of each signal, by name of the sample, in any unit.
+        key: Key of weights, batches and parameters of the background.
+        network: Size of the network.
+        poi: What it multiplies is signal.
+        **options: As in :func:`train_cross_entropy`.
+
+    Returns:
+        The network f([x, theta]).
+    """
+    grid = np.stack([np.atleast_1d(np.asarray(row, float)) for row in theta.values()])
+    spread = grid.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    start = _starter(samples, network, mean=grid.mean(axis=0), std=spread)
+
+    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
+        key = state.key(progress)
+        return parametrised(state.trained, batch, theta=theta, key=key, poi=poi)
+
+    return _train(loss, start, samples, key=key, **options)
+
+
+def _starter(
+    samples: Sequence[Sample],
+    options: NetworkOptions,
+    *,
+    mean: np.ndarray | None = None,
+    std: np.ndarray | None = None,
+) -> Callable[[PRNGKeyArray], Standardised]:
+    """Return how to make a new network of standardised features and, behind them, parameters.
+
+    Every sample counts the same, whatever its yield: a rare signal must not lie far outside.
+    """
+    features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
+    weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])
+    plain = Standardised.fit(lambda x: x, jnp.asarray(features), jnp.asarray(weights))
+    both = [(plain.mean, plain.std)] + ([] if mean is None or std is None else [(mean, std)])
+    means, stds = (np.concatenate(parts) for parts in zip(*both, strict=True))
+
+    def start(key: PRNGKeyArray) -> Standardised:
+        net = MLP(len(means), options.hidden, 1, activation=options.activation, key=key)
+        return Standardised(net, means, stds)
+
+    return start
+
+
+def _train(
+    loss: Callable[[Any, Any, Array], tuple[Array, dict[str, Array]]],
+    start: Callable[[PRNGKeyArray], Any],
+    samples: Sequence[Sample],
+    *,
+    key: PRNGKeyArray,
+    steps: int = 1500,
+    batch_size: int = 1000,
+    rate: float = 1e-3,
+    members: int | None = None,
+    **options: Any,
+) -> Any:
+    """Run the training that all baselines share."""
+
+    def seeded(key: PRNGKeyArray) -> _Seeded:
+        own = jax.random.fold_in(key, 2)
+        return _Seeded(start(jax.random.fold_in(key, 0)), jax.random.key_data(own))
+
+    keys = [key] if members is None else list(jax.random.split(key, members))
+    states = [seeded(own) for own in keys]
+    batches = [jax.random.fold_in(own, 1) for own in keys]
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "optimizer": optax.adam(optax.cosine_decay_schedule(rate, steps)),
+        "trained": trainable(states[0]),
+        "progress_bar": False,
+        **options,
+    }
+    if members is None:
+        one = training_loop.fit(loss, states[0], samples, key=batches[0], **settings)
+        return Baseline(one.trainable.trained, one.status, one.message, one.history)
+    many = training_loop.fit_ensemble(loss, states, samples, keys=batches, **settings)
+    return tuple(Baseline(state.trained, many.status, "", ()) for state in many.members)
