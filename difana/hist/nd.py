@@ -11,31 +11,18 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
-from difana.hist._bkde import clean, gaussian_step
 from difana.hist._checks import check_chunk, check_edges, check_events, check_flow, check_positive
 from difana.hist.histogram import Histogram
-
-
-def _shares(x: Array, weights: Array, edges: Array, bandwidth: Array, flow: str) -> Array:
-    """Return the share of each event in each bin of one axis ``[events, bins]``."""
-    x, _ = clean(x, weights)
-    x = x[:, None]
-    if flow == "drop":
-        closed = jnp.arange(len(edges)) == len(edges) - 1
-        return jnp.diff(gaussian_step(edges, x, bandwidth, closed=closed)[0], axis=1)
-    steps, _ = gaussian_step(edges[1:-1], x, bandwidth)
-    # NaN stays visible in the open bins too
-    nothing = jnp.where(jnp.isnan(x), x, 0)
-    return jnp.diff(jnp.concatenate([nothing, steps, nothing + 1], axis=1), axis=1)
+from difana.hist.shares import raw_shares
 
 
 def _fill(x: Array, weights: Array, edges: tuple[Array, ...], bandwidth: Array, flow: str) -> Array:
     """Return contents and squares ``[2, *bins]`` of one chunk."""
     product = jnp.stack([weights, weights * weights], axis=1)
     for axis, row in enumerate(edges[:-1]):
-        shares = _shares(x[:, axis], weights, row, bandwidth[axis], flow)
+        shares = raw_shares(x[:, axis], weights, row, bandwidth[axis], flow)
         product = product[..., None] * shares.reshape(len(x), *[1] * axis, 1, -1)
-    shares = _shares(x[:, -1], weights, edges[-1], bandwidth[-1], flow)
+    shares = raw_shares(x[:, -1], weights, edges[-1], bandwidth[-1], flow)
     return jnp.tensordot(product, shares, axes=(0, 0))
 
 

@@ -29,7 +29,8 @@ from difana.likelihood.pyhf_json import from_workspace
 from difana.likelihood.pyhf_write import to_workspace
 from difana.likelihood.signal import with_signal
 from difana.likelihood.signal_grid import SignalPoints, signal_points
-from difana.likelihood.templates import all_scores, channel_from_events
+from difana.likelihood.sums import TemplateSums, channel_from_sums
+from difana.likelihood.templates import all_scores, channel_from_events, template_sums
 from difana.likelihood.workspace import read_workspace, sort_workspace
 
 __all__ = [
@@ -48,11 +49,13 @@ __all__ = [
     "SignalPoints",
     "StatError",
     "Template",
+    "TemplateSums",
     "all_scores",
     "apply_patch",
     "build_model",
     "channel_from_events",
     "channel_from_logits",
+    "channel_from_sums",
     "code4",
     "code4p",
     "combine",
@@ -66,6 +69,7 @@ __all__ = [
     "rename",
     "signal_points",
     "sort_workspace",
+    "template_sums",
     "to_hs3",
     "to_workspace",
     "with_signal",

@@ -29,6 +29,7 @@ from difana.losses.generalised_variance import (
     generalised_variance_of,
 )
 from difana.losses.gradient_reversal import reverse_gradient
+from difana.losses.full_sample import accumulated, full_sample_sums
 from difana.losses.inferno import inferno
 from difana.losses.mdmm import Constrained, Constraint, constrained, lagrangian, with_multipliers
 from difana.losses.minimum_events import minimum_events
@@ -59,6 +60,11 @@ __all__ = [
     "background_events",
     "closure",
     "constrained",
+from difana.losses.running_templates import RunningSums, running_sums
+
+__all__ = [
+    "RunningSums",
+    "accumulated",
     "cross_entropy",
     "discovery",
     "expected_cls",
@@ -66,6 +72,7 @@ __all__ = [
     "generalised_variance",
     "generalised_variance_of",
     "grid_limits",
+    "full_sample_sums",
     "inferno",
     "injected",
     "lagrangian",
@@ -80,6 +87,7 @@ __all__ = [
     "postfit_widths",
     "relative_difference",
     "reverse_gradient",
+    "running_sums",
     "sigma_of",
     "signal_grid",
     "signal_injection",

@@ -34,7 +34,8 @@ def expected_limit(
         bandwidth: Kernel width of the soft histogram; None for hard bins.
         level: Confidence level.
         **options: ``poi``, ``channel``, ``others`` (further channels), ``parameters`` and
-            ``staterror``, as in ``build_model`` and ``channel_from_events``.
+            ``staterror``, ``relative``, ``chunk`` and ``values``, as in ``build_model`` and
+            ``channel_from_events``.
 
     Returns:
         The limit, and ``{"value", "status"}``.

@@ -2,6 +2,7 @@
 
 from difana.train.checkpoint import Checkpoints as Checkpoints
 from difana.train.checkpoint import Restored as Restored
+from difana.train.diagnose import diagnose as diagnose
 from difana.train.ensemble import EnsembleResult as EnsembleResult
 from difana.train.ensemble import fit_ensemble as fit_ensemble
 from difana.train.fit import fit as fit
@@ -32,6 +33,7 @@ __all__ = [
     "TrainState",
     "constant",
     "cosine",
+    "diagnose",
     "fit",
     "fit_ensemble",
     "geometric",

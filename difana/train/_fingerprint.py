@@ -33,6 +33,7 @@ def fingerprint_of(
         },
         "trained": _shapes(state.trained),
         "optimizer": _shapes(state.optimizer),
+        **({} if state.memory is None else {"memory": _shapes(state.memory)}),
         "checksum of the initial trainable": initial,
     }
     return json.loads(json.dumps(facts))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -22,6 +22,9 @@ from difana.train.step import StepReport, TrainState
 Validate = Callable[[PyTree], tuple[Array, Mapping[str, Array]]]
 """``validate(trainable) -> (metric to minimise, aux)``, closed over the held-out events."""
 
+Watch = Callable[[PyTree, tuple[Sample, ...]], Sequence[str]]
+"""``watch(trainable, batch) -> what is wrong, in words``, see ``difana.train.diagnose``."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -31,6 +34,7 @@ class Plan:
     fixed: PyTree
     draw: Callable[[int], tuple[Sample, ...]]
     validate: Validate | None
+    watch: Callable[[PyTree, tuple], Sequence[str]] | None
     copy: Callable[[PyTree], PyTree]
     steps: int
     validate_every: int
@@ -50,31 +54,61 @@ def run(
 ) -> tuple[TrainState, Book]:
     """Step until the book says stop; return the last good state and the book."""
     step = int(state.step)
-    if step == 0:
-        book = _validated(plan, state, book, journal, step=step)
     batch = plan.draw(step)
+    clean, clean_step = plan.copy(state.trained), step
+    if step == 0:
+        wrong = _wrong(plan, state, batch)
+        if wrong:
+            book = book.stop("diverged", f"the initial state cannot be trained: {wrong}")
+        else:
+            book = _validated(plan, state, book, journal, step=step)
     while book.status == "running":
         state, report = plan.step(state, plan.fixed, batch)
         step += 1
+        drawn = batch
         if step < plan.steps:
             batch = plan.draw(step)  # while the device is busy
         report = jax.device_get(report)
         _record(report, journal, step=step)
         diverged = int(report.consecutive) >= plan.max_nonfinite
-        if diverged or step == plan.steps or step % plan.validate_every == 0:
-            book = _validated(plan, state, book, journal, step=step)
+        saving = store is not None and step % plan.checkpoint_every == 0
+        due = step == plan.steps or step % plan.validate_every == 0
+        wrong = _wrong(plan, state, drawn) if diverged or due or saving else ""
         if diverged:
-            book = book.stop("diverged", diagnosis(report, state, step=step))
+            message = diagnosis(report, state, step=step)
+            state = replace(state, trained=state.sound)
+            book = _validated(plan, state, book, journal, step=step)
+            book = book.stop("diverged", f"{message} {wrong}".strip())
+        elif wrong:
+            message = (
+                f"step {step}: {wrong}. The state of step {clean_step} is the last good one. Lower "
+                "the learning rate, or keep training away from there (losses.minimum_events, "
+                "min_width of trainable edges)."
+            )
+            state, book = replace(state, trained=clean), book.stop("diverged", message)
+        elif due:
+            book = _validated(plan, state, book, journal, step=step)
+        if book.status == "running" and plan.watch is not None and (due or saving):
+            clean, clean_step = plan.copy(state.trained), step
+        if book.status != "running":
+            pass
         elif step == plan.steps:
             book = book.stop("finished")
         elif plan.patience is not None and book.waited >= plan.patience:
             book = book.stop("stopped early")
         bar.update(step=step, loss=float(report.loss), metric=book.metric)
-        if store is not None and (book.status != "running" or step % plan.checkpoint_every == 0):
+        if store is not None and (book.status != "running" or saving):
             journal.sync()
             facts = {**book.facts(), "records": len(journal.records)}
             store.save(step, {"state": state, "best": book.best}, facts=facts)
     return state, book
+
+
+def _wrong(plan: Plan, state: TrainState, batch: tuple[Sample, ...]) -> str:
+    """Return what the watch finds, in one line."""
+    if plan.watch is None:
+        return ""
+    return "; ".join(plan.watch(plan.copy(state.trained), batch))
 
 
 def diagnosis(report: StepReport, state: TrainState, *, step: int) -> str:
@@ -87,6 +121,11 @@ def diagnosis(report: StepReport, state: TrainState, *, step: int) -> str:
     ]
     if not math.isfinite(report.loss):
         what = f"the loss is {float(report.loss)}"
+    elif report.loss > report.ceiling:
+        what = (
+            f"the loss is {float(report.loss):.4g}, far above its lowest value, "
+            f"{float(state.lowest):.4g}"
+        )
     elif bad:
         what = f"the gradient is not finite in {', '.join(bad[:3])}"
         what += f" and {len(bad) - 3} more" if len(bad) > 3 else ""

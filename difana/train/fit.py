@@ -24,17 +24,17 @@ from difana.data.samples import Sample
 from difana.train._book import Book
 from difana.train._fingerprint import fingerprint_of
 from difana.train._journal import Journal
-from difana.train._loop import Plan, Validate, run
+from difana.train._loop import Plan, Validate, Watch, run
 from difana.train.checkpoint import Checkpoints
 from difana.train.history import Logger
 from difana.train.mesh import checked_mesh, gather, replicate, shard_batch
 from difana.train.progress import ProgressBar
 from difana.train.result import TrainResult
-from difana.train.step import Loss, TrainState, copy_leaves, make_step, start_state
+from difana.train.step import Loss, LossWithMemory, TrainState, copy_leaves, make_step, start_state
 
 
 def fit(
-    loss: Loss,
+    loss: Loss | LossWithMemory,
     trainable: PyTree,
     samples: Sequence[Sample],
     *,
@@ -47,7 +47,10 @@ def fit(
     patience: int | None = None,
     select: Literal["best", "last"] = "best",
     trained: Callable[[Any], bool] | PyTree = eqx.is_inexact_array,
+    memory: PyTree = None,
+    watch: Watch | None = None,
     max_nonfinite: int = 10,
+    max_rise: float = 1e3,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
     resume: bool = True,
@@ -62,8 +65,11 @@ def fit(
 
     Each step draws a batch (`difana.data.BatchSampler`), differentiates
     ``loss(trainable, batch, progress)`` and updates; a step with a loss, gradient or update that
-    is not finite is skipped. The metric of ``validate`` is measured on the initial state, every
-    ``validate_every`` steps and at the end, and the state with the lowest is returned.
+    is not finite, or a loss far above its lowest value, is skipped. Too many such steps in a row,
+    or something found by ``watch``, end the training as ``"diverged"``: the message names the
+    culprit, and the last good state is returned and, with ``checkpoint``, on disk. The metric of
+    ``validate`` is measured on the initial state, every ``validate_every`` steps and at the end,
+    and the state with the lowest is returned.
 
     With ``checkpoint`` a killed run continues bit for bit: the same weights and the same history
     file as without the kill (on a device whose sums are deterministic, such as a CPU). A finished
@@ -86,7 +92,14 @@ def fit(
         select: Which state to return.
         trained: Which leaves are trained: a function of the leaf, or a PyTree of booleans. The
             running statistics of a batch normalisation are leaves, too: leave them out here.
+        memory: What the loss hands on from step to step, at the start (running templates, ...): the
+            loss then is ``loss(trainable, batch, progress, memory) -> (scalar, aux, memory)``. A
+            skipped step leaves it as it was; checkpoints hold it.
+        watch: ``watch(trainable, batch) -> problems in words`` (see ``diagnose``): called before
+            every validation and checkpoint, on the initial state, and when the training diverges;
+            any problem ends the training. Compile what makes the channel yourself.
         max_nonfinite: Stop after this many skipped steps in a row.
+        max_rise: How far the loss may rise above its lowest value, in units of 1 + that value.
         checkpoint: Folder of the checkpoints; one folder for one training.
         checkpoint_every: Steps between checkpoints; a tenth of ``steps`` by default.
         resume: False: delete the checkpoints and start over.
@@ -130,16 +143,17 @@ def fit(
     )  # fmt: skip
     start, fixed, combine = _split(trainable, trained)
     sampler = BatchSampler(samples, key=key, size=batch_size)
-    state, book = start_state(start, optimizer), Book(best=copy_leaves(start))
+    state, book = start_state(start, optimizer, memory=memory), Book(best=copy_leaves(start))
     if checkpoint is not None and history is None:
         history = Path(checkpoint) / "history.jsonl"
     journal = Journal(history, logger, stage=stage)
     mesh = None if mesh is None else checked_mesh(mesh)
     plan = Plan(
-        step=make_step(loss, optimizer, combine=combine, steps=steps),
+        step=make_step(loss, optimizer, combine=combine, steps=steps, max_rise=max_rise),
         fixed=fixed if mesh is None else replicate(fixed, mesh=mesh),
         draw=sampler if mesh is None else _sharded(sampler, mesh),
         validate=None if validate is None else lambda leaves: validate(combine(leaves, fixed)),
+        watch=None if watch is None else lambda leaves, batch: watch(combine(leaves, fixed), batch),
         copy=copy_leaves if mesh is None else gather,
         steps=steps,
         validate_every=validate_every,

@@ -17,6 +17,12 @@ from difana._typing import PyTree
 Loss = Callable[[PyTree, tuple, Float[Array, ""]], tuple[Float[Array, ""], Mapping[str, Array]]]
 """``loss(trainable, batch, progress) -> (scalar, aux)`` with ``aux`` a dictionary of scalars."""
 
+LossWithMemory = Callable[
+    [PyTree, tuple, Float[Array, ""], PyTree],
+    tuple[Float[Array, ""], Mapping[str, Array], PyTree],
+]
+"""``loss(trainable, batch, progress, memory) -> (scalar, aux, memory)``."""
+
 
 class TrainState(eqx.Module):
     """What a step changes.
@@ -27,6 +33,10 @@ class TrainState(eqx.Module):
         step: Number of steps done, skipped ones included.
         skipped: Number of updates skipped because of non-finite numbers.
         consecutive: Number of the latest steps skipped in a row.
+        sound: The trained leaves at which loss and gradient were last as they should be. (The
+            present ones come from an update and may already be where the loss is not.)
+        lowest: The lowest loss so far.
+        memory: What the loss hands on from step to step; None for a loss without memory.
     """
 
     trained: PyTree
@@ -34,6 +44,9 @@ class TrainState(eqx.Module):
     step: Int[Array, ""]
     skipped: Int[Array, ""]
     consecutive: Int[Array, ""]
+    sound: PyTree
+    lowest: Float[Array, ""]
+    memory: PyTree = None
 
 
 class StepReport(eqx.Module):
@@ -46,6 +59,7 @@ class StepReport(eqx.Module):
         skipped: Whether the update was skipped.
         consecutive: Number of updates skipped in a row.
         finite: Whether the gradient of each trained leaf is finite, in the order of the leaves.
+        ceiling: The loss above which a step counts as diverging.
     """
 
     loss: Float[Array, ""]
@@ -54,9 +68,12 @@ class StepReport(eqx.Module):
     skipped: Bool[Array, ""]
     consecutive: Int[Array, ""]
     finite: Bool[Array, " leaves"]
+    ceiling: Float[Array, ""]
 
 
-def start_state(trained: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+def start_state(
+    trained: PyTree, optimizer: optax.GradientTransformation, *, memory: PyTree = None
+) -> TrainState:
     """Return the state before the first step, in buffers of its own (a step donates them).
 
     Example:
@@ -64,8 +81,11 @@ def start_state(trained: PyTree, optimizer: optax.GradientTransformation) -> Tra
         >>> int(start_state({"w": jnp.ones(2)}, optax.sgd(0.1)).step)
         0
     """
-    zero = jnp.asarray(0, jnp.int32)
-    return copy_leaves(TrainState(trained, optimizer.init(trained), zero, zero, zero))
+    zero, lowest = jnp.asarray(0, jnp.int32), jnp.asarray(jnp.inf, float)
+    optimizer_state = optimizer.init(trained)
+    return copy_leaves(
+        TrainState(trained, optimizer_state, zero, zero, zero, trained, lowest, memory)
+    )
 
 
 def copy_leaves(tree: PyTree) -> PyTree:
@@ -86,24 +106,27 @@ def copy_leaves(tree: PyTree) -> PyTree:
 
 
 def make_step(
-    loss: Loss,
+    loss: Loss | LossWithMemory,
     optimizer: optax.GradientTransformation,
     *,
     combine: Callable[[PyTree, PyTree], PyTree],
     steps: int,
+    max_rise: float = 1e3,
 ) -> Callable[[TrainState, PyTree, tuple], tuple[TrainState, StepReport]]:
-    """Return the jitted ``step(state, fixed, batch) -> (state, report)``; ``state`` is donated.
+    r"""Return the jitted ``step(state, fixed, batch) -> (state, report)``; ``state`` is donated.
 
     The progress given to the loss is ``step / (steps - 1)``. If the loss, the gradient or the
-    update is not finite, trained leaves and optimizer state stay as they are and the step counts as
-    skipped. Differentiation: reverse mode through the whole loss.
+    update is not finite, or the loss stands above its ceiling :math:`l + r\,(1 + |l|)` (``l`` the
+    lowest so far, ``r`` the ``max_rise``), trained leaves, optimizer state and memory stay as they
+    are and the step counts as skipped. Differentiation: reverse mode through the whole loss.
 
     Args:
-        loss: The loss.
+        loss: The loss; with a memory in the state, one that takes and returns it.
         optimizer: The optimizer; those that ask for the loss or its function (line searches,
             plateaus) are given them.
         combine: Puts trained and fixed leaves together to the full trainable.
         steps: Number of steps of the whole training.
+        max_rise: How far the loss may rise above its lowest value, in units of 1 + that value.
 
     Returns:
         The step.
@@ -126,10 +149,13 @@ def make_step(
     def step(state: TrainState, fixed: PyTree, batch: tuple) -> tuple[TrainState, StepReport]:
         progress = state.step / max(steps - 1, 1)
 
-        def function(trained: PyTree) -> tuple[Float[Array, ""], dict[str, Array]]:
-            return _checked(loss(combine(trained, fixed), batch, progress))
+        def function(trained: PyTree) -> tuple[Float[Array, ""], tuple[dict[str, Array], PyTree]]:
+            everything = combine(trained, fixed)
+            if state.memory is None:
+                return _checked((*_pair(loss(everything, batch, progress)), None))  # pyright: ignore
+            return _checked(loss(everything, batch, progress, state.memory))  # pyright: ignore
 
-        (value, aux), gradient = jax.value_and_grad(function, has_aux=True)(state.trained)
+        (value, (aux, memory)), gradient = jax.value_and_grad(function, has_aux=True)(state.trained)
         updates, optimizer_state = optimizer.update(
             gradient,
             state.optimizer,
@@ -140,8 +166,11 @@ def make_step(
         )
         trained = optax.apply_updates(state.trained, updates)
         finite = _finite_leaves(gradient)
-        good = jnp.isfinite(value) & jnp.all(finite) & jnp.all(_finite_leaves(trained))
+        ceiling = state.lowest + max_rise * (1 + jnp.abs(state.lowest))
+        sound = jnp.isfinite(value) & jnp.all(finite) & ~(value > ceiling)
+        good = sound & jnp.all(_finite_leaves(trained))
         consecutive = jnp.where(good, 0, state.consecutive + 1)
+        least = jnp.minimum(state.lowest, value.astype(state.lowest.dtype))
 
         def keep(new: Array, old: Array) -> Array:
             return jnp.where(good, new, old)
@@ -152,10 +181,15 @@ def make_step(
             step=state.step + 1,
             skipped=state.skipped + ~good,
             consecutive=consecutive,
+            sound=jax.tree.map(
+                lambda new, old: jnp.where(sound, new, old), state.trained, state.sound
+            ),
+            lowest=jnp.where(sound, least, state.lowest),
+            memory=jax.tree.map(keep, memory, state.memory),
         )
         squares = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in jax.tree.leaves(gradient)]
         norm = jnp.sqrt(sum(squares))
-        return following, StepReport(value, aux, norm, ~good, consecutive, finite)
+        return following, StepReport(value, aux, norm, ~good, consecutive, finite, ceiling)
 
     return jax.jit(step, donate_argnums=0)
 
@@ -164,9 +198,17 @@ def _finite_leaves(tree: PyTree) -> Bool[Array, " leaves"]:
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)])
 
 
-def _checked(result: Any) -> tuple[Array, dict[str, Array]]:
-    """Return (loss, aux) or say what is wrong with them."""
-    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
+def _pair(result: Any) -> tuple:
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise ConfigError("the loss must return (scalar, dictionary of scalars to log).")
+    return result
+
+
+def _checked(result: Any) -> tuple[Array, tuple[dict[str, Array], PyTree]]:
+    """Return (loss, (aux, memory)) or say what is wrong with them."""
+    if not (isinstance(result, tuple) and len(result) == 3):
+        raise ConfigError("a loss with a memory must return (scalar, dictionary, memory).")
+    if not isinstance(result[1], Mapping):
         raise ConfigError("the loss must return (scalar, dictionary of scalars to log).")
     value, aux = jnp.asarray(result[0]), {k: jnp.asarray(v) for k, v in result[1].items()}
     if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
@@ -176,4 +218,4 @@ def _checked(result: Any) -> tuple[Array, dict[str, Array]]:
             raise ConfigError(
                 f"aux['{name}'] of the loss must be a scalar, not of shape {entry.shape}."
             )
-    return value, aux
+    return value, (aux, result[2])

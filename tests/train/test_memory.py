@@ -1,0 +1,73 @@
+"""A loss that hands something on from step to step."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from difana._errors import ConfigError
+
+
+def remembering(toy, break_at=-1.0):
+    def loss(trainable, batch, progress, memory):
+        value, aux = toy.loss(trainable, batch, progress)
+        value = jnp.where(jnp.isclose(progress, break_at), jnp.nan, value)
+        memory = {"sum": memory["sum"] + value, "steps": memory["steps"] + 1}
+        return value, aux | {"sum": memory["sum"], "steps": memory["steps"]}, memory
+
+    return loss
+
+
+START = {"sum": jnp.asarray(0.0), "steps": jnp.asarray(0)}
+
+
+def test_memory_is_handed_on(fit, toy):
+    result = fit(loss=remembering(toy), memory=START, steps=6)
+    rows = [row for row in result.history if row["kind"] == "train"]
+    assert [row["aux"]["steps"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_allclose(
+        [row["aux"]["sum"] for row in rows], np.cumsum([row["loss"] for row in rows]), rtol=1e-12
+    )
+    assert int(START["steps"]) == 0
+
+
+def test_a_skipped_step_leaves_no_memory(fit, toy):
+    result = fit(loss=remembering(toy, break_at=0.4), memory=START, steps=6, validate=None)
+    rows = [row for row in result.history if row["kind"] == "train"]
+    assert [row["skipped"] for row in rows] == [False, False, True, False, False, False]
+    assert rows[-1]["aux"]["steps"] == 5
+    assert np.isfinite(rows[-1]["aux"]["sum"])
+
+
+def test_a_resumed_training_remembers(fit, toy, tmp_path):
+    options = {"loss": remembering(toy), "memory": START, "checkpoint_every": 3}
+    whole = fit(**options, steps=9, checkpoint=tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    class Killer:
+        def start(self, *, stage, step):
+            pass
+
+        def log(self, record):
+            if record["step"] == 5:
+                raise Killed
+
+        def close(self):
+            pass
+
+    with pytest.raises(Killed):
+        fit(**options, steps=9, checkpoint=tmp_path / "killed", logger=Killer())
+    resumed = fit(**options, steps=9, checkpoint=tmp_path / "killed")
+    assert resumed.history == whole.history
+
+
+def test_a_loss_must_return_its_memory(fit, toy):
+    with pytest.raises(ConfigError, match="with a memory must return"):
+        fit(loss=lambda t, b, p, memory: toy.loss(t, b, p), memory=START, optimizer=optax.sgd(0.1))
+    with pytest.raises(ConfigError, match="must return"):
+        fit(loss=lambda t, b, p: (jax.numpy.asarray(1.0), {}, 3))
