@@ -23,13 +23,13 @@ from difana.losses.cross_entropy import cross_entropy
 from difana.losses.discovery import discovery
 from difana.losses.expected_cls import expected_cls
 from difana.losses.expected_limit import expected_limit
+from difana.losses.full_sample import accumulated, full_sample_sums
 from difana.losses.generalised_variance import (
     asimov_covariance,
     generalised_variance,
     generalised_variance_of,
 )
 from difana.losses.gradient_reversal import reverse_gradient
-from difana.losses.full_sample import accumulated, full_sample_sums
 from difana.losses.inferno import inferno
 from difana.losses.mdmm import Constrained, Constraint, constrained, lagrangian, with_multipliers
 from difana.losses.minimum_events import minimum_events
@@ -41,6 +41,7 @@ from difana.losses.random_nuisances import (
     nuisance_names,
     step_key,
 )
+from difana.losses.running_templates import RunningSums, running_sums
 from difana.losses.signal_grid import grid_limits, signal_grid, stack_points, stacked_models
 from difana.losses.signal_injection import injected, signal_injection
 from difana.losses.weighted_sum import weighted_sum
@@ -49,8 +50,10 @@ __all__ = [
     "Constrained",
     "Constraint",
     "Pivot",
+    "RunningSums",
     "VariedEvents",
     "abcd_non_closure",
+    "accumulated",
     "adversarial",
     "adversary_outputs",
     "asimov_covariance",
@@ -60,19 +63,14 @@ __all__ = [
     "background_events",
     "closure",
     "constrained",
-from difana.losses.running_templates import RunningSums, running_sums
-
-__all__ = [
-    "RunningSums",
-    "accumulated",
     "cross_entropy",
     "discovery",
     "expected_cls",
     "expected_limit",
+    "full_sample_sums",
     "generalised_variance",
     "generalised_variance_of",
     "grid_limits",
-    "full_sample_sums",
     "inferno",
     "injected",
     "lagrangian",
