@@ -7,7 +7,22 @@ from difana.analysis.baselines import train_augmented as train_augmented
 from difana.analysis.baselines import train_aware as train_aware
 from difana.analysis.baselines import train_cross_entropy as train_cross_entropy
 from difana.analysis.baselines import train_parametrised as train_parametrised
+from difana.analysis.best_bins import BestBins as BestBins
+from difana.analysis.best_bins import best_bins as best_bins
 from difana.analysis.config import AnalysisConfig as AnalysisConfig
+from difana.analysis.coverage import CoverageResult as CoverageResult
+from difana.analysis.coverage import coverage as coverage
+from difana.analysis.hepdata import Table as Table
+from difana.analysis.hepdata import Uncertainty as Uncertainty
+from difana.analysis.hepdata import Variable as Variable
+from difana.analysis.hepdata import write_hepdata as write_hepdata
+from difana.analysis.importance import Importance as Importance
+from difana.analysis.importance import Profile as Profile
+from difana.analysis.importance import gradient_importance as gradient_importance
+from difana.analysis.importance import importance as importance
+from difana.analysis.importance import observable_profiles as observable_profiles
+from difana.analysis.importance import shuffle_importance as shuffle_importance
+from difana.analysis.importance import stretch_importance as stretch_importance
 from difana.analysis.inference import Inference as Inference
 from difana.analysis.load import Loaded as Loaded
 from difana.analysis.load import load as load
@@ -18,9 +33,11 @@ from difana.analysis.nuisance_scan import profiled_interval as profiled_interval
 from difana.analysis.nuisance_scan import refined_scan as refined_scan
 from difana.analysis.nuisance_scan import samples_at as samples_at
 from difana.analysis.optimise import Optimised as Optimised
+from difana.analysis.optimise import log_objective as log_objective
 from difana.analysis.optimise import optimise as optimise
 from difana.analysis.options import NetworkOptions as NetworkOptions
 from difana.analysis.options import TrainingOptions as TrainingOptions
+from difana.analysis.publish import hepdata_tables as hepdata_tables
 from difana.analysis.read import read_config as read_config
 from difana.analysis.result import AnalysisResult as AnalysisResult
 from difana.analysis.run import run as run
@@ -29,25 +46,42 @@ __all__ = [
     "AnalysisConfig",
     "AnalysisResult",
     "Baseline",
+    "BestBins",
+    "CoverageResult",
+    "Importance",
     "Inference",
     "Loaded",
     "NetworkOptions",
     "NuisanceScan",
     "Optimised",
+    "Profile",
     "ScanInterval",
+    "Table",
     "TrainingOptions",
+    "Uncertainty",
+    "Variable",
+    "best_bins",
     "config_schema",
+    "coverage",
+    "gradient_importance",
+    "hepdata_tables",
+    "importance",
     "load",
+    "log_objective",
     "nuisance_scan",
+    "observable_profiles",
     "optimise",
     "profiled_interval",
     "read_config",
     "refined_scan",
     "run",
     "samples_at",
+    "shuffle_importance",
+    "stretch_importance",
     "train_adversarial",
     "train_augmented",
     "train_aware",
     "train_cross_entropy",
     "train_parametrised",
+    "write_hepdata",
 ]

@@ -131,6 +131,7 @@ TRAINING = table_of(
     {
         "objective": choice(*OBJECTIVES),
         "pretrain_steps": integer(1),
+        "search": integer(0),
         "bins": integer(2),
         "penalty": number(least=0.0),
         "cross_entropy": number(least=0.0),

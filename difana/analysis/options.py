@@ -29,6 +29,8 @@ class TrainingOptions:
         pretrain_steps: Steps on cross-entropy.
         pretrain_batch: Events of each sample in a batch there.
         pretrain_rate: Learning rate of Adam there.
+        search: Binnings that the search for the start of the edges may try, without gradients;
+            0 for a few candidates.
         steps: Steps on the objective.
         batch: Events of each sample in a batch there; the larger, the less biased.
         rate: Learning rate of Adam for the weights there.
@@ -47,6 +49,7 @@ class TrainingOptions:
     pretrain_steps: int = 1500
     pretrain_batch: int = 1000
     pretrain_rate: float = 1e-3
+    search: int = 0
     steps: int = 100
     batch: int = 10_000
     rate: float = 1e-4

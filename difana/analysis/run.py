@@ -25,9 +25,11 @@ from difana.analysis._write import (
     write_text,
 )
 from difana.analysis.config import AnalysisConfig
+from difana.analysis.hepdata import write_hepdata
 from difana.analysis.load import Loaded, load
 from difana.analysis.observables import DIFANA, Expectation, Setting, baselines, expectation
 from difana.analysis.optimise import optimise
+from difana.analysis.publish import hepdata_tables
 from difana.analysis.read import read_config
 from difana.analysis.result import AnalysisResult, RegionYields
 from difana.analysis.statistics import (
@@ -41,7 +43,7 @@ from difana.data import Sample
 from difana.hist import soft_histogram
 from difana.infer import describe
 from difana.likelihood import Channel, Model, build_model, to_workspace
-from difana.nn import save_weights
+from difana.nn import export_network, save_weights
 
 BASELINE = "cross-entropy"
 
@@ -57,7 +59,9 @@ def run(
     """Run the analysis of a configuration file.
 
     The folder gets ``workspace.json`` (for pyhf), ``weights.eqx`` and ``weights_baseline.eqx``,
-    ``history.jsonl``, ``result.json`` and ``timing.json``. Files are written whole or not at all.
+    ``history.jsonl``, ``result.json`` and ``timing.json``; ``network.stablehlo``, the network
+    without Python (`difana.nn.load_network`), where flatbuffers is installed; ``hepdata/``, yields,
+    limits and scan as a HEPData submission. Files are written whole or not at all.
     A killed run that is started again continues from its last checkpoint and ends with the same
     ``result.json``, byte for byte.
 
@@ -341,6 +345,21 @@ def _write(result: AnalysisResult, optimised: Any) -> None:
     write_json(out / "workspace.json", workspace)
     save_weights(out / "weights.eqx", optimised.net)
     save_weights(out / "weights_baseline.eqx", optimised.baseline_net)
+    _export(result, optimised.net)
+    comment = f"{measurement}: written by difana {result.summary['versions']['difana']}."
+    resources = {out / "workspace.json": "Likelihood in the JSON format of HistFactory (pyhf)"}
+    write_hepdata(out / "hepdata", hepdata_tables(result), comment=comment, resources=resources)
     lines = "".join(json.dumps(jsonable(record)) + "\n" for record in result.history)
     write_text(out / "history.jsonl", lines)
     write_json(out / "result.json", result.summary)
+
+
+def _export(result: AnalysisResult, net: Any) -> None:
+    """Write the network as StableHLO; flatbuffers, which that needs, is optional."""
+    features = tuple(name for name, _ in result.config.features)
+    notes = {"region": result.summary["region"], "edges": jsonable(result.summary["edges"])}
+    try:
+        export_network(result.out / "network.stablehlo", net, columns=features, notes=notes)
+    except ModuleNotFoundError as error:
+        if error.name != "flatbuffers":
+            raise

@@ -9,6 +9,8 @@ from difana.plot.data_mc import data_mc as data_mc
 from difana.plot.exclusion import exclusion as exclusion
 from difana.plot.history import history as history
 from difana.plot.impacts import impacts as impacts
+from difana.plot.importance import importance as importance
+from difana.plot.importance import profile as profile
 from difana.plot.pulls import pulls as pulls
 from difana.plot.report import Section as Section
 from difana.plot.report import report as report
@@ -30,6 +32,8 @@ __all__ = [
     "exclusion",
     "history",
     "impacts",
+    "importance",
+    "profile",
     "pulls",
     "report",
     "roc",

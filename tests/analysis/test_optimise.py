@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 
 from difana._errors import ConfigError
-from difana.analysis.optimise import OBJECTIVES, optimise
+from difana.analysis.best_bins import best_bins
+from difana.analysis.optimise import OBJECTIVES, log_objective, optimise
 from difana.analysis.options import NetworkOptions, TrainingOptions
-from difana.analysis.start_edges import candidate_edges, start_edges
+from difana.analysis.start_edges import candidate_edges, pooled, start_edges
 from difana.analysis.templates import ObservedSample, Values, hard_channel, observe
 from difana.data import split
 from difana.data.generate import resonance
@@ -81,6 +84,45 @@ def test_the_same_key_gives_the_same_result(splits, optimised):
     same = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), again.net, optimised.net)
     assert all(jax.tree.leaves(same))
     assert np.array_equal(again.edges, optimised.edges)
+
+
+def test_a_trained_network_and_edges_are_taken(splits, optimised, monkeypatch):
+    """Without the first stage, from given edges; nothing is compiled here."""
+    calls = []
+
+    def stub(loss, state, samples, **options):
+        calls.append(options["stage"])
+        return SimpleNamespace(trainable=state, history=(), status="stub", message="")
+
+    monkeypatch.setattr("difana.train.fit", stub)
+    edges = np.array([-9.0, -1.0, 0.0, 1.0, 9.0])
+    again = optimise(
+        splits[0],
+        splits[1],
+        network=NetworkOptions(hidden=(8,)),
+        training=TrainingOptions(**TINY),
+        key=jax.random.key(0),
+        baseline=optimised.baseline_net,
+        edges=edges,
+    )
+    assert calls == ["expected_limit"]
+    assert again.baseline_net is again.net is optimised.baseline_net
+    assert again.edges == pytest.approx(edges, abs=1e-5)
+
+
+def test_the_score_is_that_of_the_recipe(splits, optimised):
+    """`log_objective` is the logarithm of the limit and a penalty; best_bins lowers it."""
+    training = TrainingOptions(**TINY)
+    score = log_objective(training)
+    seen = [observe(optimised.baseline_net, part) for part in splits[:2]]
+    options = {"poi": "mu", "bins": 4, "name": "SR", "staterror": True}
+    first = start_edges(seen, lambda own: float(score(own)), **options)
+    found = best_bins(seen, score, budget=120, **options)
+    channel = hard_channel(pooled(seen), first, name="SR")
+    limit = float(expected_limits(build_model([channel]), median_only=True).median)
+    assert float(score(channel)) == pytest.approx(np.log(limit), abs=0.3)
+    assert float(score(channel)) >= np.log(limit) - 1e-9
+    assert found.score <= float(score(channel)) + 1e-9
 
 
 def test_every_objective_is_finite(splits, optimised):
