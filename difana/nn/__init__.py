@@ -3,13 +3,10 @@
 from difana.nn.activations import activation as activation
 from difana.nn.deep_sets import DeepSets as DeepSets
 from difana.nn.mlp import MLP as MLP
-<<<<<<< HEAD
 from difana.nn.parametrised import Parametrised as Parametrised
-=======
 from difana.nn.stablehlo import ExportedNetwork as ExportedNetwork
 from difana.nn.stablehlo import export_network as export_network
 from difana.nn.stablehlo import load_network as load_network
->>>>>>> 67a4cd4 (After the training: coverage by toys, best bins without gradients, importance of inputs, StableHLO export, HEPData tables)
 from difana.nn.standardised import Standardised as Standardised
 from difana.nn.trainable import trainable as trainable
 from difana.nn.weights import load_weights as load_weights
@@ -18,11 +15,8 @@ from difana.nn.weights import save_weights as save_weights
 __all__ = [
     "MLP",
     "DeepSets",
-<<<<<<< HEAD
-    "Parametrised",
-=======
     "ExportedNetwork",
->>>>>>> 67a4cd4 (After the training: coverage by toys, best bins without gradients, importance of inputs, StableHLO export, HEPData tables)
+    "Parametrised",
     "Standardised",
     "activation",
     "export_network",
