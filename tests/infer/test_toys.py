@@ -176,6 +176,7 @@ def test_gaussian_limit(wide, statistic):
         exact = float(tmu_tilde_p_value(found.observed, (0.8 / sigma) ** 2))
     assert abs(found.p_value - exact) < 4 * found.p_value_error + 0.005
     assert found.signal_best.std() == pytest.approx(sigma, rel=0.08 if statistic == "qmu" else 0.2)
+    assert np.unique(found.signal_best.round(12)).size > 3600  # no toy is drawn twice
 
 
 def test_same_as_pyhf(two_bins, exact_pyhf):
