@@ -28,8 +28,9 @@ import optax
 import difana
 from difana.data import BatchSampler, Events, Normalisation, Sample, Transformation
 from difana.hist import TrainableEdges, equal_yield_edges
+from difana.infer import expected_limits
 from difana.likelihood import build_model, channel_from_sums, template_sums
-from difana.losses import RunningSums, cross_entropy, full_sample_sums, running_sums
+from difana.losses import RunningSums, cross_entropy, running_sums
 from difana.nn import MLP
 
 EVENTS, BINS, DECAY, CHUNK = 16_000, 8, 0.9, 4000
@@ -112,71 +113,58 @@ class Study:
         start = {"net": net, "edges": TrainableEdges.from_edges(jnp.asarray(edges, jnp.float32))}
         self.start, self.static = eqx.partition(start, eqx.is_inexact_array)
         self.staterror = staterror
-        self.full = eqx.filter_jit(self._full)
-        self.batch = eqx.filter_jit(self._batch)
-        self.values = eqx.filter_jit(self._values)
+        self.sums = eqx.filter_jit(self._sums)
+        self.pull = eqx.filter_jit(self._pull)
+        self.limits = jax.jit(jax.vmap(jax.value_and_grad(self._limit)))
 
-    def _options(self, state) -> dict:
-        return {"edges": state["edges"].edges, "bandwidth": self.width}
+    def _sums(self, leaves, batch, chunk):
+        state = eqx.combine(leaves, self.static)
+        edges = state["edges"].edges
+        return template_sums(state["net"], batch, edges=edges, bandwidth=self.width, chunk=chunk)
+
+    def _pull(self, leaves, batch, chunk, slopes):
+        """Return the gradient of each row of slopes d(limit)/d(sums)."""
+        _, pull = jax.vjp(lambda own: self._sums(own, batch, chunk), leaves)
+        return jax.lax.map(lambda row: pull(row)[0], slopes)
 
     def _limit(self, sums):
-        from difana.infer import expected_limits
-
         channel = channel_from_sums(sums, self.samples, staterror=self.staterror)
         return expected_limits(build_model([channel]), median_only=True).median
-
-    def _full(self, leaves, samples):
-        def loss(own):
-            state = eqx.combine(own, self.static)
-            sums = template_sums(state["net"], samples, **self._options(state), chunk=CHUNK)
-            return self._limit(sums)
-
-        return jax.value_and_grad(loss)(leaves)
-
-    def _values(self, leaves, samples):
-        state = eqx.combine(leaves, self.static)
-        return full_sample_sums(state["net"], samples, **self._options(state), chunk=CHUNK)
-
-    def _batch(self, leaves, batch, memory, values):
-        """Return value and gradient of the batch: plain, running, at full values."""
-
-        def sums_of(own):
-            state = eqx.combine(own, self.static)
-            return template_sums(state["net"], batch, **self._options(state))
-
-        sums, pull = jax.vjp(sums_of, leaves)
-        running, memory = running_sums(memory, sums, decay=DECAY)
-        stacked = jax.tree.map(lambda *rows: jnp.stack(rows), sums, running, values)
-        # the three differ in where the slopes are taken, not in the derivative of the batch
-        losses, slopes = jax.vmap(jax.value_and_grad(self._limit))(stacked)
-        return losses, jax.vmap(lambda row: pull(row)[0])(slopes), memory
 
     def run(self, steps: int, warm: int) -> dict[tuple[int, str], tuple[list, list]]:
         """Walk along the path of the full sample and note every estimate."""
         draws = {n: BatchSampler(self.samples, key=jax.random.key(n), size=n) for n in SIZES}
         optimizer = optax.adam(1e-3)
         leaves, state = self.start, optimizer.init(self.start)
-        like = jax.eval_shape(self._values, leaves, self.samples)
+        like = jax.eval_shape(lambda x: self._sums(x, self.samples, CHUNK), leaves)
         memory = {n: RunningSums.start(like) for n in SIZES}
         found: dict[tuple[int, str], tuple[list, list]] = {}
 
-        def note(size, kind, value, slopes):
+        def note(size, kind, value, gradient):
             rows = found.setdefault((size, kind), ([], []))
             rows[0].append(float(value))
-            rows[1].append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(slopes)]))
+            rows[1].append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(gradient)]))
+
+        def part(tree, index):
+            return jax.tree.map(lambda x: x[index], tree)
 
         for step in range(steps + warm):
-            value, slopes = self.full(leaves, self.samples)
-            values = self.values(leaves, self.samples)
-            if step >= warm:
-                note(0, "full", value, slopes)
+            rows = [self.sums(leaves, self.samples, CHUNK)]
             for n in SIZES:
-                got = self.batch(leaves, draws[n](step), memory[n], values)
-                losses, gradients, memory[n] = got
-                if step >= warm:
-                    for i, kind in enumerate(("plain", "running", "full values")):
-                        note(n, kind, losses[i], jax.tree.map(lambda x, i=i: x[i], gradients))
-            updates, state = optimizer.update(slopes, state, leaves)
+                batch = self.sums(leaves, draws[n](step), None)
+                running, memory[n] = running_sums(memory[n], batch, decay=DECAY)
+                rows += [batch, running]
+            values, slopes = self.limits(jax.tree.map(lambda *x: jnp.stack(x), *rows))
+            gradient = part(self.pull(leaves, self.samples, CHUNK, part(slopes, slice(1))), 0)
+            if step >= warm:
+                note(0, "full", values[0], gradient)
+                for i, n in enumerate(SIZES):
+                    # of the batch, of the running mean, of the full sample
+                    index = np.array([1 + 2 * i, 2 + 2 * i, 0])
+                    found_here = self.pull(leaves, draws[n](step), None, part(slopes, index))
+                    for k, kind in enumerate(("plain", "running", "full values")):
+                        note(n, kind, values[index[k]], part(found_here, k))
+            updates, state = optimizer.update(gradient, state, leaves)
             leaves = optax.apply_updates(leaves, updates)
         return found
 

@@ -21,7 +21,8 @@ def soft_cut(
 ) -> Float[Array, "..."]:
     r"""Return weights between 0 and 1 that stand for a cut, :math:`\sigma(s (x - t))`.
 
-    Multiply the event weights by them. Differentiated by JAX, to any order.
+    Multiply the event weights by them. Differentiated by JAX, to any order, also in the
+    threshold.
 
     Args:
         x: Observable of the events, any shape.
@@ -39,6 +40,14 @@ def soft_cut(
         >>> import jax.numpy as jnp
         >>> soft_cut(jnp.array([0.0, 1.0, 2.0]), 1.0, slope=10.0).round(3).tolist()
         [0.0, 0.5, 1.0]
+
+        A trainable cut is a number of the trainable; its gradient counts the events at the cut:
+
+        >>> import jax
+        >>> x = jnp.array([0.0, 0.9, 1.1, 2.0])
+        >>> yields = lambda t: jnp.sum(soft_cut(x, t, slope=10.0))
+        >>> round(float(jax.grad(yields)(1.0)), 2)
+        -3.93
     """
     if keep not in ("above", "below"):
         raise InputError(f"keep is '{keep}'; choose 'above' or 'below'")
