@@ -105,11 +105,13 @@ def postfit_widths(
         ModelError: If a parameter does not exist or has no constraint.
 
     Example:
+        >>> import jax
         >>> from difana.likelihood import Channel, NormFactor, NormSys, Template, build_model
         >>> signal = Template([1.0, 0.0], (NormFactor("mu"),), name="s")
         >>> b = Template([100.0, 100.0], (NormSys(1.1, 0.9, "norm"),), name="b")
         >>> model = build_model([Channel((signal, b), name="SR")])
-        >>> postfit_widths(model, ["norm"]).round(2).tolist()
+        >>> widths = jax.jit(lambda model: postfit_widths(model, ["norm"]))(model)
+        >>> widths.round(2).tolist()
         [0.71]
     """
     indices = [model.index(name) for name in nuisances]

@@ -94,10 +94,11 @@ def asimov_covariance(
     parameters have no variance.
 
     Example:
+        >>> import jax
         >>> from difana.likelihood import Channel, NormFactor, Template, build_model
         >>> model = build_model([Channel((Template([4.0], (NormFactor("mu"),), name="s"),),
         ...                              name="SR")])
-        >>> asimov_covariance(model)[0].tolist()
+        >>> jax.jit(asimov_covariance)(model)[0].tolist()
         [[0.25]]
     """
     asimov = asimov_data(model, mu=mu)

@@ -18,6 +18,7 @@ from difana.losses._model import model_of, status_aux
 from difana.losses.poi_uncertainty import sigma_of
 
 Quantity = Literal["significance", "limit", "uncertainty"]
+_QUANTITIES = ("significance", "limit", "uncertainty")
 
 
 def signal_injection(
@@ -81,16 +82,14 @@ def injected(
     Raises:
         ConfigError: If the quantity is unknown.
     """
+    if quantity not in _QUANTITIES:
+        raise ConfigError(f"signal injection: quantity '{quantity}' is none of {_QUANTITIES}")
     if quantity == "uncertainty":
         return sigma_of(model, mu=mu)
     asimov = asimov_data(model, mu=mu)
     if quantity == "significance":
         found = q0(model, asimov.data)
         return safe_sqrt(found.value), asimov.status | found.status
-    if quantity == "limit":
-        limit = upper_limit(model, asimov.data)
-        assert limit.observed is not None
-        return limit.observed, asimov.status | limit.status
-    raise ConfigError(
-        f"signal injection: quantity '{quantity}' is none of 'significance', 'limit', 'uncertainty'"
-    )
+    limit = upper_limit(model, asimov.data)
+    assert limit.observed is not None
+    return limit.observed, asimov.status | limit.status
