@@ -60,3 +60,7 @@ def test_expected_values(example):
     assert mean["nominal"]["shifted"] == pytest.approx(published["shifted"], abs=2e-3)
     assert mean["aware"]["shifted"] == pytest.approx(published["aware"], abs=2e-3)
     assert len(methods["aware"]["auc"]["shifted"]) >= 3
+    edge = {
+        name: np.mean(next(iter(rows["sigma"].values()))["pi/2"]) for name, rows in methods.items()
+    }
+    assert edge["aware"] < edge["limit"] < 0.7 * edge["nominal"]
