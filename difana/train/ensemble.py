@@ -47,7 +47,8 @@ def fit_ensemble(
     steps: int,
     batch_size: int,
     optimizer: optax.GradientTransformation,
-    keys: Sequence[PRNGKeyArray],
+    keys: Sequence[PRNGKeyArray] | None = None,
+    key: PRNGKeyArray | None = None,
     trained: Callable[[Any], bool] | PyTree = eqx.is_inexact_array,
     max_nonfinite: int = 10,
     progress_bar: bool = True,
@@ -67,6 +68,8 @@ def fit_ensemble(
         batch_size: Number of events of each sample in a batch.
         optimizer: An optax gradient transformation.
         keys: Key of the batches of each member.
+        key: Instead of ``keys``: all members see the batches of this key, which costs least; they
+            must share the samples, too.
         trained: Which leaves of a member are trained, as in :func:`fit`.
         max_nonfinite: Stop when a member has skipped this many steps in a row.
         progress_bar: False for no bar.
@@ -94,23 +97,29 @@ def fit_ensemble(
     begin = time.perf_counter()
     shared = isinstance(samples[0], Sample)
     own = cast("list[Sequence[Sample]]", [samples] * len(members) if shared else list(samples))
-    if not members or not len(members) == len(keys) == len(own):
+    if (keys is None) == (key is None) or not (shared or keys is not None):
+        raise ConfigError("give keys (one a member), or one key and samples that all share")
+    each = [key] * len(members) if keys is None else list(keys)
+    if not members or not len(members) == len(each) == len(own):
         raise ConfigError(
-            f"{len(members)} members, {len(keys)} keys, samples of {len(own)}: give one each"
+            f"{len(members)} members, {len(each)} keys, samples of {len(own)}: give one each"
         )
     if steps < 1:
         raise ConfigError(f"steps = {steps}: must be at least 1.")
     parts = [eqx.partition(member, trained) for member in members]
     if not jax.tree.leaves(parts[0][0]):
         raise ConfigError("nothing to train: the members have no floating-point array.")
-    static = eqx.filter(parts[0][1], eqx.is_array, inverse=True)
-    fixed = _stacked([eqx.filter(rest, eqx.is_array) for _, rest in parts])
-    samplers = [BatchSampler(s, key=k, size=batch_size) for s, k in zip(own, keys, strict=True)]
+    # constants of the members may differ, also those in NumPy
+    static = eqx.filter(parts[0][1], _is_array, inverse=True)
+    fixed = _stacked([eqx.filter(rest, _is_array) for _, rest in parts])
+    number = 1 if keys is None else len(members)
+    pairs = list(zip(own, cast("list[PRNGKeyArray]", each), strict=True))[:number]
+    samplers = [BatchSampler(s, key=k, size=batch_size) for s, k in pairs]
     state = jax.vmap(lambda start: start_state(start, optimizer))(
         _stacked([start for start, _ in parts])
     )
     whole = all(sampler.whole for sampler in samplers)
-    one_batch = whole and shared
+    one_batch = shared and (whole or keys is None)
     step = make_step(
         loss, optimizer, combine=lambda leaves, rest: eqx.combine(leaves, rest, static), steps=steps
     )
@@ -119,16 +128,16 @@ def fit_ensemble(
     history: list[Array] = []
     status = "finished"
     with ProgressBar(stage, steps=steps, enabled=progress_bar) as bar:
-        for number in range(steps):
+        for i in range(steps):
             if batch is None or not whole:
                 drawn = samplers[:1] if one_batch else samplers
-                batches = [sampler(number) for sampler in drawn]
+                batches = [sampler(i) for sampler in drawn]
                 batch = batches[0] if one_batch else _stacked(batches)
             state, report = step(state, fixed, batch)
             history.append(report.loss)
-            if number % 20 == 19 or number == steps - 1:
+            if i % 20 == 19 or i == steps - 1:
                 latest = float(jnp.median(report.loss))
-                bar.update(step=number + 1, loss=latest, metric=float("nan"))
+                bar.update(step=i + 1, loss=latest, metric=float("nan"))
                 if int(jnp.max(report.consecutive)) >= max_nonfinite:
                     status = "diverged"
                     break
@@ -144,6 +153,10 @@ def fit_ensemble(
         status=status,
         seconds=time.perf_counter() - begin,
     )
+
+
+def _is_array(leaf: Any) -> bool:
+    return eqx.is_array(leaf) or isinstance(leaf, np.ndarray)
 
 
 def _stacked(trees: Sequence[PyTree]) -> PyTree:

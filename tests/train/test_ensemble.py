@@ -39,6 +39,9 @@ def test_members_are_single_trainings(shared):
     assert found.status == "finished"
     assert found.skipped.tolist() == [0, 0]
     assert found.losses.shape == (12, 2)
+    if shared:
+        same = fit_ensemble(loss, nets, data[0], optimizer=optimizer, key=keys[1], **OPTIONS)
+        np.testing.assert_allclose(same.losses[:, 1], found.losses[:, 1], rtol=1e-10)
     i = 1
     alone = fit(loss, nets[i], data[i], optimizer=optimizer, key=keys[i], select="last", **OPTIONS)
     np.testing.assert_allclose(
@@ -62,6 +65,8 @@ def test_divergence_and_bad_options():
     assert float(found.members[1]) == 2.0
     with pytest.raises(ConfigError, match="give one each"):
         fit_ensemble(broken, members[:1], samples(0), **options)
+    with pytest.raises(ConfigError, match="one key and samples"):
+        fit_ensemble(broken, members, samples(0), key=keys[0], **options)
     with pytest.raises(ConfigError, match="differ"):
         fit_ensemble(broken, [members[0], jnp.zeros(3)], samples(0), **options)
     with pytest.raises(ConfigError, match="nothing to train"):
