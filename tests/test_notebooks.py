@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+SLOW = {"05_systematics"}  # compiles the gradient of a Fisher information
+CASES = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+    for path in NOTEBOOKS
+]
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CASES)
 def test_the_notebook_runs(path):
     with warnings.catch_warnings():  # of the Jupyter machinery, not of the notebook
         warnings.simplefilter("ignore")
