@@ -33,15 +33,30 @@ def example():
 
 
 def test_expected_values_are_consistent(example):
+    """What the read-me says of the numbers that were measured."""
     expected = json.loads((FOLDER / "expected.json").read_text())
-    assert list(expected["limits"]) == [f"{size:g}" for size in example.SIZES]
-    for size, runs in expected["limits"].items():
-        results = {f"{i}-{size}": {"limits": run} for i, run in enumerate(runs)}
-        best, ratio, error = sys.modules["report"].ratios(list(results.values()))
-        assert best == expected["best_baseline"][size]
-        assert ratio == pytest.approx(expected["ratio_of_means"][size], abs=2e-4)
-        assert error == pytest.approx(expected["error_of_ratio"][size], abs=2e-4)
-    assert max(expected["largest_relative_difference_to_pyhf_cls"].values()) < 1e-5
+    assert list(expected["baselines"]) == [f"{size:g}" for size in example.SIZES]
+    for size, runs in expected["baselines"].items():
+        for limits in runs.values():
+            best = limits["cross-entropy, best bins"]
+            assert best < limits["cross-entropy, uniform bins"]
+            if size == "4":
+                assert best < limits["cross-entropy, equal-signal bins"]
+    for seed, limit in expected["difana"]["4"].items():
+        best = expected["baselines"]["4"][seed]["cross-entropy, best bins"]
+        assert limit < 1.01 * best
+
+
+def test_means_and_ratios_pair_the_seeds(example):
+    """Closed form of the table's last line."""
+    report = sys.modules["report"]
+    ours, theirs = np.array([0.8, 1.0, 0.9]), np.array([1.0, 1.1, 1.2])
+    runs = [{"limits": {"a": t, "b": 2.0, "difana": o}} for o, t in zip(ours, theirs, strict=True)]
+    best, ratio, error = report.ratios(runs)
+    assert (best, ratio) == ("a", pytest.approx(2.7 / 3.3))
+    assert error == pytest.approx(np.std(ours - theirs, ddof=1) / 3**0.5 / 1.1)
+    table = report.table({f"{i}-4": run for i, run in enumerate(runs)})
+    assert "| difana | 0.9000 ± 0.0816 |" in table
 
 
 def test_events_of_a_size_are_those_of_another_moved(example):
