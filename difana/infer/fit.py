@@ -185,7 +185,8 @@ def _argmin_jvp(
 ) -> tuple[Minimum, Minimum]:
     """Differentiate the minimum by the implicit function theorem; diagnostics stay constant."""
     minimum = _argmin(*primals, max_steps, eliminate)
-    return minimum, _change(*primals[:4], minimum, tangents)
+    model, data, values, held, *_ = primals
+    return minimum, _change(model, data, values, held, minimum, tangents)
 
 
 @jax.custom_jvp
@@ -196,7 +197,8 @@ def attached(model: Model, data: Array, values: Array, held: Array, minimum: Min
 
 @attached.defjvp
 def _attached_jvp(primals: tuple, tangents: tuple) -> tuple[Minimum, Minimum]:
-    return primals[4], _change(*primals, tangents)
+    model, data, values, held, minimum = primals
+    return minimum, _change(model, data, values, held, minimum, tangents)
 
 
 def _change(

@@ -65,9 +65,9 @@ def tiled_sums(
                 which = functions.index(variation.function) + 1
                 varied += [_Pass(slots, i, which, 1.0), _Pass(slots + 1, i, which, -1.0)]
             elif isinstance(variation, ShiftedEvents):
-                for side, events in enumerate((variation.up, variation.down)):
+                for side, shifted in enumerate((variation.up, variation.down)):
                     varied.append(_Pass(slots + side, len(blocks), 0, 0.0))
-                    blocks.append(_Block(events.features, events.weights))
+                    blocks.append(_Block(shifted.features, shifted.weights))
             elif isinstance(variation, WeightVariation):
                 own[1].extend((slots, slots + 1))
                 own[2].extend((variation.up, variation.down))
@@ -118,8 +118,8 @@ def tiled_sums(
     scale = jnp.stack([jnp.asarray(s.variance_scale) for s in samples]).astype(squares.dtype)
     variances = jnp.zeros((len(samples), bins), squares.dtype).at[of_sample].add(squares)
     for i, rows, weights in weighted:
-        own = np.flatnonzero(of_sample == i)
-        found = _weighted(weights, scores[own], tiles.at(own), fill, chunk=chunk, remat=remat)
+        mine = np.flatnonzero(of_sample == i)
+        found = _weighted(weights, scores[mine], tiles.at(mine), fill, chunk=chunk, remat=remat)
         contents = contents.at[np.asarray(rows)].add(found)
     if varied:
         tiles = _tiles(varied, sizes, chunk)
