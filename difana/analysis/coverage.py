@@ -25,7 +25,6 @@ from difana.infer import (
 from difana.likelihood import Model
 
 KINDS = ("limit", "clsb", "interval")
-_TINY = 1e-12
 
 
 class CoverageResult(eqx.Module):
@@ -170,8 +169,7 @@ class _Toy(eqx.Module):
         p_value, status = test.observed if self.kind == "limit" else test.clsb, test.status
         if self.kind == "interval":
             both = tmu_tilde(model, data, mu)
-            # at mu = 0 the p-value is the limit from above
-            p_value = tmu_tilde_p_value(both.value, jnp.maximum(test.q_asimov, _TINY))
+            p_value = tmu_tilde_p_value(both.value, test.q_asimov)
             best, status = both.free, status | both.status
         else:
             best = fit(model, data, poi_upper=np.inf)

@@ -136,5 +136,6 @@ def tmu_tilde_p_value(
     root, distance = safe_sqrt(value), safe_sqrt(q_asimov)
     near = value <= q_asimov
     slope = jnp.where(near | (distance == 0), 1.0, 2.0 * distance)
-    other = jnp.where(near, root, (value + q_asimov) / slope)
+    beyond = jnp.where(distance == 0, jnp.inf, (value + q_asimov) / slope)
+    other = jnp.where(near, root, beyond)
     return ndtr(-root) + ndtr(-other)

@@ -64,6 +64,8 @@ def test_p_values():
     beyond = np.asarray(tmu_tilde_p_value(np.array([4.0, 4.0 + 1e-9, 6.0, 9.0]), 4.0))
     assert beyond[0] == pytest.approx(beyond[1], abs=1e-8)
     assert np.all(np.diff(beyond[1:]) < 0)
+    # at mu = 0 every upward fluctuation counts, and no other
+    np.testing.assert_allclose(tmu_tilde_p_value(root[1:] ** 2, 0.0), stats.norm.sf(root[1:]))
     # mu-hat ~ N(mu, 1) at mu = 1: t-tilde by drawing it
     rng = np.random.default_rng(1)
     hat = rng.normal(1.0, 1.0, 200_000)
