@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 from pathlib import Path
 
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-SLOW = {"05_systematics"}  # compiles the gradient of a Fisher information
+SLOW = {"02_likelihoods", "05_systematics"}  # compile for more than a minute
 CASES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in NOTEBOOKS
@@ -16,7 +17,11 @@ CASES = [
 
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", CASES)
-def test_the_notebook_runs(path):
+def test_the_notebook_runs(path, monkeypatch):
+    # one device, as a reader has: eight simulated ones on few cores may wait for each other
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    kept = [flag for flag in flags if "host_platform_device_count" not in flag]
+    monkeypatch.setenv("XLA_FLAGS", " ".join(kept))
     with warnings.catch_warnings():  # of the Jupyter machinery, not of the notebook
         warnings.simplefilter("ignore")
         import nbclient

@@ -125,6 +125,7 @@ def test_the_score_is_that_of_the_recipe(splits, optimised):
     assert found.score <= float(score(channel)) + 1e-9
 
 
+@pytest.mark.slow
 def test_every_objective_is_finite(splits, optimised):
     channel = hard_channel(observe(optimised.net, splits[1]), optimised.edges, name="SR")
     model = build_model([channel])

@@ -133,6 +133,7 @@ def test_report(finished: AnalysisResult, tmp_path: Path) -> None:
     assert any(name.startswith("systematic_") for name in names)
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_equals_uninterrupted(
     finished: AnalysisResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
