@@ -1,6 +1,6 @@
 """Hypothesis tests and limits on published likelihoods: difana and pyhf in one run.
 
-    python benchmarks/likelihood.py --data ../shared/data/likelihoods [--skip-minuit] [--write]
+    python benchmarks/likelihood.py [--data PATH] [--skip-minuit | --skip-pyhf] [--write]
 
 Times are those of fresh processes: the first call counts from reading the JSON (imports done) to
 the numbers, with an empty and with a filled compilation cache; warm calls are medians. Derivatives
@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument(
         "--skip-minuit", action="store_true", help="pyhf numpy/minuit takes minutes"
     )
+    parser.add_argument("--skip-pyhf", action="store_true", help="difana only")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -216,6 +217,7 @@ def main() -> None:
 
     print("\n".join(lines))
     settings = ["numpy/scipy", "jax/scipy"] + ([] if args.skip_minuit else ["numpy/minuit"])
+    settings = [] if args.skip_pyhf else settings
     for name in POINTS:
         with tempfile.TemporaryDirectory() as cache:
             cold = in_process(name, "test", "0", cache=cache)
