@@ -1,8 +1,14 @@
-"""Generated samples: Gaussian blobs (NEOS), the INFERNO mixture, and a dijet resonance."""
+"""Generated samples: Gaussian blobs (NEOS), the INFERNO mixture, a resonance, unfolding toys."""
 
 from __future__ import annotations
 
 from difana.data.generate.blobs import blobs
+from difana.data.generate.gaussian_levels import (
+    GAUSSIAN_TOYS,
+    GaussianLevels,
+    gaussian_levels,
+    gaussian_recursion,
+)
 from difana.data.generate.inferno import inferno, inferno_log_ratio
 from difana.data.generate.resonance import (
     RESONANCE_COLUMNS,
@@ -15,12 +21,16 @@ from difana.data.generate.resonance import (
 )
 
 __all__ = [
+    "GAUSSIAN_TOYS",
     "RESONANCE_COLUMNS",
     "RESONANCE_NORMALISATIONS",
     "RESONANCE_TRANSFORMATION",
     "RESONANCE_UNITS",
     "RESONANCE_YIELDS",
+    "GaussianLevels",
     "blobs",
+    "gaussian_levels",
+    "gaussian_recursion",
     "inferno",
     "inferno_log_ratio",
     "resonance",

@@ -1,0 +1,162 @@
+"""A log ratio of two densities by a classifier: the half step of OmniFold, for many replicas."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from difana._typing import PyTree
+
+
+class FitOptions(NamedTuple):
+    """How a classifier is trained; all static."""
+
+    epochs: int
+    batch_size: int
+    patience: int
+    optimizer: optax.GradientTransformation
+    static: PyTree
+
+
+class Rows(NamedTuple):
+    """Rows of the two classes; class 1 and class 0 share the rows, each with its own weights."""
+
+    x: Array
+    above: Float[Array, "replicas rows"]
+    below: Float[Array, "replicas rows"]
+
+
+class FitReport(NamedTuple):
+    """Of each replica: held-out loss of the kept weights, epochs trained, all finite."""
+
+    loss: Float[Array, " replicas"]
+    epochs: Int[Array, " replicas"]
+    finite: Bool[Array, " replicas"]
+
+
+class _State(NamedTuple):
+    weights: PyTree
+    optimizer: PyTree
+    best: PyTree
+    loss: Array
+    waited: Array
+    epochs: Array
+    finite: Array
+
+
+def logits(net: PyTree, x: Array, dtype: jnp.dtype) -> Float[Array, " events"]:
+    """Return one number an event; a network of several outputs gives its first."""
+    out = net(x.astype(dtype))
+    return out[:, 0] if out.ndim == 2 else out
+
+
+def evaluate(weights: PyTree, static: PyTree, x: Array, size: int) -> Float[Array, "replicas rows"]:
+    """Return the logits of all rows for stacked weights, ``size`` rows at a time."""
+    rows = len(x)
+    size = min(size, rows)
+    chunks = -(-rows // size)
+    padded = jnp.concatenate([x, jnp.zeros((chunks * size - rows, *x.shape[1:]), x.dtype)])
+
+    def one(part: Array) -> Array:
+        return jax.vmap(lambda w: logits(eqx.combine(w, static), part, x.dtype))(weights)
+
+    out = jax.lax.map(one, padded.reshape(chunks, size, *x.shape[1:]))
+    return jnp.moveaxis(out, 0, 1).reshape(out.shape[1], -1)[:, :rows]
+
+
+def binary_loss(logit: Array, above: Array, below: Array) -> Array:
+    r"""Return :math:`\sum w_1 \log(1 + e^{-f}) + w_0 \log(1 + e^f)`."""
+    return jnp.sum(above * jax.nn.softplus(-logit) + below * jax.nn.softplus(logit))
+
+
+def fit_ratio(
+    weights: PyTree, train: Rows, held: Rows, options: FitOptions, *, key: Array
+) -> tuple[PyTree, FitReport]:
+    """Train stacked classifiers; return the weights of the best epoch of each replica.
+
+    One epoch goes once over the rows, in an order all replicas share, drawn anew at each call; from
+    epoch to epoch the batches change order and cut. A replica that did not improve on the held-out
+    rows for ``patience`` epochs is frozen; when all are, the remaining epochs cost nothing.
+    """
+    rows, dtype = len(train.x), train.x.dtype
+    size = min(options.batch_size, rows)
+    steps = rows // size
+    total = [jnp.sum(t, axis=1) + jnp.sum(h, axis=1)
+             for t, h in ((train.above, held.above), (train.below, held.below))]  # fmt: skip
+    scale = [rows / part[:, None] for part in total]
+    key_order, key_epochs = jax.random.split(key)
+    order = jax.random.permutation(key_order, rows)
+    order = jnp.concatenate([order, order[:size]])  # a batch may run over the end
+    x = train.x[order]
+    above = (train.above * scale[0])[:, order].astype(dtype)
+    below = (train.below * scale[1])[:, order].astype(dtype)
+    held_above = (held.above / total[0][:, None]).astype(dtype)
+    held_below = (held.below / total[1][:, None]).astype(dtype)
+
+    def loss(leaves: PyTree, part: Array, one: Array, zero: Array) -> Array:
+        net = eqx.combine(leaves, options.static)
+        return binary_loss(logits(net, part, dtype), one, zero) / size
+
+    def update(leaves: PyTree, state: PyTree, *batch: Array) -> tuple[PyTree, PyTree]:
+        gradient = jax.grad(loss)(leaves, *batch)
+        updates, state = options.optimizer.update(gradient, state, leaves)
+        return optax.apply_updates(leaves, updates), state
+
+    def epoch(state: _State, epoch_key: Array) -> _State:
+        key_cut, key_batches = jax.random.split(epoch_key)
+        cut = jax.random.randint(key_cut, (), 0, rows)
+        starts = (cut + size * jax.random.permutation(key_batches, steps)) % rows
+
+        def step(carry: tuple, start: Array) -> tuple[tuple, None]:
+            part = jax.lax.dynamic_slice_in_dim(x, start, size)
+            one = jax.lax.dynamic_slice_in_dim(above, start, size, axis=1)
+            zero = jax.lax.dynamic_slice_in_dim(below, start, size, axis=1)
+            return jax.vmap(update, in_axes=(0, 0, None, 0, 0))(*carry, part, one, zero), None
+
+        (leaves, optimizer), _ = jax.lax.scan(step, (state.weights, state.optimizer), starts)
+        test = evaluate(leaves, options.static, held.x, max(size, 8192))
+        value = jax.vmap(binary_loss)(test, held_above, held_below)
+        active = state.finite & (state.waited < options.patience)
+        finite = jnp.isfinite(value) & _all_finite(leaves)
+        better = active & finite & (value < state.loss)
+        return _State(
+            weights=_where(active & finite, leaves, state.weights),
+            optimizer=_where(active & finite, optimizer, state.optimizer),
+            best=_where(better, leaves, state.best),
+            loss=jnp.where(better, value, state.loss),
+            waited=jnp.where(active, jnp.where(better, 0, state.waited + 1), state.waited),
+            epochs=state.epochs + active,
+            finite=state.finite & (finite | ~active),
+        )
+
+    def body(state: _State, epoch_key: Array) -> tuple[_State, None]:
+        busy = jnp.any(state.finite & (state.waited < options.patience))
+        return jax.lax.cond(busy, epoch, lambda state, _: state, state, epoch_key), None
+
+    replicas = len(train.above)
+    zero = jnp.zeros(replicas, jnp.int32)
+    start = _State(
+        weights, jax.vmap(options.optimizer.init)(weights), weights,
+        jnp.full(replicas, jnp.inf, dtype), zero, zero, jnp.ones(replicas, bool),
+    )  # fmt: skip
+    end, _ = jax.lax.scan(body, start, jax.random.split(key_epochs, options.epochs))
+    return end.best, FitReport(end.loss, end.epochs, end.finite & jnp.isfinite(end.loss))
+
+
+def _where(condition: Array, new: PyTree, old: PyTree) -> PyTree:
+    def choose(a: Array, b: Array) -> Array:
+        return jnp.where(condition.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(choose, new, old)
+
+
+def _all_finite(stacked: PyTree) -> Array:
+    leaves = jax.tree.leaves(stacked)
+    return jnp.all(jnp.stack([
+        jnp.all(jnp.isfinite(leaf.reshape(len(leaf), -1)), axis=1) for leaf in leaves
+    ]), axis=0)  # fmt: skip

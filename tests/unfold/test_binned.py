@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difana._errors import ConfigError, InputError
+from difana.unfold import bayes, bayes_iterations, invert, response, unfolding_problem
+from difana.unfold.inversion import difference_matrix
+
+GEN = [np.linspace(-2, 2, 5), np.linspace(0, 1, 3)]
+RECO = [np.linspace(-3, 3, 7), np.linspace(0, 1, 4)]
+
+
+@pytest.fixture(scope="module")
+def problem():
+    rng = np.random.default_rng(3)
+    n = 4000
+    z = np.stack([rng.normal(size=n), rng.uniform(size=n)], 1)
+    x = z + np.stack([0.4 * rng.normal(size=n), 0.1 * rng.normal(size=n)], 1)
+    b = np.stack([rng.normal(size=300), rng.uniform(size=300)], 1)
+    return unfolding_problem(
+        z[:3000], x[:3000], np.concatenate([x[3000:] + 0.2, b[:100]]),
+        pass_gen=rng.uniform(size=3000) < 0.9, pass_reco=rng.uniform(size=3000) < 0.8,
+        gen_weights=rng.uniform(0.2, 0.5, 3000), reco_weights=rng.uniform(0.2, 0.5, 3000),
+        background=b[100:], background_weights=np.full(200, 0.5), names=("a", "b"),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def binned(problem):
+    return response(problem, gen_edges=GEN, reco_edges=RECO)
+
+
+def test_response_is_that_of_numpy(problem, binned):
+    p = jax.tree.map(np.asarray, problem)
+    gen, both = p.pass_gen, p.pass_gen & p.pass_reco
+    joint = np.histogramdd(
+        np.concatenate([p.reco, p.gen], 1)[both], [*RECO, *GEN], weights=p.reco_weights[both]
+    )[0].reshape(18, 8)
+    prior = np.histogramdd(p.gen[gen], GEN, weights=p.gen_weights[gen])[0].ravel()
+    np.testing.assert_allclose(binned.matrix, joint / prior, rtol=1e-12)
+    np.testing.assert_allclose(binned.prior, prior, rtol=1e-12)
+    reco = np.histogramdd(
+        p.reco[p.pass_reco], RECO, weights=p.reco_weights[p.pass_reco]
+    )[0].ravel()  # fmt: skip
+    np.testing.assert_allclose(binned.fakes, reco - joint.sum(1), atol=1e-12)
+    background = np.histogramdd(p.background, RECO, weights=p.background_weights)[0].ravel()
+    np.testing.assert_allclose(binned.background, background, rtol=1e-12)
+    np.testing.assert_allclose(binned.fold(binned.prior), reco + background, rtol=1e-12)
+
+
+def test_bayes_is_the_direct_computation(binned):
+    r = jax.tree.map(np.asarray, binned)
+    t = r.prior.copy()
+    for _ in range(5):
+        new = np.zeros_like(t)
+        for i in range(len(t)):
+            for j in range(len(r.data)):
+                expected = sum(r.matrix[j, k] * t[k] for k in range(len(t))) + r.fakes[j]
+                new[i] += r.matrix[j, i] * t[i] * (r.data[j] - r.background[j]) / expected
+            new[i] /= r.matrix[:, i].sum()
+        t = new
+    unfolded = bayes(binned, iterations=5)
+    np.testing.assert_allclose(unfolded.values.ravel(), t, rtol=1e-10)
+    assert unfolded.values.shape == (4, 2)
+
+
+def test_bayes_covariance_is_that_of_finite_differences(binned):
+    step = 1e-4
+    unfold = jax.jit(
+        lambda data: bayes_iterations(
+            data, binned.matrix, binned.prior, iterations=3, fakes=binned.fakes
+        )[-1]
+    )
+    net = binned.data - binned.background
+    shifts = step * np.eye(len(net))
+    rows = [(unfold(net + shift) - unfold(net - shift)) / (2 * step) for shift in shifts]
+    jacobian = np.stack(rows, axis=1)
+    variances = np.asarray(binned.data_variances + binned.background_variances)
+    expected = jacobian @ np.diag(variances) @ jacobian.T
+    np.testing.assert_allclose(bayes(binned, iterations=3).covariance, expected, rtol=1e-6)
+
+
+def test_bayes_gives_the_published_numbers_of_pyunfold():
+    # its quickstart, made with the Jeffreys prior of its first versions: 1 / (0.5, 1.5)
+    matrix = jnp.array([[0.9, 0.1], [0.1, 0.9]])
+    data, prior = jnp.array([100.0, 150.0]), jnp.array([187.5, 62.5])
+    unfolded = bayes_iterations(data, matrix, prior, iterations=5)[-1]
+    np.testing.assert_allclose(unfolded, [94.48002622, 155.51997378], rtol=1e-8)
+
+
+def test_closure_and_empty_bins(binned):
+    asimov = eqx.tree_at(lambda r: r.data, binned, binned.fold(binned.prior))
+    np.testing.assert_allclose(bayes(asimov).values.ravel(), binned.prior, rtol=1e-12)
+    np.testing.assert_allclose(
+        invert(asimov, strength=3.0).values.ravel(), binned.prior, rtol=1e-12
+    )
+    blind = eqx.tree_at(lambda r: r.matrix, binned, binned.matrix.at[:, 2].set(0.0))
+    unfolded = bayes(blind)
+    assert "never reconstructed" in unfolded.describe()
+    assert float(unfolded.values.ravel()[2]) == float(binned.prior[2])
+    assert bool(jnp.all(jnp.isfinite(unfolded.covariance)))
+
+
+def test_bayes_is_differentiable_in_the_response(binned, finite_difference):
+    def total(shift):
+        moved = eqx.tree_at(lambda r: r.matrix, binned, binned.matrix * (1 + shift))
+        return jnp.sum(bayes(moved, iterations=3).values ** 2)
+
+    gradient = jax.grad(total)(jnp.asarray(0.1))
+    np.testing.assert_allclose(gradient, finite_difference(total, jnp.asarray(0.1)), rtol=1e-6)
+
+
+def test_inversion_is_its_closed_form(problem):
+    square = response(problem, gen_edges=GEN, reco_edges=[np.linspace(-3, 3, 5), GEN[1]])
+    net = np.asarray(square.data - square.background - square.fakes)
+    inverse = np.linalg.inv(square.matrix)
+    plain = invert(square)
+    np.testing.assert_allclose(plain.values.ravel(), inverse @ net, rtol=1e-9)
+    v = np.diag(square.data_variances + square.background_variances)
+    np.testing.assert_allclose(plain.covariance, inverse @ v @ inverse.T, rtol=1e-8)
+    for order in (0, 1, 2):
+        matrix, t0 = np.asarray(square.matrix), np.asarray(square.prior)
+        d = difference_matrix((4, 2), order) / t0
+        rows = np.concatenate([matrix / np.sqrt(np.diag(v))[:, None], np.sqrt(5.0) * d])
+        right = np.concatenate([net / np.sqrt(np.diag(v)), np.sqrt(5.0) * d @ t0])
+        expected = np.linalg.lstsq(rows, right)[0]
+        values = invert(square, strength=5.0, order=order).values.ravel()
+        np.testing.assert_allclose(values, expected, rtol=1e-9)
+
+
+def test_a_strong_penalty_gives_the_simulation_scaled(binned):
+    ratio = invert(binned, strength=1e8, order=1).values.ravel() / binned.prior
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_wrong_settings_are_refused(problem, binned):
+    with pytest.raises(ConfigError, match="iterations = 0"):
+        bayes(binned, iterations=0)
+    with pytest.raises(InputError, match="prior has shape"):
+        bayes(binned, prior=jnp.ones(3))
+    with pytest.raises(InputError, match="data_covariance has shape"):
+        bayes(binned, data_covariance=jnp.eye(2))
+    with pytest.raises(ConfigError, match="order = 3"):
+        invert(binned, order=3)
+    with pytest.raises(ConfigError, match="more than 2 bins"):
+        difference_matrix((2,), 2)
+    with pytest.raises(InputError, match="1 arrays of gen_edges for 2 gen columns"):
+        response(problem, gen_edges=GEN[0], reco_edges=RECO)
+    with pytest.raises(InputError, match="increasing"):
+        response(problem, gen_edges=[GEN[0][::-1], GEN[1]], reco_edges=RECO)
+    with pytest.raises(InputError, match="holds no simulated yield"):
+        response(problem, gen_edges=[[-90, -80, 0], GEN[1]], reco_edges=RECO)
