@@ -9,7 +9,6 @@ import math
 import os
 import platform
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 
 from difana._errors import InputError
+from difana._files import write_whole
 from difana._typing import PyTree
 
 _PACKAGES = ("jax", "jaxlib", "flax", "equinox", "optax", "optimistix", "numpy", "uproot", "pyhf")
@@ -27,22 +27,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a file beside its place and rename it.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_text(Path(folder, "a.txt"), "hello")
         ...     Path(folder, "a.txt").read_text()
         'hello'
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, [text.encode()], mode=0o644)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
+from difana._files import write_whole
 from difana._typing import Network
 
 _FORMAT = "difana-stablehlo"
@@ -135,18 +134,7 @@ def export_network(
         "calling_convention": exported.calling_convention_version,
         **({"notes": notes} if notes else {}),
     }
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_whole(path, [json.dumps(header).encode() + b"\n", payload], mode=0o644)
 
 
 def load_network(path: str | Path) -> ExportedNetwork:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +12,7 @@ import jax
 import numpy as np
 
 from difana._errors import InputError
+from difana._files import write_whole
 
 _FORMAT = "difana-weights"
 _VERSION = 1
@@ -64,18 +62,7 @@ def save_weights(path: str | Path, tree: object) -> None:
         "bytes": payload.getbuffer().nbytes,
         "leaves": _describe(tree),
     }
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
-            file.write(payload.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
+    write_whole(path, [json.dumps(header).encode() + b"\n", payload.getbuffer()])
 
 
 def load_weights(path: str | Path, like: T) -> T:
