@@ -23,7 +23,7 @@ _KIND = {  # of the parameters of a modifier
     "shapesys": "poisson",
     "lumi": "lumi",
 }
-_NUMBERS = (
+NUMBERS = (
     "nominal",
     "histosys_hi",
     "histosys_lo",
@@ -89,7 +89,7 @@ class Collected:
     """
 
     sets: ParameterSets = dataclasses.field(default_factory=ParameterSets)
-    numbers: dict[str, list[Any]] = dataclasses.field(default_factory=lambda: _lists(_NUMBERS))
+    numbers: dict[str, list[Any]] = dataclasses.field(default_factory=lambda: _lists(NUMBERS))
     rows: dict[str, list[int]] = dataclasses.field(default_factory=lambda: _lists(_ROWS))
     factors: list[list[int]] = dataclasses.field(default_factory=list)
     layouts: list[ChannelLayout] = dataclasses.field(default_factory=list)

@@ -45,9 +45,8 @@ def _spread(
     return jnp.concatenate([values, jnp.zeros(1, values.dtype)])[place]
 
 
-def entries_of(model: Model, layout: Layout) -> Entries:
+def entries_of(model: Model) -> Entries:
     """Return the templates as matrices."""
-    del layout  # what shifts or scales is never eliminated
     s = model.structure
     nominal = model.nominal[s.histosys_row]
     shifting, column = np.unique(s.histosys_parameter, return_inverse=True)

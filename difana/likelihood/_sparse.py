@@ -34,9 +34,8 @@ class Slopes(NamedTuple):
     own: Float[Array, " shared"]  # second derivatives by one parameter, weighted with the pulls
 
 
-def entries_of(model: Model, layout: Layout) -> Entries:
+def entries_of(model: Model) -> Entries:
     """Return half sums and differences of the shifts, and the coefficients of the factors."""
-    del layout
     nominal = model.nominal[model.structure.histosys_row]
     return Entries(
         0.5 * (model.histosys_hi - model.histosys_lo),

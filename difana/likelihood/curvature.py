@@ -53,7 +53,7 @@ def _room(layout: Layout) -> Any:
 def constants_of(model: Model, layout: Layout) -> Constants:
     """Return what an evaluation needs besides the parameters."""
     widths, tau = model.constraint_scales()
-    return Constants(widths, tau, _room(layout).entries_of(model, layout))
+    return Constants(widths, tau, _room(layout).entries_of(model))
 
 
 def hessian(

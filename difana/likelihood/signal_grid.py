@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from difana._errors import ModelError
+from difana.likelihood._collect import NUMBERS
 from difana.likelihood._json import pause_collection
 from difana.likelihood._slots import Slot, check_changes, fill, refuse_widths, slots_of
 from difana.likelihood.json_patch import apply_patch
@@ -25,16 +26,6 @@ from difana.likelihood.pyhf_json import (
     observed_yields,
 )
 from difana.likelihood.workspace import read_workspace
-
-_NUMBERS = (
-    "nominal",
-    "histosys_hi",
-    "histosys_lo",
-    "normsys_hi",
-    "normsys_lo",
-    "staterror",
-    "shapesys",
-)
 
 
 class SignalPoints(eqx.Module):
@@ -167,7 +158,7 @@ def _stack(
 ) -> SignalPoints:
     s, count = model.structure, len(specs)
     numbers = {}
-    for key in _NUMBERS:
+    for key in NUMBERS:
         usual = np.asarray(getattr(model, key), float)
         numbers[key] = np.array(np.broadcast_to(usual, (count, usual.size)))
     # a staterror that stands in several channels is named after its channel in the model
@@ -199,9 +190,9 @@ def _stack(
         lambda leaf: jnp.asarray(np.broadcast_to(np.asarray(leaf), (count, *leaf.shape))), model
     )
     stacked = eqx.tree_at(
-        lambda m: [getattr(m, key) for key in _NUMBERS],
+        lambda m: [getattr(m, key) for key in NUMBERS],
         stacked,
-        [jnp.asarray(numbers[key]) for key in _NUMBERS],
+        [jnp.asarray(numbers[key]) for key in NUMBERS],
     )
     return SignalPoints(
         stacked,
