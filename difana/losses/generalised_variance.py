@@ -12,9 +12,10 @@ from jaxtyping import Array, Float, Int
 from difana._errors import InputError
 from difana._typing import Network
 from difana.data import Sample
-from difana.infer import Status, asimov_data, fisher_information
+from difana.infer import Status
 from difana.likelihood import Model
 from difana.losses._model import model_of, status_aux
+from difana.losses.poi_uncertainty import asimov_information, both_free
 
 
 def generalised_variance(
@@ -101,13 +102,9 @@ def asimov_covariance(
         >>> jax.jit(asimov_covariance)(model)[0].tolist()
         [[0.25]]
     """
-    asimov = asimov_data(model, mu=mu)
-    information = fisher_information(model, asimov.params, asimov.data)
-    free = ~model.fixed
-    both = free[:, None] & free[None, :]
-    unit = jnp.eye(free.shape[0], dtype=information.dtype)
-    covariance = jnp.linalg.inv(jnp.where(both, information, unit))
+    information, status = asimov_information(model, mu=mu)
+    covariance = jnp.linalg.inv(information)
     variances = jnp.diagonal(covariance)
     good = jnp.all(jnp.isfinite(covariance)) & jnp.all(variances > 0)
-    covariance = jnp.where(good, jnp.where(both, covariance, 0.0), jnp.inf)
-    return covariance, asimov.status | jnp.where(good, 0, int(Status.INDEFINITE))
+    covariance = jnp.where(good, jnp.where(both_free(model), covariance, 0.0), jnp.inf)
+    return covariance, status | jnp.where(good, 0, int(Status.INDEFINITE))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from difana._numerics import safe_sqrt
 from difana._typing import Network
@@ -61,14 +61,26 @@ def poi_uncertainty(
 
 def sigma_of(model: Model, *, mu: float = 1.0) -> tuple[Float[Array, ""], Int[Array, ""]]:
     """Return sigma(mu) of a model and its status; infinite where the information is singular."""
-    asimov = asimov_data(model, mu=mu)
-    information = fisher_information(model, asimov.params, asimov.data)
-    free = ~model.fixed
-    both = free[:, None] & free[None, :]
-    information = jnp.where(both, information, jnp.eye(free.shape[0], dtype=information.dtype))
-    unit = jnp.zeros_like(asimov.params).at[model.poi_index].set(1.0)
+    information, seen = asimov_information(model, mu=mu)
+    unit = jnp.zeros_like(model.init).at[model.poi_index].set(1.0)
     variance = jnp.linalg.solve(information, unit)[model.poi_index]
     good = jnp.isfinite(variance) & (variance > 0)
     sigma = safe_sqrt(jnp.where(good, variance, 1.0))
-    status = jnp.where(good, asimov.status, int(Status.INDEFINITE))
+    status = jnp.where(good, seen, int(Status.INDEFINITE))
     return jnp.where(good, sigma, jnp.inf), status
+
+
+def asimov_information(
+    model: Model, *, mu: float = 1.0
+) -> tuple[Float[Array, "params params"], Int[Array, ""]]:
+    """Return the Fisher information on Asimov data and their status; held parameters get 1."""
+    asimov = asimov_data(model, mu=mu)
+    information = fisher_information(model, asimov.params, asimov.data)
+    unit = jnp.eye(model.init.size, dtype=information.dtype)
+    return jnp.where(both_free(model), information, unit), asimov.status
+
+
+def both_free(model: Model) -> Bool[Array, "params params"]:
+    """Return which pairs of parameters are free in fits."""
+    free = ~model.fixed
+    return free[:, None] & free[None, :]
