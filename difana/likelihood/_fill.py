@@ -17,11 +17,14 @@ from difana.hist import (
     soft_shares,
 )
 
+Sums = Callable[[Array, Array], tuple[Array, Array]]
+"""outputs, weights -> contents, squares"""
+
 
 class Fill(NamedTuple):
     """Contents and squares of events, and their shares where weights vary."""
 
-    sums: Callable[[Array, Array], tuple[Array, Array]]  # outputs, weights -> contents, squares
+    sums: Sums
     shares: Shares
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,18 @@ from jaxtyping import Array, Float
 from difana._errors import InputError
 from difana._typing import Network
 from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
-from difana.hist import Histogram, argmax_histogram, softmax_histogram
+from difana.hist import argmax_histogram, softmax_histogram
+from difana.likelihood._fill import Sums
 from difana.likelihood.modifiers import Channel
-from difana.likelihood.templates import Job, channel_of, fill, inputs_and_jobs, outputs_of
+from difana.likelihood.sums import TemplateSums, channel_from_sums, histograms_of
+from difana.likelihood.templates import (
+    Job,
+    fill,
+    inputs_and_jobs,
+    of_nominals,
+    outputs_of,
+    sums_at_once,
+)
 
 
 def channel_from_logits(
@@ -65,24 +75,19 @@ def channel_from_logits(
             "hard bins have no derivative by the nuisances: give a temperature, or tangents=False"
         )
 
-    def one(logits: Array, weights: Array) -> Histogram:
+    def one(logits: Array, weights: Array) -> tuple[Array, Array]:
         if temperature is None:
-            return argmax_histogram(logits, weights)
-        return softmax_histogram(logits, weights, temperature=temperature)
+            found = argmax_histogram(logits, weights)
+        else:
+            found = softmax_histogram(logits, weights, temperature=temperature)
+        return found.contents, found.squares
 
-    if tangents:
-        filled = _fill_with_tangents(net, samples, one)
-    else:
-        blocks, jobs = inputs_and_jobs(samples)
-        filled = fill(outputs_of(net, blocks), jobs, one)
-    return channel_of(samples, filled, name=name, staterror=staterror)
+    sums = (_sums_with_tangents if tangents else sums_at_once)(net, samples, one)
+    return channel_from_sums(sums, samples, name=name, staterror=staterror)
 
 
-_Fill = Callable[[Array, Array], Histogram]
-
-
-def _fill_with_tangents(net: Network, samples: Sequence[Sample], one: _Fill) -> list[Histogram]:
-    """Fill the histograms; those of transformations hold nominal +- derivative."""
+def _sums_with_tangents(net: Network, samples: Sequence[Sample], one: Sums) -> TemplateSums:
+    """Return the sums of all templates; those of transformations are nominal +- derivative."""
     moved = [any(isinstance(v, Transformation) for v in s.variations) for s in samples]
     blocks: list[Array] = []
     jobs: list[Job] = []
@@ -96,20 +101,21 @@ def _fill_with_tangents(net: Network, samples: Sequence[Sample], one: _Fill) -> 
             new_blocks, new_jobs = inputs_and_jobs([sample])
             jobs += [Job(len(blocks) + job.block, job.weights) for job in new_jobs]
             blocks += new_blocks
-    plain = iter(fill(outputs_of(net, blocks), jobs, one) if blocks else [])
-    filled = []
+    plain = iter(zip(*fill(outputs_of(net, blocks), jobs, one), strict=True) if blocks else [])
+    rows: list[tuple[Array, Array]] = []
     for sample, exact in zip(samples, moved, strict=True):
         if exact:
-            filled += _moved(net, sample, one, plain)
+            rows += _moved(net, sample, one, plain)
         else:
-            filled += [next(plain) for _ in inputs_and_jobs([sample])[1]]
-    return filled
+            rows += itertools.islice(plain, histograms_of(sample))
+    contents, squares = (jnp.stack(parts) for parts in zip(*rows, strict=True))
+    return TemplateSums(contents, of_nominals(squares, samples))
 
 
 def _moved(
-    net: Network, sample: Sample, one: _Fill, shifted: Iterator[Histogram]
-) -> list[Histogram]:
-    """Return the histograms of a sample with transformations, in the order of its variations."""
+    net: Network, sample: Sample, one: Sums, shifted: Iterator[tuple[Array, Array]]
+) -> list[tuple[Array, Array]]:
+    """Return the sums of a sample with transformations, in the order of its variations."""
     nominal = sample.nominal
     functions = [v.function for v in sample.variations if isinstance(v, Transformation)]
     weights = [nominal.weights]
@@ -117,25 +123,25 @@ def _moved(
         if isinstance(variation, WeightVariation):
             weights += [variation.up, variation.down]
 
-    def contents(alphas: Array) -> tuple[Array, list[Histogram]]:
+    def contents(alphas: Array) -> tuple[Array, tuple[Array, Array]]:
         features = nominal.features
         for alpha, function in zip(alphas, functions, strict=True):
             features = function(features, alpha)
         (logits,) = outputs_of(net, [features])
-        histograms = fill([logits], [Job(0, w) for w in weights], one)
-        return histograms[0].contents, histograms
+        found = fill([logits], [Job(0, w) for w in weights], one)
+        return found[0][0], found
 
     origin = jnp.zeros(len(functions), nominal.features.dtype)
-    slopes, histograms = jax.jacfwd(contents, has_aux=True)(origin)
-    own, varied, columns = histograms[0], iter(histograms[1:]), iter(slopes.T)
-    filled = [own]
+    slopes, found = jax.jacfwd(contents, has_aux=True)(origin)
+    varied, columns = iter(zip(*found, strict=True)), iter(slopes.T)
+    own, squares = next(varied)
+    rows = [(own, squares)]
     for variation in sample.variations:
         if isinstance(variation, Transformation):
             slope = next(columns)
-            both = (own.contents + slope, own.contents - slope)
-            filled += [Histogram(own.edges, side, own.squares) for side in both]
+            rows += [(own + slope, squares), (own - slope, squares)]
         elif isinstance(variation, ShiftedEvents):
-            filled += [next(shifted), next(shifted)]
+            rows += [next(shifted), next(shifted)]
         elif isinstance(variation, WeightVariation):
-            filled += [next(varied), next(varied)]
-    return filled
+            rows += [next(varied), next(varied)]
+    return rows

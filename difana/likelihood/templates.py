@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 from difana._errors import InputError
 from difana._typing import Network
 from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
-from difana.hist import Histogram, Shares
-from difana.likelihood._fill import Fill, make_fill
+from difana.hist import Shares
+from difana.likelihood._fill import Sums, make_fill
 from difana.likelihood._tiles import tiled_sums
 from difana.likelihood.modifiers import Channel
 from difana.likelihood.sums import TemplateSums, channel_from_sums, histograms_of
@@ -77,11 +77,7 @@ def outputs_of(net: Network, blocks: list[Array]) -> list[Float[Array, "events o
     return [output[a:b] for a, b in itertools.pairwise(starts)]
 
 
-def _filled(
-    outputs: Sequence[Array],
-    jobs: Sequence[Job],
-    one: Callable[[Array, Array], tuple[Array, Array]],
-) -> tuple[Array, Array]:
+def fill(outputs: Sequence[Array], jobs: Sequence[Job], one: Sums) -> tuple[Array, Array]:
     """Return contents and squares of all jobs; those of equal length are filled in one call."""
     groups: dict[int, list[int]] = {}
     for i, job in enumerate(jobs):
@@ -96,37 +92,7 @@ def _filled(
     return contents, squares
 
 
-def fill(
-    outputs: Sequence[Array], jobs: Sequence[Job], one: Callable[[Array, Array], Histogram]
-) -> list[Histogram]:
-    """Fill all histograms with ``one(output, weights)``."""
-
-    def sums(x: Array, weights: Array) -> tuple[Array, Array]:
-        found = one(x, weights)
-        return found.contents, found.squares
-
-    contents, squares = _filled(outputs, jobs, sums)
-    edges = (jnp.arange(contents.shape[1] + 1.0),)
-    return [Histogram(edges, *rows) for rows in zip(contents, squares, strict=True)]
-
-
-def channel_of(
-    samples: Sequence[Sample], filled: Sequence[Histogram], *, name: str, staterror: bool
-) -> Channel:
-    """Return the channel of histograms: of each sample the nominal, then (up, down) pairs."""
-    contents, squares = (
-        _wide(jnp.stack(rows))
-        for rows in zip(*((h.contents, h.squares) for h in filled), strict=True)
-    )
-    return channel_from_sums(
-        TemplateSums(contents, _of_nominals(squares, samples)),
-        samples,
-        name=name,
-        staterror=staterror,
-    )
-
-
-def _of_nominals(squares: Array, samples: Sequence[Sample]) -> Array:
+def of_nominals(squares: Array, samples: Sequence[Sample]) -> Array:
     """Return the squares of the nominal histograms, at the variance of the full sample."""
     sizes = [histograms_of(sample) for sample in samples]
     first = np.cumsum([0, *sizes[:-1]])
@@ -134,10 +100,11 @@ def _of_nominals(squares: Array, samples: Sequence[Sample]) -> Array:
     return squares[first] * scale[:, None]
 
 
-def _sums_at_once(net: Network, samples: Sequence[Sample], rule: Fill) -> TemplateSums:
+def sums_at_once(net: Network, samples: Sequence[Sample], one: Sums) -> TemplateSums:
+    """Return the sums of all templates, from one pass of the network."""
     blocks, jobs = inputs_and_jobs(samples)
-    contents, squares = _filled(outputs_of(net, blocks), jobs, rule.sums)
-    return TemplateSums(contents, _of_nominals(squares, samples))
+    contents, squares = fill(outputs_of(net, blocks), jobs, one)
+    return TemplateSums(contents, of_nominals(squares, samples))
 
 
 def template_sums(
@@ -188,7 +155,7 @@ def template_sums(
         raise InputError("no samples: a channel needs at least one")
     rule = make_fill(edges, bandwidth, relative=relative)
     if chunk is None:
-        return _sums_at_once(net, samples, rule)
+        return sums_at_once(net, samples, rule.sums)
     if chunk < 1:
         raise InputError(f"chunk is {chunk}; it must be at least one event")
     return tiled_sums(lambda x: _checked(net, x), samples, rule, chunk=chunk)
