@@ -34,7 +34,7 @@ class Plan:
     fixed: PyTree
     draw: Callable[[int], tuple[Sample, ...]]
     validate: Validate | None
-    watch: Callable[[PyTree, tuple], Sequence[str]] | None
+    watch: Watch | None
     copy: Callable[[PyTree], PyTree]
     steps: int
     validate_every: int
@@ -90,12 +90,11 @@ def run(
             book = _validated(plan, state, book, journal, step=step)
         if book.status == "running" and plan.watch is not None and (due or saving):
             clean, clean_step = plan.copy(state.trained), step
-        if book.status != "running":
-            pass
-        elif step == plan.steps:
-            book = book.stop("finished")
-        elif plan.patience is not None and book.waited >= plan.patience:
-            book = book.stop("stopped early")
+        if book.status == "running":
+            if step == plan.steps:
+                book = book.stop("finished")
+            elif plan.patience is not None and book.waited >= plan.patience:
+                book = book.stop("stopped early")
         bar.update(step=step, loss=float(report.loss), metric=book.metric)
         if store is not None and (book.status != "running" or saving):
             journal.sync()
