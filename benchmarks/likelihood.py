@@ -69,7 +69,7 @@ def ours(name: str, data: Path, task: str) -> dict:
     """Time difana in this process."""
     from difana.cli import _setup
 
-    _setup.start()
+    _setup.start(fits=True)
     import equinox as eqx
     import jax
     import numpy as np

@@ -101,7 +101,7 @@ def open_workspace(workspace: str, measurement: str | None) -> Inference:
     """Return the inference on a pyhf workspace; ``-`` reads standard input."""
     from difana.cli import _setup
 
-    _setup.start()
+    _setup.start(fits=True)
     from difana.analysis import Inference
     from difana.likelihood import from_workspace
 

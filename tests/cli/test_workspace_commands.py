@@ -47,7 +47,7 @@ PATCH = [{"op": "add", "path": "/channels/0/samples/-", "value": SIGNAL}]
 @pytest.fixture(autouse=True)
 def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the settings of the test session alone."""
-    monkeypatch.setattr("difana.cli._setup.start", lambda: None)
+    monkeypatch.setattr("difana.cli._setup.start", lambda **_: None)
 
 
 @pytest.fixture
