@@ -23,7 +23,7 @@ def scan(data: Path, out: Path) -> dict:
     """Test all points, write table and picture, return the numbers."""
     from difana.cli import _setup
 
-    _setup.start()
+    _setup.start(fits=True)
     import equinox as eqx
     import jax
 
