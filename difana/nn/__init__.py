@@ -4,6 +4,7 @@ from difana.nn.activations import activation as activation
 from difana.nn.deep_sets import DeepSets as DeepSets
 from difana.nn.mlp import MLP as MLP
 from difana.nn.parametrised import Parametrised as Parametrised
+from difana.nn.point_transformer import PointEdgeTransformer as PointEdgeTransformer
 from difana.nn.stablehlo import ExportedNetwork as ExportedNetwork
 from difana.nn.stablehlo import export_network as export_network
 from difana.nn.stablehlo import load_network as load_network
@@ -17,6 +18,7 @@ __all__ = [
     "DeepSets",
     "ExportedNetwork",
     "Parametrised",
+    "PointEdgeTransformer",
     "Standardised",
     "activation",
     "export_network",

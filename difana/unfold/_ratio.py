@@ -11,16 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from difana._typing import PyTree
-
-
-class FitOptions(NamedTuple):
-    """How a classifier is trained; all static."""
-
-    epochs: int
-    batch_size: int
-    patience: int
-    optimizer: optax.GradientTransformation
-    static: PyTree
+from difana.unfold.settings import Settings
 
 
 class Rows(NamedTuple):
@@ -55,7 +46,7 @@ def logits(net: PyTree, x: Array, dtype: jnp.dtype) -> Float[Array, " events"]:
     return out[:, 0] if out.ndim == 2 else out
 
 
-def evaluate(weights: PyTree, static: PyTree, x: Array, size: int) -> Float[Array, "replicas rows"]:
+def evaluate(weights: PyTree, static: PyTree, x: Array, size: int) -> Float[Array, "nets rows"]:
     """Return the logits of all rows for stacked weights, ``size`` rows at a time."""
     rows = len(x)
     size = min(size, rows)
@@ -69,23 +60,41 @@ def evaluate(weights: PyTree, static: PyTree, x: Array, size: int) -> Float[Arra
     return jnp.moveaxis(out, 0, 1).reshape(out.shape[1], -1)[:, :rows]
 
 
+def log_mean(logit: Float[Array, "nets rows"], ensemble: int) -> Float[Array, "replicas rows"]:
+    """Return the logarithm of the mean ratio of the networks of each replica."""
+    if ensemble == 1:
+        return logit
+    members = logit.reshape(-1, ensemble, logit.shape[1])
+    return jax.nn.logsumexp(members, axis=1) - jnp.log(jnp.asarray(ensemble, logit.dtype))
+
+
 def binary_loss(logit: Array, above: Array, below: Array) -> Array:
     r"""Return :math:`\sum w_1 \log(1 + e^{-f}) + w_0 \log(1 + e^f)`."""
     return jnp.sum(above * jax.nn.softplus(-logit) + below * jax.nn.softplus(logit))
 
 
 def fit_ratio(
-    weights: PyTree, train: Rows, held: Rows, options: FitOptions, *, key: Array
+    weights: PyTree,
+    static: PyTree,
+    train: Rows,
+    held: Rows,
+    settings: Settings,
+    *,
+    active: Bool[Array, " replicas"],
+    key: Array,
 ) -> tuple[PyTree, FitReport]:
-    """Train stacked classifiers; return the weights of the best epoch of each replica.
+    """Train stacked classifiers; return the weights of the best epoch of each.
 
+    There are ``settings.ensemble`` classifiers a replica, one after the other on the leading axis.
     One epoch goes once over the rows, in an order all replicas share, drawn anew at each call; from
-    epoch to epoch the batches change order and cut. A replica that did not improve on the held-out
-    rows for ``patience`` epochs is frozen; when all are, the remaining epochs cost nothing.
+    epoch to epoch the batches change order and cut. A classifier that did not improve on the held-
+    out rows for ``patience`` epochs is frozen; when all are, the remaining epochs cost nothing.
+    Replicas that are not active are frozen from the start.
     """
-    rows, dtype = len(train.x), train.x.dtype
-    size = min(options.batch_size, rows)
+    rows, dtype, members = len(train.x), train.x.dtype, settings.ensemble
+    size = min(settings.batch_size, rows)
     steps = rows // size
+    optimizer = settings.optimizer(steps * settings.epochs)
     total = [jnp.sum(t, axis=1) + jnp.sum(h, axis=1)
              for t, h in ((train.above, held.above), (train.below, held.below))]  # fmt: skip
     scale = [rows / part[:, None] for part in total]
@@ -98,13 +107,16 @@ def fit_ratio(
     held_above = (held.above / total[0][:, None]).astype(dtype)
     held_below = (held.below / total[1][:, None]).astype(dtype)
 
+    def each(part: Array) -> Array:
+        return part if members == 1 else jnp.repeat(part, members, axis=0)
+
     def loss(leaves: PyTree, part: Array, one: Array, zero: Array) -> Array:
-        net = eqx.combine(leaves, options.static)
+        net = eqx.combine(leaves, static)
         return binary_loss(logits(net, part, dtype), one, zero) / size
 
     def update(leaves: PyTree, state: PyTree, *batch: Array) -> tuple[PyTree, PyTree]:
         gradient = jax.grad(loss)(leaves, *batch)
-        updates, state = options.optimizer.update(gradient, state, leaves)
+        updates, state = optimizer.update(gradient, state, leaves)
         return optax.apply_updates(leaves, updates), state
 
     def epoch(state: _State, epoch_key: Array) -> _State:
@@ -114,19 +126,19 @@ def fit_ratio(
 
         def step(carry: tuple, start: Array) -> tuple[tuple, None]:
             part = jax.lax.dynamic_slice_in_dim(x, start, size)
-            one = jax.lax.dynamic_slice_in_dim(above, start, size, axis=1)
-            zero = jax.lax.dynamic_slice_in_dim(below, start, size, axis=1)
+            one = each(jax.lax.dynamic_slice_in_dim(above, start, size, axis=1))
+            zero = each(jax.lax.dynamic_slice_in_dim(below, start, size, axis=1))
             return jax.vmap(update, in_axes=(0, 0, None, 0, 0))(*carry, part, one, zero), None
 
-        (leaves, optimizer), _ = jax.lax.scan(step, (state.weights, state.optimizer), starts)
-        test = evaluate(leaves, options.static, held.x, max(size, 8192))
-        value = jax.vmap(binary_loss)(test, held_above, held_below)
-        active = state.finite & (state.waited < options.patience)
+        (leaves, moments), _ = jax.lax.scan(step, (state.weights, state.optimizer), starts)
+        test = evaluate(leaves, static, held.x, max(size, 8192))
+        value = jax.vmap(binary_loss)(test, each(held_above), each(held_below))
+        active = state.finite & (state.waited < settings.patience)
         finite = jnp.isfinite(value) & _all_finite(leaves)
         better = active & finite & (value < state.loss)
         return _State(
             weights=_where(active & finite, leaves, state.weights),
-            optimizer=_where(active & finite, optimizer, state.optimizer),
+            optimizer=_where(active & finite, moments, state.optimizer),
             best=_where(better, leaves, state.best),
             loss=jnp.where(better, value, state.loss),
             waited=jnp.where(active, jnp.where(better, 0, state.waited + 1), state.waited),
@@ -135,17 +147,25 @@ def fit_ratio(
         )
 
     def body(state: _State, epoch_key: Array) -> tuple[_State, None]:
-        busy = jnp.any(state.finite & (state.waited < options.patience))
+        busy = jnp.any(state.finite & (state.waited < settings.patience))
         return jax.lax.cond(busy, epoch, lambda state, _: state, state, epoch_key), None
 
-    replicas = len(train.above)
-    zero = jnp.zeros(replicas, jnp.int32)
+    nets = len(train.above) * members
+    zero = jnp.zeros(nets, jnp.int32)
+    waited = jnp.where(each(active), 0, settings.patience).astype(jnp.int32)
     start = _State(
-        weights, jax.vmap(options.optimizer.init)(weights), weights,
-        jnp.full(replicas, jnp.inf, dtype), zero, zero, jnp.ones(replicas, bool),
+        weights, jax.vmap(optimizer.init)(weights), weights,
+        jnp.full(nets, jnp.inf, dtype), waited, zero, jnp.ones(nets, bool),
     )  # fmt: skip
-    end, _ = jax.lax.scan(body, start, jax.random.split(key_epochs, options.epochs))
-    return end.best, FitReport(end.loss, end.epochs, end.finite & jnp.isfinite(end.loss))
+    end, _ = jax.lax.scan(body, start, jax.random.split(key_epochs, settings.epochs))
+    finite = end.finite & (jnp.isfinite(end.loss) | ~each(active))
+    report = FitReport(end.loss, end.epochs, finite)
+    return end.best, _by_replica(report, members)
+
+
+def _by_replica(report: FitReport, members: int) -> FitReport:
+    loss, epochs, finite = (part.reshape(-1, members) for part in report)
+    return FitReport(jnp.mean(loss, axis=1), jnp.max(epochs, axis=1), jnp.all(finite, axis=1))
 
 
 def _where(condition: Array, new: PyTree, old: PyTree) -> PyTree:

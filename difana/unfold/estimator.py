@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from difana._errors import InputError, ModelError
+from difana._errors import ConfigError, InputError, ModelError
 from difana._typing import PyTree
 from difana.nn import MLP, Standardised, trainable
-from difana.unfold._ratio import evaluate
-from difana.unfold.omnifold import (
-    OmniFoldResult,
-    Settings,
-    omnifold,
-    poisson_factors,
-    stacked_nets,
-)
+from difana.unfold._halves import omnifold_with_checkpoints
+from difana.unfold._ratio import evaluate, log_mean
+from difana.unfold.omnifold import omnifold, prepared
 from difana.unfold.problem import UnfoldingProblem
+from difana.unfold.replicas import Plan, Replicas, checked_variations, stacked_nets
+from difana.unfold.report import OmniFoldResult
 from difana.unfold.result import UnfoldedEvents
+from difana.unfold.settings import Settings
 from difana.unfold.status import UnfoldStatus, describe
+
+MakeNet = Callable[[Array], PyTree]
 
 
 class OmniFold(eqx.Module):
@@ -32,12 +35,13 @@ class OmniFold(eqx.Module):
 
     Attributes:
         gen_net: Network of step 2: a function ``key -> net``; None makes an MLP of two layers of
-            64. Networks take standardised observables and return a logit.
+            64. Networks take standardised observables (particles as they are) and return a logit.
         reco_net: The same for step 1.
         iterations: Number of iterations (static, as all the following).
         epochs: Largest number of epochs of a step.
         batch_size: Events in a batch.
         learning_rate: That of Adam.
+        final_rate: Learning rate of the last epoch over that of the first; a cosine between.
         patience: Epochs without improvement on held-out events after which a step ends.
         held_out: Fraction of held-out events.
         cap: Largest absolute log weight; events at the cap are counted.
@@ -45,11 +49,17 @@ class OmniFold(eqx.Module):
             weight of reconstructed events of the same truth (``"learned"``).
         fakes: Fakes keep their simulated weight (``"prior"``) or get the mean weight of ordinary
             events that look like them (``"learned"``, one more training an iteration).
-        background: ``"subtract"`` it from the data inside step 1 with negative weights, or
-            ``"add"`` it to the simulation, which needs no negative weight.
+        background: ``"subtract"`` it from the data inside step 1 with negative weights;
+            ``"reweight"`` the data once to data minus background, with positive weights from one
+            more training; or ``"add"`` it to the simulation.
         warm_start: Start each step from the network of the last iteration, else from the first.
+        ensemble: Networks of each step; the mean of their ratios is handed on to the other step.
+        tolerance: A replica stops when the mean absolute change of its log weights falls below;
+            0 means never.
+        fold_bins: Bins of the fold-forward test.
+        dtype: Type of the networks and log weights.
         seeds: Number of initialisations; the nominal weight is their mean.
-        bootstraps: Number of replicas with Poisson factors on data and simulation.
+        bootstraps: Number of replicas with Poisson factors on data, simulation and background.
         chunk: Replicas in one program; the result does not depend on it. None: all.
         result: What ``fit`` found; None before.
 
@@ -59,48 +69,75 @@ class OmniFold(eqx.Module):
         (2, True)
 
     References:
-        arXiv:1911.09107; arXiv:2105.04448 for fakes, misses and background.
+        arXiv:1911.09107; arXiv:2105.04448 for fakes, misses and background; arXiv:2007.11586 for
+        positive weights; arXiv:2503.20753 for the ensemble inside a step.
     """
 
-    gen_net: Callable | None = eqx.field(static=True, default=None)
-    reco_net: Callable | None = eqx.field(static=True, default=None)
+    gen_net: MakeNet | None = eqx.field(static=True, default=None)
+    reco_net: MakeNet | None = eqx.field(static=True, default=None)
     iterations: int = eqx.field(static=True, default=4)
     epochs: int = eqx.field(static=True, default=50)
     batch_size: int = eqx.field(static=True, default=2048)
     learning_rate: float = eqx.field(static=True, default=1e-3)
+    final_rate: float = eqx.field(static=True, default=0.05)
     patience: int = eqx.field(static=True, default=5)
     held_out: float = eqx.field(static=True, default=0.2)
     cap: float = eqx.field(static=True, default=10.0)
     missed: Literal["prior", "learned"] = eqx.field(static=True, default="prior")
     fakes: Literal["prior", "learned"] = eqx.field(static=True, default="prior")
-    background: Literal["subtract", "add"] = eqx.field(static=True, default="subtract")
+    background: Literal["subtract", "reweight", "add"] = eqx.field(static=True, default="subtract")
     warm_start: bool = eqx.field(static=True, default=True)
+    ensemble: int = eqx.field(static=True, default=1)
+    tolerance: float = eqx.field(static=True, default=0.0)
+    fold_bins: int = eqx.field(static=True, default=20)
+    dtype: str = eqx.field(static=True, default="float32")
     seeds: int = eqx.field(static=True, default=1)
     bootstraps: int = eqx.field(static=True, default=0)
     chunk: int | None = eqx.field(static=True, default=None)
     result: OmniFoldResult | None = None
     problem: UnfoldingProblem | None = None
     fitted_net: PyTree = None
-    event_factors: Float[Array, "_bootstraps events"] | None = None
+    gen_factors: Float[Array, "_replicas events"] | None = None
+    variations: tuple[str, ...] = eqx.field(static=True, default=())
 
     @property
     def settings(self) -> Settings:
         """The settings of the program."""
-        return Settings(**{name: getattr(self, name) for name in Settings._fields[:-1]}).check()
+        return Settings(**{name: getattr(self, name) for name in Settings._fields}).check()
 
-    def fit(self, problem: UnfoldingProblem, *, key: PRNGKeyArray) -> OmniFold:
+    def fit(
+        self,
+        problem: UnfoldingProblem,
+        *,
+        key: PRNGKeyArray,
+        variations: Mapping[str, Mapping[str, ArrayLike]] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        resume: bool = True,
+        devices: Sequence[Any] | None = None,
+        progress_bar: bool = True,
+    ) -> OmniFold:
         """Return a fitted copy.
 
-        Replicas 0 to ``seeds - 1`` are the seeds on the data as they are, the others bootstraps,
-        each with an initialisation of its own. Replica ``r`` depends on ``key`` and ``r`` only.
+        Replicas are, in this order, the seeds on the data as they are, the bootstraps, and each
+        systematic variation with each seed. A variation starts from the networks of the nominal
+        seed, so that their difference holds no change of seed. Replica ``r`` depends on ``key`` and
+        ``r`` only.
 
         Args:
             problem: The inputs, see ``difana.unfold.unfolding_problem``.
             key: Random key of everything.
+            variations: By name, factors on the weights of the simulation after a shift of one
+                standard deviation: ``{"scale": {"gen": [events], "reco": [events]}}``, or
+                ``"background"``.
+            checkpoint: Folder of checkpoints, one after each half step; a run that was
+                interrupted continues there. Without it each chunk is one compiled program.
+            resume: False: delete the checkpoints and start over.
+            devices: Devices over which the replicas of a chunk are spread; not with ``checkpoint``.
+            progress_bar: False for no bar; there is none without a terminal in any case.
 
         Raises:
-            InputError: If a number of replicas makes no sense.
-            ConfigError: If a setting has no meaning.
+            InputError: If a number of replicas makes no sense, or a variation does not fit.
+            ConfigError: If a setting has no meaning, or the checkpoint is of another run.
             ModelError: If a weight or loss is not finite in any replica.
         """
         settings = self.settings
@@ -109,49 +146,76 @@ class OmniFold(eqx.Module):
                 f"seeds = {self.seeds}, bootstraps = {self.bootstraps}, chunk = {self.chunk}: at"
                 " least one seed, no negative number of bootstraps and a positive chunk are needed"
             )
-        replicas = self.seeds + self.bootstraps
-        keys = jax.random.split(key, 5)
-        makers = [
-            _standardised(make, x[np.asarray(mask)])
-            for make, x, mask in (
-                (self.reco_net, problem.reco, problem.pass_reco),
-                (self.gen_net, problem.gen, problem.pass_gen),
-            )
-        ]
-        nets = [stacked_nets(make, k, replicas) for make, k in zip(makers, keys, strict=False)]
-        factors: list[Any] = [None, None]
-        if self.bootstraps:
-            sizes = (len(problem.data), len(problem.gen))
-            factors = [
-                jnp.concatenate([jnp.ones((self.seeds, n)), poisson_factors(k, self.bootstraps, n)])
-                for k, n in zip(keys[2:4], sizes, strict=True)
-            ]
-        size = self.chunk or replicas
-        parts = []
-        for start in range(0, replicas, size):
-            chosen = jnp.arange(start, min(start + size, replicas))
-            reco, gen = (_take(net, chosen) for net in nets)
-            data, events = (None if f is None else f[chosen] for f in factors)
-            parts.append(
-                omnifold(
-                    problem, reco, gen, settings, key=keys[4], data_factors=data,
-                    event_factors=events,
+        if checkpoint is not None and devices is not None:
+            raise ConfigError("checkpoint and devices exclude each other: give one of them")
+        plan = Plan(self.seeds, self.bootstraps, checked_variations(variations, problem))
+        workers = 1 if devices is None else len(devices)
+        size = -(-min(self.chunk or plan.number, plan.number) // workers) * workers
+        parts, factors = [], []
+        for start in range(0, plan.number, size):
+            # the last chunk is filled up: all chunks are one compiled program
+            chosen = np.minimum(np.arange(start, start + size), plan.number - 1)
+            starts = np.array([plan.start(int(replica)) for replica in chosen])
+            (reco_nets, gen_nets), run = self.start(problem, starts, key=key)
+            replicas = plan.factors(chosen, problem, jax.random.split(key, 6)[3:])
+            if checkpoint is None:
+                part = omnifold(
+                    problem,
+                    reco_nets,
+                    gen_nets,
+                    settings,
+                    key=run,
+                    replicas=replicas,
+                    devices=devices,
                 )
-            )  # fmt: skip
-        result = _joined(parts)
+            else:
+                part = omnifold_with_checkpoints(
+                    prepared(problem, reco_nets, gen_nets, settings, key=run, replicas=replicas),
+                    Path(checkpoint) / f"replicas_{start}",
+                    resume=resume,
+                    progress_bar=progress_bar,
+                )
+            parts.append(part)
+            factors.append(replicas)
+        result = _joined(parts, plan.number, self.ensemble)
         bad = np.flatnonzero(np.asarray(result.status) & int(UnfoldStatus.NOT_FINITE))
         if bad.size:
             raise ModelError(
                 f"replicas {bad.tolist()}: {describe(int(UnfoldStatus.NOT_FINITE))}; lower"
                 " learning_rate, or check that the weights of data minus background are positive"
             )
-        _, static = eqx.partition(nets[1], trainable(nets[1]))
-        return eqx.tree_at(
-            lambda model: (model.result, model.problem, model.fitted_net, model.event_factors),
+        _, static = eqx.partition(gen_nets, trainable(gen_nets))
+        return dataclasses.replace(
             self,
-            (result, problem, static, factors[1][self.seeds :] if self.bootstraps else None),
-            is_leaf=lambda node: node is None,
-        )  # fmt: skip
+            result=result,
+            problem=problem,
+            fitted_net=static,
+            gen_factors=_gen_factors(factors, plan.number),
+            variations=tuple(name for name, _ in plan.variations),
+        )
+
+    def start(
+        self, problem: UnfoldingProblem, starts: Int[np.ndarray, " replicas"], *, key: PRNGKeyArray
+    ) -> tuple[list[PyTree], Array]:
+        """Return networks of step 1 and 2 with chosen initialisations, and the key of the run.
+
+        What ``fit`` does first, for direct use of ``difana.unfold.omnifold``.
+        """
+        keys = jax.random.split(key, 6)
+        nets = [
+            stacked_nets(make, k, starts, ensemble=self.ensemble)
+            for make, k in zip(self._makers(problem), keys[:2], strict=True)
+        ]
+        return nets, keys[2]
+
+    def _makers(self, problem: UnfoldingProblem) -> list[MakeNet]:
+        return [
+            _standardised(make, x[np.asarray(mask)])
+            for make, x, mask in (
+                (self.reco_net, problem.reco, problem.pass_reco),
+                (self.gen_net, problem.gen, problem.pass_gen),
+            )
+        ]
 
     def weights(
         self, gen: Float[ArrayLike, "events *truth"] | None = None
@@ -172,37 +236,44 @@ class OmniFold(eqx.Module):
         x = x[:, None] if x.ndim == 1 else x
         if x.shape[1:] != problem.gen.shape[1:]:
             raise InputError(f"gen has columns {x.shape[1:]}, the fit {problem.gen.shape[1:]}")
-        leaves = jax.tree.map(lambda leaf: leaf[: self.seeds], result.gen_net)
-        logit = evaluate(leaves, self.fitted_net, x.astype(result.log_weights.dtype), 8192)
-        log = jnp.clip(logit + result.log_norm[: self.seeds, None], -self.cap, self.cap)
-        return jnp.mean(jnp.exp(log), axis=0)
+        nets = jax.tree.map(lambda leaf: leaf[: self.seeds * self.ensemble], result.gen_net)
+        logit = evaluate(nets, self.fitted_net, x.astype(result.log_weights.dtype), 8192)
+        log = log_mean(logit, self.ensemble) + result.log_norm[: self.seeds, None]
+        return jnp.mean(jnp.exp(jnp.clip(log, -self.cap, self.cap)), axis=0)
 
     def unfolded(self) -> UnfoldedEvents:
-        """Return the events with their unfolded weights and replicas.
+        """Return the events with their unfolded weights, replicas and variations.
 
         Raises:
             InputError: Before ``fit``.
         """
         result, problem = self._fitted()
-        nominal = problem.gen_weights * self.weights()
-        ratio = jnp.exp(result.log_weights[-1])
-        replicas = {}
-        if self.seeds > 1:
-            replicas["ensemble"] = problem.gen_weights * ratio[: self.seeds]
-        if self.event_factors is not None:
-            weights = problem.gen_weights * self.event_factors
-            replicas["bootstrap"] = weights * ratio[self.seeds :]
-        status = jnp.bitwise_or.reduce(result.status)
+        weights = problem.gen_weights * jnp.exp(result.log_weights[-1])
+        if self.gen_factors is not None:
+            weights = weights * self.gen_factors
+        weights = jnp.where(problem.pass_gen, weights, 0.0)
+        own = self.seeds + self.bootstraps
+        replicas = {"ensemble": weights[: self.seeds]} if self.seeds > 1 else {}
+        if self.bootstraps:
+            replicas["bootstrap"] = weights[self.seeds : own]
         return UnfoldedEvents(
-            status=status,
+            status=jnp.bitwise_or.reduce(result.status),
             observables=problem.gen,
-            weights=jnp.where(problem.pass_gen, nominal, 0.0),
+            weights=jnp.mean(weights[: self.seeds], axis=0),
             replicas=replicas,
-            variations={},
+            variations={
+                name: jnp.mean(weights[own + k * self.seeds :][: self.seeds], axis=0)
+                for k, name in enumerate(self.variations)
+            },
             fiducial=problem.pass_gen,
             names=problem.names,
             units=problem.units,
-            metadata=(("method", "OmniFold"),),
+            metadata=(
+                ("method", "OmniFold"),
+                ("iterations", str(self.iterations)),
+                ("seeds", str(self.seeds)),
+                ("ensemble in each step", str(self.ensemble)),
+            ),
         )
 
     def _fitted(self) -> tuple[OmniFoldResult, UnfoldingProblem]:
@@ -211,7 +282,7 @@ class OmniFold(eqx.Module):
         return self.result, self.problem
 
 
-def _standardised(make: Callable | None, x: Array) -> Callable[[Array], PyTree]:
+def _standardised(make: MakeNet | None, x: Array) -> MakeNet:
     features = np.asarray(x)
     if make is None:
         if features.ndim != 2:
@@ -224,20 +295,22 @@ def _standardised(make: Callable | None, x: Array) -> Callable[[Array], PyTree]:
     return lambda key: Standardised(make(key), mean, std)
 
 
-def _take(stacked: PyTree, chosen: Array) -> PyTree:
-    leaves, rest = eqx.partition(stacked, trainable(stacked))
-    return eqx.combine(jax.tree.map(lambda leaf: leaf[chosen], leaves), rest)
+def _gen_factors(factors: list[Replicas], number: int) -> Array | None:
+    rows = [part.gen for part in factors if part.gen is not None]
+    return jnp.concatenate(rows)[:number] if rows else None
 
 
-def _joined(parts: list[OmniFoldResult]) -> OmniFoldResult:
-    """Return the replicas of all chunks as one result."""
-    if len(parts) == 1:
-        return parts[0]
+def _joined(parts: list[OmniFoldResult], number: int, ensemble: int) -> OmniFoldResult:
+    """Return the replicas of all chunks as one result, without what filled up the last."""
 
-    def join(axis: int, pick: Callable) -> Any:
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis), *map(pick, parts))
+    def join(axis: int, size: int, pick: Callable) -> Any:
+        return jax.tree.map(
+            lambda *leaves: jax.lax.slice_in_dim(jnp.concatenate(leaves, axis), 0, size, axis=axis),
+            *map(pick, parts),
+        )
 
     return OmniFoldResult(
-        join(1, lambda p: p.log_weights), join(1, lambda p: p.report), join(0, lambda p: p.gen_net),
-        join(0, lambda p: p.log_norm), join(0, lambda p: p.status),
+        join(1, number, lambda p: p.log_weights), join(1, number, lambda p: p.report),
+        join(0, number * ensemble, lambda p: p.gen_net), join(0, number, lambda p: p.log_norm),
+        join(0, number, lambda p: p.status),
     )  # fmt: skip

@@ -19,6 +19,12 @@ from difana.data.generate.resonance import (
     resonance,
     write_resonance,
 )
+from difana.data.generate.unfolding_toys import (
+    acceptance_levels,
+    cloud_levels,
+    resolution_levels,
+    with_resolution,
+)
 
 __all__ = [
     "GAUSSIAN_TOYS",
@@ -28,11 +34,15 @@ __all__ = [
     "RESONANCE_UNITS",
     "RESONANCE_YIELDS",
     "GaussianLevels",
+    "acceptance_levels",
     "blobs",
+    "cloud_levels",
     "gaussian_levels",
     "gaussian_recursion",
     "inferno",
     "inferno_log_ratio",
+    "resolution_levels",
     "resonance",
+    "with_resolution",
     "write_resonance",
 ]

@@ -31,22 +31,22 @@ class GaussianLevels(eqx.Module):
     """A generated unfolding problem with its answer.
 
     Attributes:
-        gen: Truth of the simulated events.
+        gen: Truth of the simulated events, ``[events]`` or ``[events, ...]``.
         reco: Their detector level.
         pass_gen: False for fakes.
         pass_reco: False for missed events.
         data: The measurement: signal, fakes and background.
-        truth: Truth of all measured signal events, missed ones included.
+        truth: Fiducial truth of all signal events behind the data, missed ones included.
         background: Simulated background, as many events as in the data are expected.
     """
 
-    gen: Float[Array, " events"]
-    reco: Float[Array, " events"]
+    gen: Float[Array, "events *truth"]
+    reco: Float[Array, "events *detector"]
     pass_gen: Bool[Array, " events"]
     pass_reco: Bool[Array, " events"]
-    data: Float[Array, " data"]
-    truth: Float[Array, " truth"]
-    background: Float[Array, " background"] | None
+    data: Float[Array, "data *detector"]
+    truth: Float[Array, "signal *truth"]
+    background: Float[Array, "background *detector"] | None = None
 
     def inputs(self) -> dict[str, Any]:
         """Return the arguments of ``difana.unfold.unfolding_problem``."""

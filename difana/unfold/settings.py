@@ -1,0 +1,70 @@
+"""How OmniFold runs."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import optax
+
+from difana._errors import ConfigError
+
+_CHOICES = {
+    "missed": ("prior", "learned"),
+    "fakes": ("prior", "learned"),
+    "background": ("subtract", "reweight", "add"),
+}
+_DTYPES = ("float32", "float64")
+
+
+class Settings(NamedTuple):
+    """How OmniFold runs; see ``OmniFold`` for the meaning of each (all static).
+
+    Example:
+        >>> Settings(iterations=2).check().epochs
+        50
+    """
+
+    iterations: int = 4
+    epochs: int = 50
+    batch_size: int = 2048
+    learning_rate: float = 1e-3
+    final_rate: float = 0.05
+    patience: int = 5
+    held_out: float = 0.2
+    cap: float = 10.0
+    missed: Literal["prior", "learned"] = "prior"
+    fakes: Literal["prior", "learned"] = "prior"
+    background: Literal["subtract", "reweight", "add"] = "subtract"
+    warm_start: bool = True
+    ensemble: int = 1
+    tolerance: float = 0.0
+    fold_bins: int = 20
+    dtype: str = "float32"
+
+    def check(self) -> Settings:
+        """Return the settings, or raise ``ConfigError`` at one that has no meaning."""
+        for name in ("iterations", "epochs", "batch_size", "patience", "ensemble"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+        if self.fold_bins < 2:
+            raise ConfigError(f"fold_bins = {self.fold_bins}: must be at least 2")
+        for name in ("held_out", "final_rate"):
+            if not 0 < getattr(self, name) <= 1 or self.held_out == 1:
+                raise ConfigError(
+                    f"{name} = {getattr(self, name)}: a fraction between 0 and 1 is needed"
+                )
+        for name in ("cap", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be positive")
+        if not self.tolerance >= 0:
+            raise ConfigError(f"tolerance = {self.tolerance}: must be 0 (never stop) or positive")
+        for name, known in {**_CHOICES, "dtype": _DTYPES}.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} = '{getattr(self, name)}': choose one of {known}")
+        return self
+
+    def optimizer(self, steps: int) -> optax.GradientTransformation:
+        """Return Adam whose rate falls as a cosine over the steps of one training."""
+        rate = optax.cosine_decay_schedule(self.learning_rate, steps, alpha=self.final_rate)
+        # 1e-15 inside the root: Adam has a finite derivative where a gradient is exactly zero
+        return optax.adam(rate, eps_root=1e-15)

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difana._errors import InputError
+from difana.data.generate import resolution_levels, with_resolution
+from difana.unfold import OmniFold, fit_nuisance, nuisance_weights, unfolding_problem
+from difana.unfold.nuisance import _at, _inputs
+
+
+def toy(events):
+    levels = resolution_levels(key=jax.random.key(1), events=events)
+    nominal = unfolding_problem(**levels.inputs())
+
+    def problem_at(theta):
+        moved = with_resolution(nominal.gen, nominal.reco, theta[0])
+        return eqx.tree_at(lambda p: p.reco, nominal, moved)
+
+    return nominal, problem_at
+
+
+def test_the_derivative_is_that_of_retraining(quadratic):
+    _, problem_at = toy(2000)
+    model = OmniFold(
+        gen_net=quadratic(1, jnp.float64), reco_net=quadratic(2, jnp.float64), iterations=2,
+        epochs=4, batch_size=400, learning_rate=3e-2, dtype="float64",
+    )  # fmt: skip
+    key, h = jax.random.key(2), 1e-4
+    here = nuisance_weights(model, problem_at, [1.2], key=key)
+    inputs, theta = _inputs(model, problem_at, [1.2], key=key)  # one standardisation for all
+    up, down = (_at(inputs, theta + shift, problem_at) for shift in (h, -h))
+    expected = (up.log_weights - down.log_weights) / (2 * h)
+    assert float(jnp.abs(expected).max()) > 0.05
+    np.testing.assert_allclose(here.derivative[:, 0], expected, atol=1e-5)
+    slope = (up.divergence - down.divergence) / (2 * h)
+    np.testing.assert_allclose(here.gradient[0], slope, rtol=1e-4)
+    with pytest.raises(InputError, match="row of finite numbers"):
+        nuisance_weights(model, problem_at, 1.0, key=key)
+
+
+@pytest.mark.slow
+def test_profile_fit_finds_the_resolution(quadratic, moments):
+    nominal, problem_at = toy(40_000)
+    model = OmniFold(
+        gen_net=quadratic(1), reco_net=quadratic(2), iterations=6, epochs=15, batch_size=2000,
+        learning_rate=1e-2, final_rate=0.01, patience=15,
+    )  # fmt: skip
+    fit = fit_nuisance(model, problem_at, [1.0], key=jax.random.key(2))
+    error = float(fit.covariance[0, 0]) ** 0.5
+    assert bool(fit.converged)
+    assert error < 0.05
+    assert abs(float(fit.theta[0]) - 1.5) < 2 * error
+    np.testing.assert_allclose(moments(nominal, fit.weights.log_weights), (0.8, 1.0), atol=0.03)
+    # a shift of a tenth: retrained weights agree with the log-linear ones to second order
+    inputs, theta = _inputs(model, problem_at, fit.theta, key=jax.random.key(2))
+    here, far = (_at(inputs, theta + shift, problem_at) for shift in (0.0, 0.1))
+    linear = jnp.abs(jnp.log(here.at(theta + 0.1)) - far.log_weights)
+    assert float(jnp.sum(linear)) < 0.3 * float(
+        jnp.sum(jnp.abs(here.log_weights - far.log_weights))
+    )
+    tight = fit_nuisance(model, problem_at, [1.0], key=jax.random.key(2), sigma=[1e-3], steps=3)
+    assert abs(float(tight.theta[0]) - 1.0) < 0.01

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difana._errors import ConfigError, InputError
+from difana.data.generate import gaussian_levels
+from difana.unfold import OmniFold, closure_test, halved, unfolding_problem
+from difana.unfold._halves import omnifold_with_checkpoints
+from difana.unfold.omnifold import prepared
+from difana.unfold.replicas import Plan
+
+# float64: the order of sums must not change which epoch is the best
+SETTINGS = {
+    "iterations": 2, "epochs": 3, "batch_size": 500, "learning_rate": 3e-2, "dtype": "float64"
+}  # fmt: skip
+KEY = jax.random.key(3)
+
+
+@pytest.fixture(scope="module")
+def problem():
+    toy = gaussian_levels("full", key=jax.random.key(4), events=2000)
+    return unfolding_problem(**toy.inputs(), names=("z",))
+
+
+@pytest.fixture(scope="module")
+def model(quadratic):
+    nets = {name: quadratic(1, jnp.float64) for name in ("gen_net", "reco_net")}
+    return OmniFold(**SETTINGS, **nets, seeds=2, bootstraps=2)
+
+
+@pytest.fixture(scope="module")
+def variations(problem):
+    slope = 1 + 0.1 * np.asarray(problem.gen[:, 0])
+    return {"slope": {"gen": slope, "reco": slope}, "scale": {"reco": np.full(2000, 1.1)}}
+
+
+@pytest.fixture(scope="module")
+def fitted(model, problem, variations):
+    return model.fit(problem, key=KEY, variations=variations)
+
+
+def test_chunks_change_nothing(model, fitted, problem, variations):
+    parts = OmniFold(**{**SETTINGS, "gen_net": model.gen_net, "reco_net": model.reco_net},
+                     seeds=2, bootstraps=2, chunk=3)  # fmt: skip
+    parts = parts.fit(problem, key=KEY, variations=variations)
+    assert parts.result.log_weights.shape == fitted.result.log_weights.shape == (2, 8, 2000)
+    np.testing.assert_allclose(parts.result.log_weights, fitted.result.log_weights, atol=1e-9)
+    np.testing.assert_allclose(parts.unfolded().weights, fitted.unfolded().weights, rtol=1e-9)
+
+
+def test_replicas_are_what_they_say(fitted, problem):
+    plan = Plan(2, 2, (("slope", {}), ("scale", {})))
+    assert [plan.start(r) for r in range(plan.number)] == [0, 1, 2, 3, 0, 1, 0, 1]
+    events = fitted.unfolded()
+    assert {k: len(v) for k, v in events.replicas.items()} == {"ensemble": 2, "bootstrap": 2}
+    assert list(events.variations) == ["slope", "scale"]
+    factors = np.asarray(fitted.gen_factors)
+    assert set(np.unique(factors[2:4])) <= set(range(10))
+    np.testing.assert_allclose(factors[:2], 1)
+    np.testing.assert_allclose(factors[6:], 1)  # scale is on the detector level only
+    np.testing.assert_allclose(factors[4], 1 + 0.1 * problem.gen[:, 0])
+    wanted = np.exp(fitted.result.log_weights[-1, 4:6]) * factors[4:6] * problem.gen_weights
+    np.testing.assert_allclose(
+        events.variations["slope"], np.where(problem.pass_gen, wanted.mean(0), 0)
+    )
+
+
+def test_a_run_killed_at_a_half_step_goes_on(model, problem, tmp_path):
+    nets, key = model.start(problem, np.arange(2), key=KEY)
+    inputs = prepared(problem, *nets, model.settings, key=key)
+    whole = omnifold_with_checkpoints(inputs, tmp_path / "whole", progress_bar=False)
+    for stop in (1, 3, None):
+        found = omnifold_with_checkpoints(
+            inputs, tmp_path / "killed", progress_bar=False, stop_after=stop
+        )
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(found), strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = eqx.tree_at(lambda i: i.problem.data_weights, inputs, 2 * problem.data_weights)
+    with pytest.raises(ConfigError, match=r"another training: arrays.*data_weights"):
+        omnifold_with_checkpoints(other, tmp_path / "killed", progress_bar=False)
+    # the program of half steps and the one of the whole agree
+    model = OmniFold(**SETTINGS, gen_net=model.gen_net, reco_net=model.reco_net, seeds=2)
+    steps = model.fit(problem, key=KEY, checkpoint=tmp_path / "fit", progress_bar=False)
+    np.testing.assert_allclose(steps.result.log_weights, found.log_weights, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_devices_change_nothing(model, fitted, problem, variations):
+    spread = model.fit(problem, key=KEY, variations=variations, devices=jax.devices()[:2])
+    np.testing.assert_allclose(spread.result.log_weights, fitted.result.log_weights, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_half_steps_agree_with_the_whole(model, fitted, problem, variations, tmp_path):
+    steps = model.fit(problem, key=KEY, variations=variations, checkpoint=tmp_path)
+    np.testing.assert_allclose(steps.result.log_weights, fitted.result.log_weights, atol=1e-9)
+    for name in ("effective", "chi2", "loss", "norm"):
+        one, two = (getattr(m.result.report, name) for m in (steps, fitted))
+        np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_mean_of_an_ensemble_is_handed_on(problem, quadratic):
+    nets = {name: quadratic(1, jnp.float64) for name in ("gen_net", "reco_net")}
+    same = {name: lambda _: nets["gen_net"](jax.random.key(0)) for name in nets}
+    one = OmniFold(**SETTINGS, **same).fit(problem, key=KEY)
+    three = OmniFold(**SETTINGS, **same, ensemble=3).fit(problem, key=KEY)
+    np.testing.assert_allclose(one.result.log_weights, three.result.log_weights, atol=1e-9)
+    mixed = OmniFold(**SETTINGS, **nets, ensemble=3, seeds=2).fit(problem, key=KEY)
+    np.testing.assert_allclose(mixed.weights(problem.gen)[problem.pass_gen],
+                               mixed.weights()[problem.pass_gen], rtol=1e-9)  # fmt: skip
+
+
+def test_halves_of_the_simulation(problem):
+    factors = 1 + (np.asarray(problem.gen[:, 0]) > 0)
+    half = halved(problem, key=KEY, factors=factors)
+    assert len(half.problem.gen) == 1000
+    expected = np.where(half.truth[:, 0] > 0, 2.0, 1.0)
+    np.testing.assert_allclose(half.weights, expected)
+    with pytest.raises(InputError, match="non-negative"):
+        halved(problem, key=KEY, factors=-factors)
+
+
+@pytest.mark.slow
+def test_closure_and_stress(quadratic):
+    toy = gaussian_levels("minimal", key=jax.random.key(4), events=40_000)
+    problem = unfolding_problem(**toy.inputs())
+    nets = {"gen_net": quadratic(1), "reco_net": quadratic(1)}
+    model = OmniFold(**nets, iterations=4, epochs=10, batch_size=1000, learning_rate=2e-2)
+    closed = closure_test(model, problem, key=KEY)
+    assert float(closed.chi2[0]) < 2
+    assert float(closed.norm) == pytest.approx(1, abs=0.02)
+    stressed = closure_test(model, problem, key=KEY, factors=np.exp(0.5 * problem.gen[:, 0]))
+    assert float(stressed.after[0]) < 0.1 * float(stressed.before[0])
