@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -95,16 +96,16 @@ def _rising_root(
     return state[0], state[3], flag(~state[5], Status.NOT_BRACKETED)
 
 
-def _poi_width(model: Model, data: Array, params: Array) -> Float[Array, ""]:
-    """Return the statistical width of the parameter of interest: where the search starts.
+def _expected_and_width(model: Model, params: Array) -> tuple[Array, Float[Array, ""]]:
+    """Return the expected data, and the statistical width of mu on them: where a search starts.
 
     Cheap on purpose: the Hessian would take longer to compile than the search takes steps.
     """
     unit = jnp.zeros_like(params).at[model.poi_index].set(1.0)
-    signal = jax.jvp(model.expected_main, (params,), (unit,))[1]
-    yields = data[: model.bins]
+    data, change = jax.jvp(model.expected, (params,), (unit,))
+    yields, signal = data[: model.bins], change[: model.bins]
     information = jnp.sum(safe_divide(signal**2, jnp.maximum(yields, jnp.abs(signal))))
-    return jnp.where(information > 0, jax.lax.rsqrt(information), jnp.inf)
+    return data, jnp.where(information > 0, jax.lax.rsqrt(information), jnp.inf)
 
 
 def _at(model: Model, params: Array, mu: Array) -> Array:
@@ -217,8 +218,8 @@ def _learnt(model: Model, known: _Known, lane: _Lane, found: _Found) -> _Known:
     null, free = lane.kind == _Kind.NULL, lane.kind == _Kind.FREE
     params, index = found.fits.params, model.poi_index
     without = params[1]
-    asimov = jnp.where(null, model.expected(without), known.asimov)
-    width = _poi_width(model, asimov, without)
+    expected, width = _expected_and_width(model, without)
+    asimov = jnp.where(null, expected, known.asimov)
     return _Known(
         mu=jnp.where(null, width, jnp.where(free, known.mu, found.mu)),
         target=jnp.where(null | free, known.target, lane.target),
@@ -233,6 +234,47 @@ def _implicit(mu: Array, value: Array, slope: Array) -> Array:
     """Return ``mu`` with the gradient -d(value)/slope of a root of ``value``."""
     constant = jax.lax.stop_gradient(value)
     return mu - (value - constant) / jax.lax.stop_gradient(jnp.where(slope > 0, slope, jnp.inf))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _with_gradient_of(function: Callable, limits: Array, moving: tuple, constants: tuple) -> Array:
+    """Return limits that were found, with the gradient of ``function(*moving, *constants)``.
+
+    Nothing of the function is compiled where no gradient is asked for.
+    """
+    return limits
+
+
+@_with_gradient_of.defjvp
+def _with_gradient_of_jvp(
+    function: Callable, primals: tuple, tangents: tuple
+) -> tuple[Array, Array]:
+    limits, moving, constants = primals
+    change = jax.jvp(lambda *values: function(*values, *constants), moving, tangents[1])[1]
+    return limits, change
+
+
+def _observed_limits(
+    model: Model, data: Float[Array, " data"], lanes: _Lane, found: _Found, *, alpha: float
+) -> Float[Array, " lanes"]:
+    """Return the limits of :func:`upper_limit` from all that was found."""
+    null, free = (jax.tree.map(lambda leaf, i=i: leaf[i, 1], found.fits) for i in (0, 1))
+    index = model.poi_index
+    held = model.fixed.at[index].set(True)
+    null = attached(model, data, model.init.at[index].set(0.0), held, null)
+    free = attached(model, data, model.init, model.fixed, free)
+    rest = jax.tree.map(lambda leaf: leaf[2:], (lanes, found))
+    mu_hat = jax.lax.stop_gradient(free.params[index])
+    asimov = model.expected(null.params)
+    return _limits(model, asimov, data, free.value, mu_hat, *rest, alpha=alpha)
+
+
+def _asimov_limits(
+    model: Model, asimov: Float[Array, " data"], lanes: _Lane, found: _Found
+) -> Float[Array, " lanes"]:
+    """Return the limits of :func:`expected_limits` from what was found."""
+    zero = jnp.zeros((), asimov.dtype)
+    return _limits(model, asimov, asimov, zero, zero, lanes, found, alpha=1.0)
 
 
 def _limits(
@@ -295,12 +337,12 @@ def expected_limits(
     lanes = _Lane(jnp.full(targets.size, int(_Kind.EXPECTED)), targets)
     frozen, there = jax.lax.stop_gradient((model, asimov))
     zero = jnp.zeros((), targets.dtype)
-    width = _poi_width(frozen, there.data, there.params)
+    _, width = _expected_and_width(frozen, there.params)
     params = jnp.stack([there.params] * 2)
     known = _Known(width, jnp.ones_like(width), params, there.data, zero, zero)
     found = _search(frozen, there.data, lanes, known, alpha=1 - level)
     found = jax.lax.stop_gradient(found)
-    limits = _limits(model, asimov.data, asimov.data, zero, zero, lanes, found, alpha=1 - level)
+    limits = _with_gradient_of(_asimov_limits, found.mu, (model, asimov.data), (lanes, found))
     status = jnp.bitwise_or.reduce(found.status) | asimov.status
     return LimitResult(None, jnp.broadcast_to(limits, (5,)), status, level)
 
@@ -332,26 +374,15 @@ def upper_limit(
     if data is None:
         return expected_limits(model, level=level)
     model.check_data(data)
-    index, one = model.poi_index, jnp.ones((), model.nominal.dtype)
+    one = jnp.ones((), model.nominal.dtype)
     targets = jnp.pad(target_root(1 - level), (2, 1), constant_values=1.0).astype(one.dtype)
     kinds = [_Kind.NULL, _Kind.FREE, *[_Kind.EXPECTED] * 5, _Kind.OBSERVED]
     lanes = _Lane(jnp.asarray([int(kind) for kind in kinds]), targets)
     frozen, seen = jax.lax.stop_gradient((model, data))
     known = _Known(one, one, jnp.stack([frozen.init] * 2), seen, 0 * one, 0 * one)
     found = jax.lax.stop_gradient(_search(frozen, seen, lanes, known, alpha=1 - level))
-    null, free = (jax.tree.map(lambda leaf, i=i: leaf[i, 1], found.fits) for i in (0, 1))
-    held = model.fixed.at[index].set(True)
-    null = attached(model, data, model.init.at[index].set(0.0), held, null)
-    free = attached(model, data, model.init, model.fixed, free)
-    rest = jax.tree.map(lambda leaf: leaf[2:], (lanes, found))
-    limits = _limits(
-        model,
-        model.expected(null.params),
-        data,
-        free.value,
-        jax.lax.stop_gradient(free.params[index]),
-        *rest,
-        alpha=1 - level,
+    limits = _with_gradient_of(
+        partial(_observed_limits, alpha=1 - level), found.mu[2:], (model, data), (lanes, found)
     )
     status = jnp.bitwise_or.reduce(found.status)
     return LimitResult(limits[5], limits[:5], status, level)

@@ -41,11 +41,12 @@ def weighted_sum(
     """
     if not losses:
         raise ConfigError("a weighted sum needs at least one loss")
-    for name in weights.keys() ^ losses.keys():
-        raise ConfigError(
-            f"weighted sum: '{name}' has a weight or a loss, but not both."
-            f"{nearest(name, losses.keys() - {name})}"
-        )
+    for name in weights:  # a mistyped weight first: the message can then name what was meant
+        if name not in losses:
+            raise ConfigError(f"weighted sum: no loss '{name}'.{nearest(name, losses.keys())}")
+    for name in losses:
+        if name not in weights:
+            raise ConfigError(f"weighted sum: the loss '{name}' has no weight")
 
     def total(*args: Any, **kwargs: Any) -> tuple[Array, dict[str, Array]]:
         value, found = jnp.zeros(()), {}

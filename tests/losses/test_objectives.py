@@ -256,6 +256,8 @@ def test_weighted_sum():
     assert sorted(aux) == ["most", "sum", "sum/status"]
     with pytest.raises(ConfigError, match="Did you mean 'most'"):
         weighted_sum(terms, {"sum": 0.5, "mos": 2.0})
+    with pytest.raises(ConfigError, match="'most' has no weight"):
+        weighted_sum(terms, {"sum": 0.5})
     with pytest.raises(ConfigError, match="at least one"):
         weighted_sum({}, {})
 
