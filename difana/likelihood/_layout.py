@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from difana.likelihood.structure import Structure
 
 _DENSE = 1 << 18  # rows x parameters up to which matrices without gaps are faster
+_DENSE_NARROW = 1 << 22  # the same with more parameters than bins: fits then need all derivatives
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,5 +74,5 @@ def layout_of(structure: Structure, *, eliminate: bool) -> Layout:
         factors=factors[:, (factors < size).any(axis=0)],
         row_private=row_private,
         halves=halves.reshape(2, bins, -1),
-        dense=rows * len(shared) <= _DENSE,
+        dense=rows * len(shared) <= (_DENSE if len(shared) <= bins else _DENSE_NARROW),
     )
