@@ -83,7 +83,7 @@ def fit_ratio(
     active: Bool[Array, " replicas"],
     key: Array,
 ) -> tuple[PyTree, FitReport]:
-    """Train stacked classifiers; return the weights of the best epoch of each.
+    """Train stacked classifiers; return the mean weights over the best epoch of each.
 
     There are ``settings.ensemble`` classifiers a replica, one after the other on the leading axis.
     One epoch goes once over the rows, in an order all replicas share, drawn anew at each call; from
@@ -107,6 +107,8 @@ def fit_ratio(
     held_above = (held.above / total[0][:, None]).astype(dtype)
     held_below = (held.below / total[1][:, None]).astype(dtype)
 
+    shares = (1 / jnp.arange(1, steps + 1)).astype(dtype)
+
     def each(part: Array) -> Array:
         return part if members == 1 else jnp.repeat(part, members, axis=0)
 
@@ -124,14 +126,23 @@ def fit_ratio(
         cut = jax.random.randint(key_cut, (), 0, rows)
         starts = (cut + size * jax.random.permutation(key_batches, steps)) % rows
 
-        def step(carry: tuple, start: Array) -> tuple[tuple, None]:
+        def step(carry: tuple, now: tuple[Array, Array]) -> tuple[tuple, None]:
+            leaves, moments, mean = carry
+            start, share = now
             part = jax.lax.dynamic_slice_in_dim(x, start, size)
             one = each(jax.lax.dynamic_slice_in_dim(above, start, size, axis=1))
             zero = each(jax.lax.dynamic_slice_in_dim(below, start, size, axis=1))
-            return jax.vmap(update, in_axes=(0, 0, None, 0, 0))(*carry, part, one, zero), None
+            leaves, moments = jax.vmap(update, in_axes=(0, 0, None, 0, 0))(
+                leaves, moments, part, one, zero
+            )
+            mean = jax.tree.map(lambda a, b: a + share * (b - a), mean, leaves)
+            return (leaves, moments, mean), None
 
-        (leaves, moments), _ = jax.lax.scan(step, (state.weights, state.optimizer), starts)
-        test = evaluate(leaves, static, held.x, max(size, 8192))
+        # the mean over the epoch is free of the noise of the batches
+        (leaves, moments, mean), _ = jax.lax.scan(
+            step, (state.weights, state.optimizer, state.weights), (starts, shares)
+        )
+        test = evaluate(mean, static, held.x, max(size, 8192))
         value = jax.vmap(binary_loss)(test, each(held_above), each(held_below))
         active = state.finite & (state.waited < settings.patience)
         finite = jnp.isfinite(value) & _all_finite(leaves)
@@ -139,7 +150,7 @@ def fit_ratio(
         return _State(
             weights=_where(active & finite, leaves, state.weights),
             optimizer=_where(active & finite, moments, state.optimizer),
-            best=_where(better, leaves, state.best),
+            best=_where(better, mean, state.best),
             loss=jnp.where(better, value, state.loss),
             waited=jnp.where(active, jnp.where(better, 0, state.waited + 1), state.waited),
             epochs=state.epochs + active,

@@ -33,6 +33,8 @@ MakeNet = Callable[[Array], PyTree]
 class OmniFold(eqx.Module):
     """Unbinned unfolding by iterated reweighting; frozen: ``fit`` returns a fitted copy.
 
+    A step keeps the mean of the network's weights over the epoch that is best on held-out events.
+
     Attributes:
         gen_net: Network of step 2: a function ``key -> net``; None makes an MLP of two layers of
             64. Networks take standardised observables (particles as they are) and return a logit.
