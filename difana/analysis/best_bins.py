@@ -105,7 +105,9 @@ def best_bins(
     everything = np.concatenate([[low], inner, [high]])
     fine = hard_channel(together, everything, name=name, staterror=staterror)
     judge = _Judge(fine, score, budget)
-    starts = [tuple(np.searchsorted(inner, edges[1:-1]) + 1) for edges in candidates]
+    # the grid is in the type of the observable: an edge may have been rounded down
+    cells = [np.abs(inner[:, None] - edges[None, 1:-1]).argmin(axis=0) for edges in candidates]
+    starts = [tuple(own + 1) for own in cells]
     best_without = _dynamic(fine, poi=poi, bins=bins)
     starts += [] if best_without is None else [best_without]
     starts = [tuple(map(int, start)) for start in starts]

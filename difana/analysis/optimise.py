@@ -23,7 +23,7 @@ from difana.analysis.start_edges import start_edges
 from difana.analysis.templates import observe
 from difana.data import Sample
 from difana.hist import TrainableEdges
-from difana.infer import expected_limits, hypotest, significance
+from difana.infer import Status, expected_limits, hypotest, significance
 from difana.likelihood import Channel, Model, Parameter, build_model, channel_from_events
 from difana.losses import cross_entropy, minimum_events, sigma_of
 from difana.nn import MLP, Standardised, trainable
@@ -53,7 +53,10 @@ class Optimised(eqx.Module):
 
 
 def _limit(model: Model) -> Array:
-    return jnp.log(expected_limits(model, median_only=True).median)
+    found = expected_limits(model, median_only=True)
+    # where no limit exists the number is small: a search would choose it
+    lost = found.status & int(Status.NOT_BRACKETED | Status.NOT_FINITE)
+    return jnp.log(jnp.where(lost == 0, found.median, jnp.inf))
 
 
 def _cls(model: Model) -> Array:

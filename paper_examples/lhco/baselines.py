@@ -6,45 +6,76 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from events import moving
+
+METHODS = ("cross-entropy", "augmented", "adversarial", "pivot", "aware", "parametrised")
 
 
-def _cross_entropy(train, validation, *, network, training, key, shared) -> Any:
-    """Return the network of cross-entropy; it does not depend on the systematics."""
-    if "cross-entropy" not in shared:
-        shared["cross-entropy"] = _trained(train, validation, network, training, key)
-    return shared["cross-entropy"]
+def classifier(name: str, train, validation, *, size: float, network, training, key) -> Any:
+    """Return the network of one method, a function of the features alone.
 
+    Cross-entropy, augmented, aware and parametrised ones are the best state on validation events by
+    their own loss; the two with an adversary are the last state, as their loss does not fall.
 
-def _augmented(train, validation, *, network, training, key, shared) -> Any:
-    """Return the network of cross-entropy averaged over the variations; None without any."""
-    first = train[0].variations[0]
-    if np.array_equal(first.up.features, first.down.features):
-        return None
-    return _trained(train, validation, network, training, key, variations=True)
-
-
-def _trained(train, validation, network, training, key, **options: Any) -> Any:
+    Args:
+        name: One of ``METHODS``.
+        train: Training samples.
+        validation: Held-out samples.
+        size: Size of the systematics.
+        network: Size of the network.
+        training: Steps, batch and rate (those that begin with ``pretrain``).
+        key: Key of weights, batches and nuisance values; the same for all methods.
+    """
+    import equinox as eqx
     import jax
+    import jax.numpy as jnp
 
-    from difana.analysis.optimise import pretrain
+    from difana import analysis, losses
+    from difana.nn import Parametrised
 
-    first, second = jax.random.split(key)
-    return pretrain(
-        train,
-        validation,
+    own_key = jax.random.key(0)  # of the nuisance values of held-out events: always the same
+    held: Callable[..., Any] | None
+    call: dict[str, Any] = {}
+    if name in ("cross-entropy", "parametrised"):
+        samples, held_samples = _plain(train), _plain(validation)
+        if name == "cross-entropy":
+            fit, held = analysis.train_cross_entropy, losses.cross_entropy
+        else:  # one signal: the grid of its hypotheses has one point
+            theta = {"signal": [0.0]}
+            fit, call = analysis.train_parametrised, {"theta": theta}
+            held = lambda net, batch: losses.parametrised(net, batch, theta=theta, key=own_key)  # noqa: E731
+    else:
+        samples, held_samples = moving(train, size), moving(validation, size)
+        if name in ("adversarial", "pivot"):
+            kind = "regressor" if name == "adversarial" else "mixture"
+            fit, held = analysis.train_adversarial, None
+            call = {"adversary": kind}
+        else:
+            aware = name == "aware"
+            fit = analysis.train_aware if aware else analysis.train_augmented
+            loss = losses.aware if aware else losses.augmented
+            held = lambda net, batch: loss(net, batch, key=own_key)  # noqa: E731
+    if held is not None:
+        measure = eqx.filter_jit(held)
+        call["validate"] = lambda state: measure(state.trained, held_samples)
+    found: Any = fit(
+        samples,
+        key=key,
         network=network,
-        training=training,
-        weights_key=first,
-        key=second,
-        progress_bar=False,
-        **options,
-    ).trainable
+        steps=training.pretrain_steps,
+        batch_size=training.pretrain_batch,
+        rate=training.pretrain_rate,
+        **call,
+    )
+    extra = {"aware": 2, "parametrised": 1}.get(name, 0)  # nominal nuisances, the one signal
+    return Parametrised(found.net, jnp.zeros(extra)) if extra else found.net
 
 
-CLASSIFIERS: dict[str, Callable[..., Any]] = {
-    "cross-entropy": _cross_entropy,
-    "augmentation": _augmented,
-}
+def _plain(samples):
+    """Return the nominal events alone: one compilation for all sizes."""
+    from difana.data import Sample
+
+    return tuple(Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in samples)
 
 
 def binnings(seen, score, *, on, training) -> Iterator[tuple[str, np.ndarray]]:

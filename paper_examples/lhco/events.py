@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from prepare import COLUMNS, YIELDS
 
@@ -26,6 +28,37 @@ def splits_of(
         for part, index in zip(parts, np.split(order, cuts), strict=True):
             part.append(_sample(name, table[np.sort(index), 1:5], size))
     return tuple(tuple(part) for part in parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Multiply neighbouring columns by ``1 + step * alpha``; equal ones share compiled programs."""
+
+    first: int
+    last: int
+    step: float
+
+    def __call__(self, features, alpha):
+        """Return the features at ``alpha`` standard deviations."""
+        import jax.numpy as jnp
+
+        column = jnp.arange(features.shape[-1])
+        inside = (column >= self.first) & (column <= self.last)
+        return features * jnp.where(inside, 1 + self.step * alpha, 1.0).astype(features.dtype)
+
+
+def moving(samples, size: float) -> tuple:
+    """Return the samples with scales that can have any value, for training at random ones.
+
+    The normalisation is left out: it tells a classifier nothing.
+    """
+    from difana.data import Sample, Transformation
+
+    scales = (
+        Transformation(function=Scale(0, 1, size * MASS), name="mass_scale"),
+        Transformation(function=Scale(2, 3, size * TAU), name="tau21_scale"),
+    )
+    return tuple(Sample(s.nominal, scales, name=s.name, normfactors=s.normfactors) for s in samples)
 
 
 def _sample(name: str, features: np.ndarray, size: float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ def by_size(results: dict[str, Any]) -> dict[float, list[dict]]:
     return sizes
 
 
-def means(runs: list[dict]) -> dict[str, tuple[float, float]]:
-    """Return mean and standard deviation over seeds of every observable that all seeds have."""
-    names = [n for n in runs[0]["limits"] if all(run["limits"].get(n) for run in runs)]
-    values = {name: np.array([run["limits"][name] for run in runs]) for name in names}
-    return {name: (float(v.mean()), float(v.std())) for name, v in values.items()}
+def means(runs: list[dict]) -> dict[str, tuple[float, float, int]]:
+    """Return mean and standard deviation over seeds of every observable, and their number."""
+    names = dict.fromkeys(name for run in runs for name in run["limits"])
+    found = {}
+    for name in names:
+        values = [run["limits"][name] for run in runs if run["limits"].get(name)]
+        if values:
+            found[name] = (float(np.mean(values)), float(np.std(values)), len(values))
+    return found
 
 
 def ratios(runs: list[dict]) -> tuple[str, float, float]:
@@ -31,8 +36,11 @@ def ratios(runs: list[dict]) -> tuple[str, float, float]:
 
     The seeds are paired: the error is that of the mean of the differences.
     """
-    found = means(runs)
-    best = min((name for name in found if name != "difana"), key=lambda name: found[name][0])
+    runs = [run for run in runs if run["limits"].get("difana")]
+    if not runs:
+        return "", np.nan, np.nan
+    found = {name: row[0] for name, row in means(runs).items() if row[2] == len(runs)}
+    best = min((name for name in found if name != "difana"), key=lambda name: found[name])
     ours, theirs = (np.array([run["limits"][n] for run in runs]) for n in ("difana", best))
     error = np.std(ours - theirs, ddof=1) / np.sqrt(len(runs)) if len(runs) > 1 else np.nan
     return best, float(ours.mean() / theirs.mean()), float(error / theirs.mean())
@@ -56,10 +64,11 @@ def table(results: dict[str, Any]) -> str:
     lines = ["| observable | " + " | ".join(f"{s:g} x" for s in sizes) + " |"]
     lines.append("|---" * (len(sizes) + 1) + "|")
     for name in names:
-        cells = [
-            "{:.4f} ± {:.4f}".format(*found[name]) if name in found else ""
-            for found in stats.values()
-        ]
+        cells = []
+        for size, found in stats.items():
+            mean, std, number = found.get(name, (0.0, 0.0, 0))
+            fewer = "" if number == len(sizes[size]) else f" ({number})"
+            cells.append(f"{mean:.4f} ± {std:.4f}{fewer}" if number else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     cells = ["{1:.3f} ± {2:.3f}".format(*ratios(runs)) for runs in sizes.values()]
     lines.append("| difana / best baseline (ratio of means) | " + " | ".join(cells) + " |")
@@ -79,14 +88,17 @@ def picture(results: dict[str, Any], path: Path) -> None:
     )
     shown = [
         name for name in dict.fromkeys(n for found in stats for n in found)
-        if "quantile" not in name and "uniform" not in name
+        if name.endswith("best bins") or name in ("cross-entropy, equal-signal bins", "difana")
     ]  # fmt: skip
     for name in shown:
         have = [i for i, found in enumerate(stats) if name in found]
-        y, error = np.array([stats[i][name] for i in have]).T
-        error = error / np.sqrt([len(list(sizes.values())[i]) for i in have])
+        y, error, number = np.array([stats[i][name] for i in have]).T
+        error = error / np.sqrt(number)
         style = {"color": "black", "lw": 2} if name == "difana" else {"lw": 1}
         top.errorbar(x[have], y, error, marker="o", ms=4, capsize=2, label=name, **style)
+    if x[0] == 0:
+        floor = min(value for value, *_ in stats[0].values())
+        top.axhline(floor, color="grey", lw=0.8, ls=":", label="without systematics")
     top.set_ylabel("median expected limit on mu")
     top.legend(frameon=False, fontsize=8)
     found = [ratios(runs) for runs in sizes.values()]
@@ -101,39 +113,76 @@ def picture(results: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def coverage_rows(results: dict[str, Any], *, size: float, toys: int) -> list[str]:
-    """Return a Markdown table: coverage and bias of the optimised analysis of the first seed."""
+def gaussian_coverage(ratio: float, *, level: float = 0.95) -> float:
+    """Return the coverage of the CLs limit for a Gaussian estimate, ``ratio`` = mu / sigma.
+
+    The limit contains mu if Phi(z) >= (1 - level) Phi(z + ratio), with z = (mu-hat - mu) / sigma.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    def excess(z: float) -> float:
+        return float(norm.logcdf(z) - norm.logcdf(z + ratio) - np.log(1 - level))
+
+    if excess(-30.0) > 0:
+        return 1.0  # mu = 0 is never excluded
+    return float(norm.sf(brentq(excess, -30.0, 5.0)))
+
+
+def coverage_of(
+    results: dict[str, Any], keys: tuple[str, ...], *, toys: int, file: Path
+) -> dict[str, Any]:
+    """Return coverage and bias of the optimised analyses; those in ``file`` are not done again."""
     import jax
 
     from difana.analysis import coverage
     from difana.likelihood import from_workspace
 
-    runs = by_size(results).get(size)
-    if not runs or not toys:
-        return []
-    model, _ = from_workspace(runs[0]["workspace"])
-    lines = [
-        "| true mu | CLs limit | CLs+b limit | interval | mean(mu-hat) - mu | mean pull | width |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    mus = (0.0, 1.0, 2.0)
-    found = {
-        kind: coverage(model, mu=mus, number=toys, key=jax.random.key(1), kind=kind)
-        for kind in ("limit", "clsb", "interval")
-    }
-    for row, mu in enumerate(mus):
-        cells = [
-            f"{100 * r.coverage[row]:.1f} ± {100 * r.coverage_error[row]:.1f} %"
-            for r in found.values()
-        ]
-        own = found["limit"]
-        cells.append(f"{own.bias[row]:+.4f} ± {own.bias_error[row]:.4f}")
-        pull, width = own.mean_pull[row], own.pull_width[row]
-        cells += [f"{pull:+.3f}", f"{width:.3f}"] if np.isfinite(pull) else ["at the bound", ""]
-        lines.append(f"| {mu:g} | " + " | ".join(cells) + " |")
-    lost = {kind: r.failed.tolist() for kind, r in found.items()}
-    lines.append(f"\n{toys} toys at each value; left out because a fit failed: {lost}")
-    return lines
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    mus = [0.0, 1.0, 2.0]
+    for key in keys:
+        if key not in results or not toys or found.get(key, {}).get("toys", 0) >= toys:
+            continue
+        model, _ = from_workspace(results[key]["workspace"])
+        rows: dict[str, Any] = {"toys": toys, "mu": mus}
+        for kind in ("limit", "interval"):
+            own = coverage(model, mu=mus, number=toys, key=jax.random.key(1), kind=kind)
+            rows[kind] = own.coverage.round(5).tolist()
+            rows[f"{kind}_error"] = own.coverage_error.round(5).tolist()
+            rows[f"{kind}_failed"] = own.failed.tolist()
+            if kind == "limit":
+                rows |= {"bias": own.bias.round(5).tolist()}
+                rows |= {"bias_error": own.bias_error.round(5).tolist()}
+                rows |= {"pull": [None if np.isnan(p) else round(p, 4) for p in own.mean_pull]}
+                rows |= {"width": [None if np.isnan(p) else round(p, 4) for p in own.pull_width]}
+                spread = own.best.std(axis=1)
+                ratios = [mu / s for mu, s in zip(mus, spread, strict=True)]
+                rows["gaussian"] = [round(gaussian_coverage(float(r)), 5) for r in ratios]
+        found[key] = rows
+        file.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def coverage_table(found: dict[str, Any]) -> str:
+    """Return coverage and bias as a Markdown table."""
+    heads = ["seed, size", "true mu", "CLs limit", "Gaussian closed form", "two-sided interval"]
+    heads += ["mean(mu-hat) - mu", "mean pull", "width of pulls"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for key, rows in found.items():
+        for i, mu in enumerate(rows["mu"]):
+            cells = [f"{key.replace('-', ', ')} x", f"{mu:g}"]
+            cells.append(f"{100 * rows['limit'][i]:.1f} ± {100 * rows['limit_error'][i]:.1f} %")
+            cells.append(f"{100 * rows['gaussian'][i]:.1f} %")
+            cells.append(
+                f"{100 * rows['interval'][i]:.1f} ± {100 * rows['interval_error'][i]:.1f} %"
+            )
+            cells.append(f"{rows['bias'][i]:+.3f} ± {rows['bias_error'][i]:.3f}")
+            pull, width = rows["pull"][i], rows["width"][i]
+            cells += ["at the bound", ""] if pull is None else [f"{pull:+.3f}", f"{width:.3f}"]
+            lines.append("| " + " | ".join(cells) + " |")
+    lost = {k: [sum(r["limit_failed"]), sum(r["interval_failed"])] for k, r in found.items()}
+    lines.append(f"\ntoys left out because a fit failed: {lost}")
+    return "\n".join(lines)
 
 
 def check_with_pyhf(results: dict[str, Any]) -> dict[str, float]:
@@ -165,15 +214,21 @@ def check_with_pyhf(results: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def summary(results: dict[str, Any], covered: list[str], differences: dict) -> dict[str, Any]:
+def summary(results: dict[str, Any], covered: dict, differences: dict) -> dict[str, Any]:
     """Return the content of expected.json."""
     sizes = by_size(results)
     return {
-        "command": "python paper_examples/lhco/run.py --seeds 5 --write",
+        "command": "python paper_examples/lhco/run.py --write",
         "limits": {
             f"{size:g}": [
                 {k: None if v is None else round(v, 5) for k, v in run["limits"].items()}
                 for run in runs
+            ]
+            for size, runs in sizes.items()
+        },
+        "difana": {
+            f"{size:g}": [
+                {k: run.get(k) for k in ("chosen", "validation", "candidates")} for run in runs
             ]
             for size, runs in sizes.items()
         },

@@ -140,3 +140,14 @@ def test_wrong_questions_are_refused(splits):
         best_bins(splits, with_shape, bins=1)
     with pytest.raises(ConfigError, match="budget = 0"):
         best_bins(splits, with_shape, bins=3, budget=0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_single_precision_may_round_an_edge_past_the_grid(seed):
+    """Every start must be a cell of the grid, whose places are rounded to the observable's type."""
+    rng = np.random.default_rng(seed)
+    s = Values(rng.normal(2, 1, 40).astype(np.float32), np.full(40, 1.0))
+    b = Values(rng.normal(-1, 0.1, 40).astype(np.float32), np.full(40, 1.0))
+    samples = [ObservedSample("s", s, normfactors=("mu",)), ObservedSample("b", b)]
+    found = best_bins([samples], information, bins=5, cuts=12, budget=40)
+    assert np.all(np.diff(found.edges) > 0)

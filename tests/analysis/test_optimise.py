@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from difana.analysis.start_edges import candidate_edges, pooled, start_edges
 from difana.analysis.templates import ObservedSample, Values, hard_channel, observe
 from difana.data import split
 from difana.data.generate import resonance
-from difana.infer import expected_limits
+from difana.infer import Status, expected_limits
 from difana.likelihood import build_model
 
 TINY = {
@@ -178,3 +179,14 @@ def test_the_best_candidate_is_taken():
 def test_a_constant_network_is_refused():
     with pytest.raises(ValueError, match="too few distinct"):
         candidate_edges(observed(np.zeros(10), np.zeros(10)), poi="mu", bins=4)
+
+
+def test_a_binning_without_a_limit_is_never_the_best(monkeypatch):
+    """Pure bins without background, met in a search: no limit was found, its number was 1e-19."""
+    status = [Status.NOT_BRACKETED | Status.NEGATIVE_YIELD, Status.AT_BOUND, Status.NOT_FINITE]
+    found = SimpleNamespace(median=jnp.array([1e-19, 2.0, jnp.nan]), status=jnp.array(status))
+    monkeypatch.setitem(
+        OBJECTIVES["expected_limit"].__globals__, "expected_limits", lambda model, **options: found
+    )
+    value = OBJECTIVES["expected_limit"](None)
+    assert value.tolist() == [np.inf, pytest.approx(np.log(2)), np.inf]

@@ -27,24 +27,24 @@ def example():
     spec.loader.exec_module(module)
     yield module
     sys.path.remove(str(FOLDER))
-    for name in ("baselines", "events", "prepare", "report"):
+    for name in ("baselines", "events", "limit", "prepare", "report"):
         if name not in before:
             sys.modules.pop(name, None)
 
 
 def test_expected_values_are_consistent(example):
     """What the read-me says of the numbers that were measured."""
+    report = sys.modules["report"]
     expected = json.loads((FOLDER / "expected.json").read_text())
-    assert list(expected["baselines"]) == [f"{size:g}" for size in example.SIZES]
-    for size, runs in expected["baselines"].items():
-        for limits in runs.values():
-            best = limits["cross-entropy, best bins"]
-            assert best < limits["cross-entropy, uniform bins"]
-            if size == "4":
-                assert best < limits["cross-entropy, equal-signal bins"]
-    for seed, limit in expected["difana"]["4"].items():
-        best = expected["baselines"]["4"][seed]["cross-entropy, best bins"]
-        assert limit < 1.01 * best
+    assert list(expected["limits"]) == [f"{size:g}" for size in example.SIZES]
+    for size, runs in expected["limits"].items():
+        best, ratio, _ = report.ratios([{"limits": limits} for limits in runs])
+        assert best == expected["best_baseline"][size]
+        assert ratio == pytest.approx(expected["ratio_of_means"][size], abs=1e-3)
+        assert ratio < expected["targets"]["ratio at every size"]
+        for limits in runs:
+            assert limits["cross-entropy, best bins"] < limits["cross-entropy, uniform bins"]
+    assert max(expected["largest_relative_difference_to_pyhf_cls"].values()) < 1e-5
 
 
 def test_means_and_ratios_pair_the_seeds(example):
@@ -73,6 +73,85 @@ def test_events_of_a_size_are_those_of_another_moved(example):
     assert ratio == pytest.approx(np.tile([1.0, 1.0, 0.8, 0.8], (30, 1)), rel=1e-5)
     for sample, total in zip(full[2], (100.0, 20_000.0), strict=True):
         assert float(sample.nominal.total()) == pytest.approx(total, rel=1e-5)
+
+
+def test_training_moves_the_events_as_the_templates_do(example):
+    events = sys.modules["events"]
+    rows = {"signal": np.random.default_rng(0).uniform(1, 2, (10, 6))}
+    rows["background"] = rows["signal"].copy()
+    (train, _, _) = example.splits_of(rows, seed=1, size=2.0)
+    for sample, free in zip(train, events.moving(train, 2.0), strict=True):
+        for shifted, scale in zip(sample.variations[:2], free.variations, strict=True):
+            assert shifted.name == scale.name
+            for alpha, side in ((1.0, shifted.up), (-1.0, shifted.down)):
+                moved = scale.function(free.nominal.features, alpha)
+                assert np.allclose(moved, side.features, rtol=1e-6)
+    assert events.Scale(0, 1, 0.06) == events.Scale(0, 1, 0.06)  # shares compiled programs
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 2.0, 8.0])
+def test_coverage_of_the_gaussian_limit(example, ratio):
+    """Against limits of 200,000 Gaussian estimates."""
+    from scipy.stats import norm
+
+    estimate = np.random.default_rng(0).normal(ratio, 1.0, 200_000)
+    limit = estimate + norm.isf(0.05 * norm.cdf(estimate))  # CLs, unit standard deviation
+    expected = sys.modules["report"].gaussian_coverage(ratio)
+    assert np.mean(limit >= ratio) == pytest.approx(expected, abs=0.002)
+
+
+def test_finished_methods_are_not_run_again(example, monkeypatch):
+    """An interrupted run goes on where it was, method by method."""
+    calls = []
+
+    class Stub:
+        def __init__(self, rows, seed, size, setup):
+            self.size = size
+
+        def train(self, name):
+            calls.append((self.size, name))
+            return name
+
+        def limits(self, name, net):
+            return {f"{net}, best bins": 1.0}, np.zeros(3)
+
+        def judged(self, net, edges, part):
+            return 0.5
+
+        def workspace(self, net, edges):
+            return {}
+
+    monkeypatch.setattr(example, "Analysis", Stub)
+    monkeypatch.setattr(example, "train_limit", lambda one, net, edges: (net, edges, {}))
+    results = {}
+    for size, found in example.analyse({}, 0, (0.0, 1.0), {}, {}):
+        results[f"0-{size:g}"] = found
+    fixed, every = set(example.FIXED), set(example.METHODS)
+    assert {name for size, name in calls if size} == every - fixed
+    assert [name for size, name in calls if not size] == list(example.FIXED)
+    calls.clear()
+    assert not list(example.analyse({}, 0, (0.0, 1.0), results, {}))
+    del results["0-1"]["limits"]["pivot, best bins"]
+    assert len(list(example.analyse({}, 0, (0.0, 1.0), results, {}))) == 1
+    assert calls == [(1.0, "pivot")]
+
+
+def test_the_trained_head_stands_on_the_hidden_layers(example):
+    """A tiny network: its own head on the features computed once gives its own logit."""
+    limit = sys.modules["limit"]
+    rng = np.random.default_rng(2)
+    rows = {"signal": rng.normal(1.5, 0.3, (60, 6)), "background": rng.normal(1.0, 0.3, (90, 6))}
+    setup = {**example.REDUCED, "network": {"hidden": (8, 8)}}
+    setup["training"] = {**setup["training"], "pretrain_steps": 2}
+    one = example.Analysis(rows, 0, 2.0, setup)
+    net = one.train("cross-entropy")
+    whole = limit.Whole(net, limit.Head.of(net))
+    for part, lifted in zip(one.splits[1], limit.lifted(net, one.splits[1]), strict=True):
+        logit = net(part.nominal.features)
+        assert np.allclose(whole(part.nominal.features), logit, atol=1e-5)
+        assert np.allclose(whole.head(lifted.nominal.features), logit, atol=1e-5)
+        moved = net(part.variations[0].up.features)
+        assert np.allclose(whole.head(lifted.variations[0].up.features), moved, atol=1e-5)
 
 
 @pytest.mark.slow
