@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from difana._errors import ConfigError, InputError
+from difana._errors import ConfigError
+from difana.nn._particles import real_particles
 from difana.nn.mlp import MLP
 
 
@@ -97,14 +98,7 @@ class DeepSets(nnx.Module):
         Raises:
             InputError: If the shapes do not fit the network or each other.
         """
-        if particles.ndim != 3 or particles.shape[-1] != self.channels:
-            raise InputError(
-                f"particles must be [events, particles, {self.channels}], got {particles.shape}"
-            )
-        if mask is None:
-            mask = jnp.any(particles != 0, axis=-1)
-        if mask.shape != particles.shape[:2]:
-            raise InputError(f"mask {mask.shape} does not fit particles {particles.shape}")
+        mask = real_particles(particles, mask, channels=self.channels)
         real = mask[..., None]
         latent = jnp.where(real, self.phi(jnp.where(real, particles, 0)), 0).sum(axis=1)
         if self.pool == "mean":
