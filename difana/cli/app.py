@@ -15,6 +15,7 @@ _COMMANDS = {  # name -> module, in the order of the help
     "demo": "demo",
     "run": "run",
     "schema": "schema",
+    "unfold": "unfold",
     "limit": "limit",
     "cls": "cls",
     "significance": "significance",

@@ -9,6 +9,7 @@ from difana.data.events import Events
 from difana.data.expressions import Expression, functions
 from difana.data.files import read_events, read_identifiers
 from difana.data.hdf5 import from_hdf5, iterate_hdf5
+from difana.data.metadata import read_metadata
 from difana.data.parquet import from_parquet, iterate_parquet
 from difana.data.root import from_root, iterate_root
 from difana.data.samples import (
@@ -47,6 +48,7 @@ __all__ = [
     "iterate_root",
     "read_events",
     "read_identifiers",
+    "read_metadata",
     "split",
     "to_hdf5",
     "to_parquet",

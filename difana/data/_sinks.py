@@ -14,6 +14,7 @@ import numpy as np
 from difana._errors import InputError
 
 SUFFIXES = (".root", ".h5", ".hdf5", ".parquet")
+_LONGEST_ATTRIBUTE = 60_000
 
 
 def layout_of(array: Any) -> tuple[str, str]:
@@ -56,6 +57,10 @@ class AbstractSink(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Finish the file."""
+
+    def describe(self, metadata: Mapping[str, str]) -> None:
+        """Keep texts with the file; call it before the first chunk."""
+        raise InputError(f"{type(self).__name__} keeps no metadata: write HDF5 or parquet")
 
 
 class RootSink(AbstractSink):
@@ -170,6 +175,16 @@ class Hdf5Sink(AbstractSink):
     def close(self) -> None:
         """Nothing is left to do: the file is closed by its owner."""
 
+    def describe(self, metadata: Mapping[str, str]) -> None:
+        """Write the texts as attributes."""
+        for key, text in metadata.items():
+            if len(text.encode()) > _LONGEST_ATTRIBUTE:
+                raise InputError(
+                    f"metadata '{key}' are longer than {_LONGEST_ATTRIBUTE} bytes, the limit of an "
+                    "HDF5 attribute: write parquet"
+                )
+            self._group.attrs[key] = text
+
     def _append(self, name: str, values: np.ndarray, dtype: Any = None) -> None:
         if name not in self._group:
             shape = values.shape[1:]
@@ -197,6 +212,7 @@ class ParquetSink(AbstractSink):
         """Open the file at the first chunk, when the schema is known."""
         self._path = path
         self._writer: Any = None
+        self._metadata: dict[str, str] = {}
 
     def write(self, columns: Mapping[str, Any]) -> None:
         """Append one chunk as a row group."""
@@ -205,8 +221,13 @@ class ParquetSink(AbstractSink):
 
         table = pa.table({name: _arrow(array) for name, array in columns.items()})
         if self._writer is None:
+            table = table.replace_schema_metadata(self._metadata)
             self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
         self._writer.write_table(table)
+
+    def describe(self, metadata: Mapping[str, str]) -> None:
+        """Put the texts into the schema."""
+        self._metadata = dict(metadata)
 
     def close(self) -> None:
         """Write the footer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def read_events(
 def read_identifiers(
     files: Files,
     *,
-    columns: Sequence[str],
+    columns: Columns,
     tree: str | None = None,
     selection: str | None = None,
     aliases: Mapping[str, str] | None = None,
@@ -73,7 +73,7 @@ def read_identifiers(
 
     Args:
         files: Path, glob or list of these.
-        columns: Branches or expressions, e.g. ``["run", "event"]``.
+        columns: Branches or expressions, e.g. ``["run", "event"]``, or these by name.
         tree: See `read_events`.
         selection: See `from_root`.
         aliases: See `from_root`.

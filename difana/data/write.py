@@ -60,6 +60,7 @@ def to_hdf5(
     *,
     weight: str = "weight",
     extra: Mapping[str, Shaped[ArrayLike, " events"]] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write events to datasets of a new HDF5 file.
 
@@ -70,6 +71,7 @@ def to_hdf5(
         path: The file, replaced if there is one.
         weight: Name of the weight dataset.
         extra: Further datasets.
+        metadata: Texts by key that `read_metadata` returns.
 
     Returns:
         The path.
@@ -87,7 +89,7 @@ def to_hdf5(
         ...     from_hdf5(path, columns=["pt"], weight="weight").weights.tolist()
         [0.5, 1.0]
     """
-    return _write(events, path, (".h5", ".hdf5"), weight=weight, extra=extra)
+    return _write(events, path, (".h5", ".hdf5"), weight=weight, extra=extra, metadata=metadata)
 
 
 def to_parquet(
@@ -96,6 +98,7 @@ def to_parquet(
     *,
     weight: str = "weight",
     extra: Mapping[str, Shaped[ArrayLike, " events"]] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write events to columns of a new parquet file; particles are list columns.
 
@@ -104,6 +107,7 @@ def to_parquet(
         path: The file, replaced if there is one.
         weight: Name of the weight column.
         extra: Further columns.
+        metadata: Texts by key that `read_metadata` returns.
 
     Returns:
         The path.
@@ -121,7 +125,7 @@ def to_parquet(
         ...     from_parquet(path, columns=["pt"], weight="weight").weights.tolist()
         [0.5, 1.0]
     """
-    return _write(events, path, (".parquet",), weight=weight, extra=extra)
+    return _write(events, path, (".parquet",), weight=weight, extra=extra, metadata=metadata)
 
 
 def table(
@@ -174,11 +178,14 @@ def _write(
     tree: str = "",
     weight: str,
     extra: Mapping[str, Any] | None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     path = Path(path).expanduser()
     if path.suffix not in suffixes:
         raise InputError(f"the file to write must end in {' or '.join(suffixes)}, got '{path}'")
     columns = table(events, weight=weight, extra=extra)
     with replacing(path) as temporary, open_sink(temporary, tree) as sink:
+        if metadata:
+            sink.describe(metadata)
         sink.write(columns)
     return path

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from difana.unfold.as_input import unfolded_channel
 from difana.unfold.bayes import bayes, bayes_iterations
 from difana.unfold.closure import ClosureResult, closure_test, halved, triangular
+from difana.unfold.compatibility import (
+    CompatibilityResult,
+    compatibility,
+    covariance_rank,
+)
+from difana.unfold.config import UnfoldingConfig, read_unfolding, unfolding_schema
+from difana.unfold.dataset import load_dataset, save_dataset
 from difana.unfold.estimator import OmniFold
+from difana.unfold.flow import FlowUnfolding
 from difana.unfold.inversion import invert
+from difana.unfold.likelihood import fit_truth, truth_names, unfolding_model
+from difana.unfold.log_ratio import log_ratio
 from difana.unfold.nuisance import (
     NuisanceFit,
     NuisanceWeights,
@@ -18,12 +29,15 @@ from difana.unfold.replicas import Replicas, poisson_factors, stacked_nets
 from difana.unfold.report import IterationReport, OmniFoldResult
 from difana.unfold.response import Response, response
 from difana.unfold.result import AbstractUnfolded, UnfoldedEvents, UnfoldedHistogram
+from difana.unfold.run import UnfoldingRun, load_problem, run_unfolding
 from difana.unfold.settings import Settings
 from difana.unfold.status import UnfoldStatus, describe
 
 __all__ = [
     "AbstractUnfolded",
     "ClosureResult",
+    "CompatibilityResult",
+    "FlowUnfolding",
     "IterationReport",
     "NuisanceFit",
     "NuisanceWeights",
@@ -35,19 +49,34 @@ __all__ = [
     "UnfoldStatus",
     "UnfoldedEvents",
     "UnfoldedHistogram",
+    "UnfoldingConfig",
     "UnfoldingProblem",
+    "UnfoldingRun",
     "bayes",
     "bayes_iterations",
     "closure_test",
+    "compatibility",
+    "covariance_rank",
     "describe",
     "fit_nuisance",
+    "fit_truth",
     "halved",
     "invert",
+    "load_dataset",
+    "load_problem",
+    "log_ratio",
     "nuisance_weights",
     "omnifold",
     "poisson_factors",
+    "read_unfolding",
     "response",
+    "run_unfolding",
+    "save_dataset",
     "stacked_nets",
     "triangular",
+    "truth_names",
+    "unfolded_channel",
+    "unfolding_model",
     "unfolding_problem",
+    "unfolding_schema",
 ]

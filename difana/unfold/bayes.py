@@ -65,25 +65,32 @@ def bayes(
     iterations: int = 4,
     prior: Float[Array, " truth"] | None = None,
     data_covariance: Float[Array, "reco reco"] | None = None,
+    response_statistics: bool = False,
 ) -> UnfoldedHistogram:
     r"""Return the truth histogram by iterative Bayesian unfolding, with its covariance.
 
     The background is subtracted, fakes stand in the denominator, see ``bayes_iterations``. The
     covariance is :math:`J V J^T` with the exact Jacobian of all iterations and the covariance
-    :math:`V` of the data and the background; the response is taken as known.
+    :math:`V` of the data and the background. With ``response_statistics`` the multinomial
+    fluctuation of the simulated events of each truth bin adds to it: with
+    :math:`N_i = t_i^2 / \sum w^2` effective events in column :math:`i` of the response,
+
+    $$ \mathrm{cov}(R_{ji}, R_{ki}) = \frac{R_{ji} \delta_{jk} - R_{ji} R_{ki}}{N_i} $$
 
     Args:
         response: The binned problem, see ``difana.unfold.response``.
         iterations: Number of iterations; more of them mean less bias and more variance.
         prior: Truth yields to start with; None takes those of the simulation.
         data_covariance: Covariance of data minus background; None takes the variances of both.
+        response_statistics: Add the uncertainty of the response by the finite simulation.
 
     Returns:
         The unfolded histogram. Differentiable in the numbers of ``response``.
 
     Raises:
         ConfigError: If there are no iterations.
-        InputError: If prior or covariance have another number of bins.
+        InputError: If prior or covariance have another number of bins, or the response does not
+            know its number of events.
 
     Example:
         >>> import numpy as np
@@ -103,6 +110,8 @@ def bayes(
     if start.shape != response.prior.shape:
         raise InputError(f"the prior has shape {start.shape}, the truth {response.prior.shape}")
     values, covariance = _bayes(response, start, data_covariance, iterations)
+    if response_statistics:
+        covariance = covariance + _of_response(response, start, iterations)
     status = jnp.where(jnp.all(jnp.isfinite(values)), 0, int(UnfoldStatus.NOT_FINITE))
     empty = jnp.any(response.efficiency <= 0)
     status = status | jnp.where(empty, int(UnfoldStatus.EMPTY_TRUTH), 0)
@@ -135,3 +144,20 @@ def _bayes(
         )
     jacobian = jax.jacfwd(unfold)(net)
     return unfold(net), jacobian @ data_covariance @ jacobian.T
+
+
+@eqx.filter_jit
+def _of_response(response: Response, prior: Array, iterations: int) -> Array:
+    """Return the covariance by the multinomial fluctuation of each column of the response."""
+    if response.prior_variances is None:
+        raise InputError("this response does not know the variances of its simulated yields")
+    net = response.data - response.background
+
+    def unfold(matrix: Array) -> Array:
+        return bayes_iterations(net, matrix, prior, iterations=iterations, fakes=response.fakes)[-1]
+
+    jacobian = jax.jacrev(unfold)(response.matrix)  # [unfolded, reco, truth]
+    weight = response.prior_variances / response.prior**2
+    moved = jacobian * response.matrix
+    mean = jnp.sum(moved, axis=1)
+    return jnp.einsum("ajt,bjt,t->ab", jacobian, moved, weight) - (mean * weight) @ mean.T

@@ -30,6 +30,7 @@ class Response(eqx.Module):
         background: Background yields, ``[reco]``.
         background_variances: Their variances, ``[reco]``.
         edges: Truth-level edges, one array an axis.
+        prior_variances: Variances of the simulated truth yields, ``[truth]``; None if not known.
         names: Names of the truth-level axes (static).
     """
 
@@ -42,6 +43,7 @@ class Response(eqx.Module):
     background_variances: Float[Array, " reco"]
     edges: tuple[Float[Array, " _edges"], ...]
     names: tuple[str, ...] = eqx.field(static=True, default=())
+    prior_variances: Float[Array, " truth"] | None = None
 
     @property
     def efficiency(self) -> Float[Array, " truth"]:
@@ -100,6 +102,7 @@ def response(
             f"truth bin {int(np.argmax(np.asarray(prior) <= 0))} holds no simulated yield: merge"
             " it with its neighbour"
         )
+    squares = fill(truth, jnp.where(in_truth, problem.gen_weights**2, 0.0), gen_size)
     both = jnp.where(in_truth & in_detector, problem.reco_weights, 0.0)
     joint = fill(detector * gen_size + truth, both, reco_size * gen_size)
     fakes = jnp.where(in_detector & ~in_truth, problem.reco_weights, 0.0)
@@ -116,7 +119,7 @@ def response(
     matrix = safe_divide(joint.reshape(reco_size, gen_size), prior)
     return Response(
         matrix, prior, fill(detector, fakes, reco_size), data, data_variances, bkg, bkg_variances,
-        tuple(rows), problem.names,
+        tuple(rows), problem.names, squares,
     )  # fmt: skip
 
 

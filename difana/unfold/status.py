@@ -19,6 +19,8 @@ class UnfoldStatus(enum.IntFlag):
     NEGATIVE = 8
     NO_COVARIANCE = 16
     EMPTY_TRUTH = 32
+    NOT_FITTED = 64
+    AT_BOUND = 128
 
 
 _SENTENCES = {
@@ -28,6 +30,8 @@ _SENTENCES = {
     UnfoldStatus.NEGATIVE: "a bin of the unfolded histogram is negative",
     UnfoldStatus.NO_COVARIANCE: "no replicas and no variations: the covariance is zero",
     UnfoldStatus.EMPTY_TRUTH: "a truth bin is never reconstructed: the data say nothing about it",
+    UnfoldStatus.NOT_FITTED: "the fit cannot be trusted: see the status of its result",
+    UnfoldStatus.AT_BOUND: "a truth yield lies at its bound: its uncertainty is not known",
 }
 
 

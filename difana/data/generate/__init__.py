@@ -10,6 +10,14 @@ from difana.data.generate.gaussian_levels import (
     gaussian_recursion,
 )
 from difana.data.generate.inferno import inferno, inferno_log_ratio
+from difana.data.generate.jets import (
+    JET_BINS,
+    JET_MOMENTS,
+    JET_NAMES,
+    JET_UNITS,
+    JetLevels,
+    jets,
+)
 from difana.data.generate.resonance import (
     RESONANCE_COLUMNS,
     RESONANCE_NORMALISATIONS,
@@ -28,12 +36,17 @@ from difana.data.generate.unfolding_toys import (
 
 __all__ = [
     "GAUSSIAN_TOYS",
+    "JET_BINS",
+    "JET_MOMENTS",
+    "JET_NAMES",
+    "JET_UNITS",
     "RESONANCE_COLUMNS",
     "RESONANCE_NORMALISATIONS",
     "RESONANCE_TRANSFORMATION",
     "RESONANCE_UNITS",
     "RESONANCE_YIELDS",
     "GaussianLevels",
+    "JetLevels",
     "acceptance_levels",
     "blobs",
     "cloud_levels",
@@ -41,6 +54,7 @@ __all__ = [
     "gaussian_recursion",
     "inferno",
     "inferno_log_ratio",
+    "jets",
     "resolution_levels",
     "resonance",
     "with_resolution",

@@ -1,0 +1,8 @@
+"""Normalising flows: densities that can be evaluated, sampled and conditioned."""
+
+from __future__ import annotations
+
+from difana.flows.fit import FlowResult, fit_flow
+from difana.flows.spline_flow import SplineFlow, spline_flow
+
+__all__ = ["FlowResult", "SplineFlow", "fit_flow", "spline_flow"]

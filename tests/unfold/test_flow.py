@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from difana._errors import ConfigError, InputError
+from difana.data.generate import gaussian_levels, gaussian_recursion
+from difana.unfold import FlowUnfolding, log_ratio, unfolding_problem
+
+SMALL = {
+    "samples": 4, "layers": 1, "bins": 6, "hidden": (16,), "epochs": 30, "batch_size": 250,
+    "learning_rate": 1e-2, "patience": 8,
+}  # fmt: skip
+
+
+def moments(values, weights):
+    mean = np.average(values, weights=weights)
+    return mean, np.sqrt(np.average((values - mean) ** 2, weights=weights))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    toy = gaussian_levels("full", key=jax.random.key(3), events=6_000)
+    problem = unfolding_problem(
+        **toy.inputs(), gen_weights=np.full(6_000, 0.5), names=("z",), units=("GeV",)
+    )
+    model = FlowUnfolding(**SMALL, bootstraps=30)
+    return toy, model.fit(problem, key=jax.random.key(4))
+
+
+def test_yield_and_moments_with_fakes_misses_and_background(fitted):
+    toy, model = fitted
+    events = model.unfolded()
+    assert events.describe() == "ok"
+    assert events.observables.shape == (len(events.weights), 1)
+    # one iteration: between the simulation at (0, 1) and the truth at (0.2, 0.8)
+    mean, sd = moments(np.asarray(events.observables)[:, 0], np.asarray(events.weights))
+    expected = gaussian_recursion("full", iterations=1)[0]
+    assert abs(mean - expected[0]) < 0.08
+    assert abs(sd - expected[1]) < 0.12
+    # fakes of half the weight stay: 10 % of 0.5 per event less are subtracted
+    total = float(events.weights.sum())
+    in_data = len(toy.data) - 600 - 0.5 * float((~toy.pass_gen & toy.pass_reco).sum())
+    efficiency = float((toy.pass_gen & toy.pass_reco).sum() / toy.pass_gen.sum())
+    np.testing.assert_allclose(total, in_data / efficiency, rtol=0.04)
+
+
+def test_bootstraps_move_all_draws_of_an_event_together(fitted):
+    _, model = fitted
+    events = model.unfolded()
+    replicas = np.asarray(events.replicas["bootstrap"])
+    factors = (replicas / np.asarray(events.weights)).reshape(30, -1, 4)
+    np.testing.assert_allclose(factors, factors[..., :1].repeat(4, -1), rtol=1e-5)
+    h = events.histogram("z", [-10.0, 0.2, 10.0])
+    assert float(h.errors[0]) > 0.5 * np.sqrt(float(h.values[0]))
+    np.testing.assert_allclose(h.values.sum(), events.weights.sum(), rtol=1e-5)
+
+
+def test_the_posterior_of_an_event(fitted):
+    _, model = fitted
+    draws = np.asarray(model.sample(np.array([-1.0, 1.0]), key=jax.random.key(0), samples=2000))
+    assert draws.shape == (2, 2000, 1)
+    # simulated N(0, 1), resolution 0.5
+    np.testing.assert_allclose(draws.mean(axis=(1, 2)), [-0.8, 0.8], atol=0.12)
+    np.testing.assert_allclose(draws.std(axis=(1, 2)), np.sqrt(0.2), rtol=0.2)
+    again = model.sample(np.array([-1.0]), key=jax.random.key(0), samples=2000)
+    np.testing.assert_allclose(again[0], draws[0], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_iterations_follow_the_exact_recursion():
+    toy = gaussian_levels("minimal", key=jax.random.key(5), events=40_000)
+    problem = unfolding_problem(**toy.inputs())
+    settings = SMALL | {"layers": 2, "epochs": 15, "hidden": (32, 32), "batch_size": 1000}
+    settings |= {"learning_rate": 3e-3}
+    model = FlowUnfolding(**settings, iterations=3).fit(problem, key=jax.random.key(6))
+    expected = gaussian_recursion("minimal", iterations=3)
+    z = np.asarray(problem.gen)[:, 0]
+    assert model.log_weights.shape == (2, 40_000)
+    found = [moments(z, np.exp(log)) for log in np.asarray(model.log_weights)]
+    events = model.unfolded()
+    found.append(moments(np.asarray(events.observables)[:, 0], np.asarray(events.weights)))
+    np.testing.assert_allclose(found, expected, atol=0.03)
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_continues(tmp_path):
+    toy = gaussian_levels("minimal", key=jax.random.key(5), events=2_000)
+    problem = unfolding_problem(**toy.inputs())
+    model = FlowUnfolding(**SMALL)
+    first = model.fit(problem, key=jax.random.key(6), checkpoint=tmp_path)
+    again = model.fit(problem, key=jax.random.key(6), checkpoint=tmp_path)
+    np.testing.assert_array_equal(first.draws, again.draws)
+    assert (tmp_path / "flow_0").is_dir()
+
+
+def test_the_log_ratio_is_that_of_the_yields():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8_000, 1))
+    above = np.where(np.arange(8_000) % 2, 3.0 * np.exp(x[:, 0] - 0.5), 0.0)
+    below = np.where(np.arange(8_000) % 2, 0.0, 1.0)
+    function = log_ratio(
+        jnp.asarray(x), jnp.asarray(above), jnp.asarray(below), key=jax.random.key(1),
+        hidden=(16,), epochs=10, batch_size=500, learning_rate=1e-2,
+    )  # fmt: skip
+    at = jnp.array([[-1.0], [0.0], [1.0]])
+    np.testing.assert_allclose(function(at), np.log(3.0) + at[:, 0] - 0.5, atol=0.25)
+
+
+def test_wrong_use_is_refused(fitted):
+    _, model = fitted
+    with pytest.raises(InputError, match="not fitted"):
+        FlowUnfolding().unfolded()
+    with pytest.raises(InputError, match="reco has columns"):
+        model.sample(np.ones((3, 2)), key=jax.random.key(0))
+    for change, message in (
+        ({"iterations": 0}, "iterations = 0"),
+        ({"samples": 0}, "samples = 0"),
+        ({"cap": -1.0}, "cap = -1"),
+        ({"bootstraps": -1}, "bootstraps = -1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            FlowUnfolding(**change).fit(model.problem, key=jax.random.key(0))
+    cloud = np.ones((5, 3, 2))
+    with pytest.raises(InputError, match="not particles"):
+        FlowUnfolding().fit(unfolding_problem(cloud, cloud, cloud), key=jax.random.key(0))

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from difana._errors import ConfigError, InputError
+from difana.cli import main
+from difana.data import Events, to_hdf5, to_root
+from difana.unfold import (
+    bayes,
+    load_dataset,
+    read_unfolding,
+    response,
+    run_unfolding,
+    unfolding_problem,
+    unfolding_schema,
+)
+
+ENTRY = "{Name: z, Gen: z, Reco: z, Edges: [0, 1]}"
+EDGES = [-2.0, -0.5, 0.5, 2.0]
+CONFIG = """
+General: {{Method: {method}, Seed: 3, Fiducial: all z, Luminosity: 10 fb^-1}}
+Simulation:
+  Files: mc.h5
+  PassReco: reco > -90
+  GenWeight: weight
+  RecoWeight: weight * sf
+Data: {{Files: data.root, Tree: events, Filter: x > -90}}
+Observables:
+  - Name: z
+    Gen: gen
+    Reco: reco
+    Data: x
+    Unit: GeV
+    Edges: [-2, -0.5, 0.5, 2]
+{rest}
+"""
+SYSTEMATICS = """
+Systematics:
+  - {Name: efficiency, RecoWeight: weight * sf * 1.1}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("unfold")
+    rng = np.random.default_rng(0)
+    gen = rng.normal(0.2, 0.8, 3000)
+    reco = np.where(rng.uniform(size=3000) < 0.8, gen + 0.5 * rng.normal(size=3000), -99.0)
+    weights, factors = rng.uniform(0.5, 1.5, 3000), rng.uniform(0.9, 1.1, 3000)
+    x = np.append(rng.normal(0, 1.1, 2000), -99.0)
+    to_hdf5(
+        Events(jnp.asarray(gen)[:, None], jnp.asarray(weights), columns=("gen",)),
+        path / "mc.h5", extra={"reco": reco, "sf": factors},
+    )  # fmt: skip
+    to_root(Events(jnp.asarray(x)[:, None], jnp.ones(2001), columns=("x",)), path / "data.root")
+    problem = unfolding_problem(
+        gen, reco, x[:-1], pass_reco=reco > -90, gen_weights=weights,
+        reco_weights=weights * factors, names=("z",), units=("GeV",),
+    )  # fmt: skip
+    return path, problem
+
+
+def configured(folder, method, rest=""):
+    path = folder / f"{method}.yaml"
+    path.write_text(CONFIG.format(method=method, rest=rest))
+    return path
+
+
+def test_a_configured_unfolding_is_that_of_the_functions(folder, tmp_path):
+    path, problem = folder
+    config = configured(path, "Bayes", SYSTEMATICS + "Options: {Iterations: 3}")
+    result = run_unfolding(config, tmp_path / "out", progress=False)
+    binned = response(problem, gen_edges=EDGES, reco_edges=EDGES)
+    expected = bayes(binned, iterations=3)
+    h = result.histograms["z"]
+    np.testing.assert_allclose(h.values, expected.values, rtol=1e-6)
+    varied = eqx.tree_at(lambda p: p.reco_weights, problem, 1.1 * problem.reco_weights)
+    other = bayes(response(varied, gen_edges=EDGES, reco_edges=EDGES), iterations=3)
+    shift = np.asarray(other.values - h.values)
+    assert (shift < -0.05 * np.asarray(h.values)).all()  # more efficiency: less truth
+    np.testing.assert_allclose(
+        h.covariance, expected.covariance + np.outer(shift, shift), rtol=1e-5
+    )
+    assert result.events is None
+    summary = json.loads((tmp_path / "out" / "result.json").read_text())
+    entry = summary["histograms"]["z"]
+    np.testing.assert_allclose(entry["values"], h.values)
+    np.testing.assert_allclose(entry["covariance"], h.covariance)
+    assert entry["status"] == "ok"
+    assert summary["fiducial"] == "all z"
+
+
+@pytest.mark.parametrize("method", ["Inversion", "Likelihood"])
+def test_other_binned_methods_run(folder, tmp_path, method):
+    config = configured(folder[0], method, "Options: {Strength: 1.0, Order: 1}")
+    result = run_unfolding(config, tmp_path, progress=False)
+    h = result.histograms["z"]
+    assert np.isfinite(np.asarray(h.covariance)).all()
+    np.testing.assert_allclose(h.values.sum(), 2000 / 0.8, rtol=0.1)
+
+
+def test_the_command_writes_histograms_and_report(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFANA_CACHE", "off")
+    config = configured(folder[0], "Bayes", "Options: {Iterations: 3}")
+    done = CliRunner().invoke(main, ["unfold", str(config), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "unfolded" in done.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "result.json"]
+    assert (tmp_path / "report.html").read_text().count("<img") == 3
+    wrong = CliRunner().invoke(main, ["unfold", str(tmp_path / "no.yaml"), "--out", str(tmp_path)])
+    assert wrong.exit_code == 2
+    assert "cannot read the configuration" in wrong.output
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_dataset(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFANA_CACHE", "off")
+    options = "Options: {Iterations: 1, Epochs: 2, BatchSize: 500, Bootstraps: 5}"
+    config = configured(folder[0], "OmniFold", SYSTEMATICS + options)
+    done = CliRunner().invoke(main, ["unfold", str(config), "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "unfolded" in done.output
+    events = load_dataset(tmp_path / "unfolded.parquet")
+    assert events.replicas["bootstrap"].shape[0] == 5
+    # more efficiency, less truth
+    total = float(events.variations["efficiency"].sum() / events.weights.sum())
+    assert 0.85 < total < 0.95
+    texts = dict(events.metadata)
+    assert (texts["luminosity"], texts["fiducial"]) == ("10 fb^-1", "all z")
+    entry = json.loads((tmp_path / "result.json").read_text())["histograms"]["z"]
+    again = events.histogram("z", EDGES)
+    np.testing.assert_allclose(again.values, entry["values"], rtol=1e-5)
+    np.testing.assert_allclose(again.covariance, entry["covariance"], rtol=1e-4)
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<img") == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("General: {Method: Bays}", "Did you mean 'Bayes'"),
+        ("Simulaton: {}", "Did you mean 'Simulation'"),
+        ("Data: {Files: a.root}", "missing section 'Simulation'"),
+        ("Observables: []", "Observables is empty"),
+        ("Observables: 3", "must be a list"),
+        ("Observables: [{Name: z, Gen: z, Reco: z, Edges: [1, 0]}]", "that increase"),
+        ("Observables: [{Name: z, Gen: 'z +', Reco: z, Edges: [0, 1]}]", "not valid"),
+        ("Systematics: [{Name: jes}]", "changes nothing"),
+        ("Options: {Iterations: 0}", "at least 1"),
+        (
+            f"Observables: [{ENTRY}, {ENTRY}]",
+            "two entries 'z'",
+        ),
+    ],
+)
+def test_wrong_configurations_are_refused(tmp_path, text, message):
+    path = tmp_path / "u.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_unfolding(path)
+
+
+def test_wrong_inputs_name_their_section(folder, tmp_path):
+    path = folder[0]
+    config = configured(path, "Bayes", SYSTEMATICS)
+    for old, new, error, message in (
+        ("Reco: reco", "Reco: rco", InputError, "Simulation: .*rco"),
+        ("Data: x", "Data: y", InputError, "Data: .*y"),
+        ("PassReco: reco > -90", "PassReco: reco > 90", InputError, "pass_reco passes no event"),
+        ("[-2, -0.5, 0.5, 2]", "[-90, -80, 0]", InputError, "Observables, 'z': truth bin 0"),
+        ("Method: Bayes", "Method: OmniFold, Joint: true", ConfigError, "'Joint' is for binned"),
+        ("Files: mc.h5", "Files: m.h5", InputError, "no file"),
+        ("Method: Bayes", "Method: Flow", ConfigError, "systematics of the method Flow"),
+    ):
+        other = path / "wrong.yaml"
+        other.write_text(config.read_text().replace(old, new, 1))
+        with pytest.raises(error, match=message):
+            run_unfolding(other, tmp_path, progress=False)
+
+
+def test_the_schema_knows_every_section(folder):
+    schema = unfolding_schema()
+    document = json.loads(json.dumps(read_unfolding(configured(folder[0], "Bayes")).echo))
+    import jsonschema
+
+    jsonschema.validate(document, schema)
+    document["Options"] = {"Iterations": 0}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, schema)
+
+
+def test_joint_histograms_of_two_observables(folder, tmp_path):
+    shift = "10 * (sf - 1)"  # between -1 and 1
+    rest = f"  - {{Name: y, Gen: gen + {shift}, Reco: reco + {shift}, Data: x, Edges: [-9, 0, 9]}}"
+    path = configured(folder[0], "Bayes", rest)
+    path.write_text(path.read_text().replace("Seed: 3", "Joint: true"))
+    h = run_unfolding(path, tmp_path, progress=False).histograms["joint"]
+    assert h.values.shape == (3, 2)
+    assert h.names == ("z", "y")
+    assert jax.tree.leaves(h.histogram("z").values)[0].shape == (3,)
