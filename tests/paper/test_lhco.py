@@ -157,7 +157,7 @@ def test_the_trained_head_stands_on_the_hidden_layers(example):
 @pytest.mark.slow
 def test_a_small_run(example, data_dir):
     rows = example.load(data_dir / "lhco")
-    ((size, found),) = example.analyse(rows, 0, (4.0,), {}, example.REDUCED)
+    *_, (size, found) = example.analyse(rows, 0, (4.0,), {}, example.REDUCED, ("augmented",))
     limits = found["limits"]
     assert size == 4.0
     assert found["status"] == "ok"
