@@ -33,11 +33,12 @@ from difana.analysis.nuisance_scan import profiled_interval as profiled_interval
 from difana.analysis.nuisance_scan import refined_scan as refined_scan
 from difana.analysis.nuisance_scan import samples_at as samples_at
 from difana.analysis.optimise import Optimised as Optimised
-from difana.analysis.optimise import log_objective as log_objective
 from difana.analysis.optimise import optimise as optimise
+from difana.analysis.options import ConstraintOptions as ConstraintOptions
 from difana.analysis.options import NetworkOptions as NetworkOptions
 from difana.analysis.options import TrainingOptions as TrainingOptions
 from difana.analysis.publish import hepdata_tables as hepdata_tables
+from difana.analysis.question import log_objective as log_objective
 from difana.analysis.read import read_config as read_config
 from difana.analysis.result import AnalysisResult as AnalysisResult
 from difana.analysis.run import run as run
@@ -47,6 +48,7 @@ __all__ = [
     "AnalysisResult",
     "Baseline",
     "BestBins",
+    "ConstraintOptions",
     "CoverageResult",
     "Importance",
     "Inference",

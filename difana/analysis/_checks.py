@@ -26,6 +26,7 @@ def check_references(config: AnalysisConfig, lines: Lines, problems: Problems) -
     for entry in systematics:
         _check_transform(config, entry, lines["Systematics", entry.name], problems)
     _check_modifiers(config, lines, problems)
+    _check_constraints(config, lines, problems)
     return config
 
 
@@ -168,3 +169,21 @@ def _check_modifiers(config: AnalysisConfig, lines: Lines, problems: Problems) -
             if other != entry.name:
                 text = f"systematics '{other}' and '{entry.name}' both change sample '{sample}'"
                 problems.add(line, f"{text} by the parameter '{name}'")
+
+
+def _check_constraints(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+    """Check that conditions on nuisances find theirs."""
+    asked = config.training.constraints
+    names = list(dict.fromkeys(entry.modifier_name for entry in config.systematics))
+    where = "Training.Constraints"
+    if asked.nuisance_width is None:
+        if asked.nuisances:
+            line = lines["Constraints", "Nuisances"]
+            problems.add(line, f"{where} has 'Nuisances' but no 'NuisanceWidth' to hold them to")
+        return
+    if not names:
+        text = f"{where}.NuisanceWidth: there are no Systematics whose width could shrink"
+        problems.add(lines["Constraints", "NuisanceWidth"], text)
+    elif asked.nuisances:
+        line = lines["Constraints", "Nuisances"]
+        _known(asked.nuisances, names, f"{where}.Nuisances", line, problems)

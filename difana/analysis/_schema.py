@@ -159,8 +159,10 @@ EXPRESSION = Kind(_expression, {"type": ["string", "number"]})
 NUMBER = Kind(_number, {"type": "number"})
 
 
-def number(*, above: float | None = None, least: float | None = None) -> Kind:
-    """Return the kind of a number with a lower limit."""
+def number(
+    *, above: float | None = None, least: float | None = None, below: float | None = None
+) -> Kind:
+    """Return the kind of a number with limits."""
 
     def parse(node: Node) -> float:
         value = _number(node)
@@ -168,9 +170,11 @@ def number(*, above: float | None = None, least: float | None = None) -> Kind:
             raise WrongError(f"must be above {above:g}, got {value:g}")
         if least is not None and not value >= least:
             raise WrongError(f"must be at least {least:g}, got {value:g}")
+        if below is not None and not value < below:
+            raise WrongError(f"must be below {below:g}, got {value:g}")
         return value
 
-    limits = {"exclusiveMinimum": above, "minimum": least}
+    limits = {"exclusiveMinimum": above, "minimum": least, "exclusiveMaximum": below}
     return Kind(parse, {"type": "number"} | {k: v for k, v in limits.items() if v is not None})
 
 

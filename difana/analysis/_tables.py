@@ -21,7 +21,7 @@ from difana.analysis._schema import (
     numbers,
     table_of,
 )
-from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.options import ConstraintOptions, NetworkOptions, TrainingOptions
 
 OBJECTIVES = ("expected_limit", "expected_cls", "discovery", "poi_uncertainty")
 ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "silu", "softplus", "tanh")
@@ -137,7 +137,17 @@ TRAINING = table_of(
         "cross_entropy": number(least=0.0),
         "minimum_events": number(least=0.0),
     },
-    without=("seed",),
+    without=("seed", "constraints"),
+)
+
+CONSTRAINTS = table_of(
+    ConstraintOptions,
+    {
+        "minimum_background": number(above=0.0),
+        "nuisance_width": number(above=0.0, below=1.0),
+        "nuisances": TEXTS,
+        "closure": number(above=0.0),
+    },
 )
 
 SECTIONS = (
@@ -176,6 +186,10 @@ def config_schema() -> dict[str, Any]:
         "additionalProperties": EXPRESSION.schema,
         "description": "new value of a feature, an expression of features and alpha",
     }
+    training = json_schema(TRAINING)
+    training["properties"]["Constraints"] = json_schema(CONSTRAINTS) | {
+        "description": "conditions that the trained observable has to obey"
+    }
     sections = {
         "General": json_schema(GENERAL),
         "Features": {
@@ -194,7 +208,7 @@ def config_schema() -> dict[str, Any]:
         "Systematics": listed(systematic),
         "NormFactors": listed(json_schema(NORMFACTOR)),
         "Network": json_schema(NETWORK),
-        "Training": json_schema(TRAINING),
+        "Training": training,
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

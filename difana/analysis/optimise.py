@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from difana import train as training_loop
 from difana._errors import ConfigError, nearest
 from difana._typing import Network
 from difana.analysis.best_bins import best_bins
+from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
 from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.question import OBJECTIVES, log_objective, question_of
 from difana.analysis.start_edges import start_edges
 from difana.analysis.templates import observe
 from difana.data import Sample
 from difana.hist import TrainableEdges
-from difana.infer import Status, expected_limits, hypotest, significance
-from difana.likelihood import Channel, Model, Parameter, build_model, channel_from_events
-from difana.losses import cross_entropy, minimum_events, sigma_of
+from difana.likelihood import Channel, Parameter, channel_from_events
+from difana.losses import cross_entropy, with_multipliers
 from difana.nn import MLP, Standardised, trainable
 from difana.train import TrainResult
 
@@ -50,27 +51,6 @@ class Optimised(eqx.Module):
     history: tuple[dict[str, Any], ...] = eqx.field(static=True)
     status: str = eqx.field(static=True)
     message: str = eqx.field(static=True)
-
-
-def _limit(model: Model) -> Array:
-    found = expected_limits(model, median_only=True)
-    # where no limit exists the number is small: a search would choose it
-    lost = found.status & int(Status.NOT_BRACKETED | Status.NOT_FINITE)
-    return jnp.log(jnp.where(lost == 0, found.median, jnp.inf))
-
-
-def _cls(model: Model) -> Array:
-    root = jnp.sqrt(jnp.maximum(hypotest(model).q_asimov, 1e-12))
-    return jax.scipy.special.log_ndtr(-root)
-
-
-OBJECTIVES: dict[str, Callable[[Model], Array]] = {
-    "expected_limit": _limit,
-    "expected_cls": _cls,
-    "discovery": lambda model: -significance(model).expected,
-    "poi_uncertainty": lambda model: jnp.log(sigma_of(model)[0]),
-}
-"""What can be minimised; logarithms make one learning rate fit all scales."""
 
 
 def optimise(
@@ -102,6 +82,10 @@ def optimise(
        narrows, with a penalty on bins with little simulated background and cross-entropy as a
        regulariser. Every few steps the objective is measured in hard bins of held-out events; the
        best state, that at the start included, is returned.
+
+    With ``training.constraints`` the third stage descends on a Lagrangian whose multipliers ascend
+    (`difana.losses.lagrangian`), and binnings and states are compared by the objective plus ten
+    times their violations, so that a state that obeys wins over one that does not.
 
     Args:
         train: Samples to train on, each standing for its full yield.
@@ -151,7 +135,7 @@ def optimise(
             **settings,
         )
         net, history = pretrained.trainable, tuple(pretrained.history)
-    question = _question(training, others=others, parameters=parameters, poi=poi)
+    question = question_of(training, others=others, parameters=parameters, poi=poi)
     if edges is None:
         splits = [observe(net, train), observe(net, validation)]
         binning: dict[str, Any] = {
@@ -187,9 +171,17 @@ def optimise(
             staterror=staterror,
         )
 
+    closes = training.constraints.closure is not None
+
+    def closing_of(soft: Channel, hard: Channel) -> Closing:
+        hard_yields = jax.lax.stop_gradient(background_of(hard, poi=poi))
+        return Closing(background_of(soft, poi=poi), hard_yields)
+
     def loss(state: Any, batch: Sequence[Sample], progress: Array) -> tuple[Array, dict]:
         bandwidth = state["width"] * training_loop.geometric(first, last)(progress)
-        value, aux = question(channel_of(state, batch, bandwidth))
+        own = channel_of(state, batch, bandwidth)
+        closing = closing_of(own, channel_of(state, _nominal(batch), None)) if closes else None
+        value, aux = question(own, closing=closing, multipliers=state.get("multipliers", ()))
         entropy, _ = cross_entropy(state["net"], batch, poi=poi)
         aux = {**aux, "cross_entropy": entropy}
         return value + training.cross_entropy * entropy, aux
@@ -199,7 +191,22 @@ def optimise(
         own = channel_of(state, held_out, None)
         # a bin is poor if neither split fills it: held-out events may be few
         both = jnp.minimum(question.poverty(own), question.poverty(channel_of(state, seen, None)))
-        return question(own, both)
+        closing = None
+        if closes:
+            # as at the end of the training
+            soft = channel_of(state, _nominal(held_out), state["width"] * last)
+            closing = closing_of(soft, own)
+        return question(own, both, closing=closing)
+
+    if training.constraints.active:
+
+        def subject(state: Any, samples: Sequence[Sample]) -> Subject:
+            own = channel_of(state, samples, None)
+            return Subject(question.model(own), closing_of(own, own))
+
+        shapes = eqx.filter_eval_shape(subject, state, train)
+        wanted = constraints_of(training.constraints, shapes.model, channel=channel)
+        state["multipliers"] = with_multipliers(None, wanted, shapes).multipliers
 
     result = training_loop.fit(
         loss,
@@ -213,6 +220,7 @@ def optimise(
             "net": trainable(net),
             "edges": jax.tree.map(eqx.is_array, state["edges"]),
             "width": False,
+            **({"multipliers": True} if "multipliers" in state else {}),
         },
         # the samples are arguments: as constants they would be compiled in
         validate=lambda state: measure(state, validation, train),
@@ -283,71 +291,9 @@ def pretrain(
     )
 
 
-class _Question(eqx.Module):
-    """The objective of a channel and its penalty; equal questions share compiled programs."""
-
-    objective: Callable[[Model], Array] = eqx.field(static=True)
-    others: tuple[Channel, ...] = eqx.field(kw_only=True)
-    parameters: tuple[Parameter, ...] = eqx.field(kw_only=True)
-    poi: str = eqx.field(static=True, kw_only=True)
-    minimum_events: float = eqx.field(static=True, kw_only=True)
-    penalty: float = eqx.field(static=True, kw_only=True)
-
-    def poverty(self, own: Channel) -> Array:
-        """Return the penalty for bins with little simulated background."""
-        return minimum_events(own, poi=self.poi, threshold=self.minimum_events)
-
-    def __call__(
-        self, own: Channel, penalty: Array | None = None
-    ) -> tuple[Array, dict[str, Array]]:
-        """Return the objective with its penalty."""
-        model = build_model((own, *self.others), poi=self.poi, parameters=self.parameters)
-        value = self.objective(model)
-        penalty = self.poverty(own) if penalty is None else penalty
-        return value + self.penalty * penalty, {"objective": value, "penalty": penalty}
-
-
-def _question(
-    training: TrainingOptions,
-    *,
-    others: Sequence[Channel],
-    parameters: Sequence[Parameter],
-    poi: str,
-) -> _Question:
-    return _Question(
-        OBJECTIVES[training.objective],
-        others=tuple(others),
-        parameters=tuple(parameters),
-        poi=poi,
-        minimum_events=training.minimum_events,
-        penalty=training.penalty,
-    )
-
-
-def log_objective(
-    training: TrainingOptions,
-    *,
-    others: Sequence[Channel] = (),
-    parameters: Sequence[Parameter] = (),
-    poi: str = "mu",
-) -> Callable[[Channel], Array]:
-    """Return what the recipe minimises as a function of a channel: compiled, differentiable.
-
-    The objective (for limits, its logarithm) and the penalty for bins with little background.
-
-    Args:
-        training: The objective, the events wanted in each bin, the weight of the penalty.
-        others: Further channels, constant.
-        parameters: Settings of parameters, as in ``build_model``.
-        poi: Parameter of interest.
-    """
-    question = _question(training, others=others, parameters=parameters, poi=poi)
-    return jax.tree_util.Partial(_judged, question)
-
-
-@eqx.filter_jit
-def _judged(question: _Question, own: Channel) -> Array:
-    return question(own)[0]
+def _nominal(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples without their variations."""
+    return [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in samples]
 
 
 def _rounded_ends(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
@@ -373,7 +319,12 @@ def _optimizer(training: TrainingOptions, state: Any) -> optax.GradientTransform
         schedule = optax.cosine_decay_schedule(rate, training.steps)
         return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
-    return optax.multi_transform(
-        {"net": adam(training.rate), "edges": adam(training.edge_rate)},
-        {"net": "net", "edges": "edges", "width": "edges"},
-    )
+    parts: dict[Any, optax.GradientTransformation] = {
+        "net": adam(training.rate),
+        "edges": adam(training.edge_rate),
+    }
+    labels = {"net": "net", "edges": "edges", "width": "edges"}
+    if "multipliers" in state:  # plain ascent: they integrate the violations
+        parts["multipliers"] = optax.sgd(training.constraints.rate)
+        labels["multipliers"] = "multipliers"
+    return optax.multi_transform(parts, labels)

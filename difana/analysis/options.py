@@ -19,6 +19,35 @@ class NetworkOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ConstraintOptions:
+    """Conditions that the trained observable has to obey; None asks for nothing.
+
+    Attributes:
+        minimum_background: Expected background events wanted in each bin of the trained region.
+        nuisance_width: Smallest uncertainty that the fit may leave to a nuisance parameter, in
+            units of the one before the fit.
+        nuisances: Names of these parameters; those of all systematics if left out.
+        closure: Largest relative difference between the background that the training sees (soft
+            bins) and that of the analysis (hard bins), in each bin.
+        damping: Stiffness of the quadratic term of the Lagrangian.
+        rate: Learning rate of the multipliers.
+    """
+
+    minimum_background: float | None = None
+    nuisance_width: float | None = None
+    nuisances: tuple[str, ...] = ()
+    closure: float | None = None
+    damping: float = 1.0
+    rate: float = 0.1
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is asked for."""
+        asked = (self.minimum_background, self.nuisance_width, self.closure)
+        return any(value is not None for value in asked)
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainingOptions:
     """How the network is trained: cross-entropy first, then the objective.
 
@@ -41,6 +70,7 @@ class TrainingOptions:
         penalty: Weight of the penalty for less.
         validate_every: Steps between validations on held-out events, in hard bins.
         patience: Validations without a new best after which training stops.
+        constraints: Conditions on the result.
     """
 
     objective: str = "expected_limit"
@@ -60,3 +90,4 @@ class TrainingOptions:
     penalty: float = 1.0
     validate_every: int = 10
     patience: int = 15
+    constraints: ConstraintOptions = ConstraintOptions()

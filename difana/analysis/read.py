@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from difana.analysis.config import (
     Side,
     SystematicConfig,
 )
-from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.options import ConstraintOptions, NetworkOptions, TrainingOptions
 
 
 def read_config(path: str | Path) -> AnalysisConfig:
@@ -73,7 +73,7 @@ def read_config(path: str | Path) -> AnalysisConfig:
         systematics=reader.systematics(),
         normfactors=reader.listed("NormFactors", _tables.NORMFACTOR, NormFactorConfig),
         network=NetworkOptions(**reader.mapping("Network", _tables.NETWORK)),
-        training=TrainingOptions(**reader.mapping("Training", _tables.TRAINING)),
+        training=reader.training(),
         echo=root.plain(),
     )
     if not problems:  # references to entries that could not be read would only confuse
@@ -92,16 +92,37 @@ class _Reader:
         self.problems = problems
         self.lines: dict[tuple[str, str], int] = {}
 
-    def mapping(self, section: str, table: Table) -> dict[str, Any]:
-        """Return the values of a section by attribute name."""
+    def mapping(self, section: str, table: Table, *, apart: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the values of a section by attribute name; keys ``apart`` are read elsewhere."""
         node = self.root.value.get(section) or Node({}, 1, section)
         if node.value is None:  # an empty section
             node = dataclasses.replace(node, value={})
+        if isinstance(node.value, dict):
+            kept = {key: child for key, child in node.value.items() if key not in apart}
+            node = dataclasses.replace(node, value=kept)
         hints = {"Seed": "It stands in General."} if section == "Training" else {}
         values = read_mapping(node, table, self.problems, where=section, hints=hints)
         if isinstance(node.value, dict):
             self.lines |= {(section, key): child.line for key, child in node.value.items()}
         return {_attribute(key): value for key, value in values.items()}
+
+    def training(self) -> TrainingOptions:
+        """Return the options of the training, with the conditions on its result."""
+        constraints = ConstraintOptions()
+        node = self.root.value.get("Training")
+        if node is not None and isinstance(node.value, dict) and "Constraints" in node.value:
+            child = node.value["Constraints"]
+            values = read_mapping(
+                child, _tables.CONSTRAINTS, self.problems, where="Training.Constraints"
+            )
+            named = {_attribute(key): value for key, value in values.items()}
+            constraints = ConstraintOptions(**named)
+            if isinstance(child.value, dict):
+                self.lines |= {("Constraints", key): c.line for key, c in child.value.items()}
+                if not child.value:
+                    self.problems.add(child.line, "Training.Constraints asks for nothing")
+        values = self.mapping("Training", _tables.TRAINING, apart=("Constraints",))
+        return TrainingOptions(**values, constraints=constraints)
 
     def entries(self, section: str) -> list[Node]:
         """Return the nodes of a list of entries with unique names."""

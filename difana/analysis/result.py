@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from difana.analysis.conditions import Condition
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.observables import DIFANA, Expectation
 from difana.analysis.statistics import Final
@@ -61,6 +62,7 @@ class AnalysisResult:
         history: Records of the training.
         bandwidth: Kernel width at the end of the training.
         soft: Soft yields of the test split by sample, in the bins of the trained region.
+        conditions: What became of ``Training: Constraints``, on the test split.
         scores: Test samples as seen by the cross-entropy and by the trained network.
     """
 
@@ -76,6 +78,7 @@ class AnalysisResult:
     history: tuple[Mapping[str, Any], ...]
     bandwidth: float
     soft: Mapping[str, Float[np.ndarray, " bins"]]
+    conditions: tuple[Condition, ...]
     scores: Mapping[str, tuple[ObservedSample, ...]]
 
     @property

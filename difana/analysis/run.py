@@ -24,6 +24,7 @@ from difana.analysis._write import (
     write_json,
     write_text,
 )
+from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.hepdata import write_hepdata
 from difana.analysis.load import Loaded, load
@@ -38,7 +39,14 @@ from difana.analysis.statistics import (
     data_vector,
     final_statistics,
 )
-from difana.analysis.templates import ObservedSample, Values, network_scores, observe, yields
+from difana.analysis.templates import (
+    ObservedSample,
+    Values,
+    is_signal,
+    network_scores,
+    observe,
+    yields,
+)
 from difana.data import Sample
 from difana.hist import soft_histogram
 from difana.infer import describe
@@ -129,8 +137,15 @@ def run(
     data = _data(config, loaded, model, optimised.net, edges)
     top = 1.25 * best.limits[4]
     final = final_statistics(model, data, top=top, real=config.observed is not None)
+    soft = _soft(test, edges, float(optimised.bandwidth))
+    conditions = judged(
+        training.constraints,
+        model,
+        _closing(channel, soft, general.poi),
+        channel=channel.name,
+    )
     clock.next("write", "writing results")
-    summary = _summary(config, loaded, optimised, (*comparison, best), final)
+    summary = _summary(config, loaded, optimised, (*comparison, best), final, conditions)
     result = AnalysisResult(
         config=config,
         out=folder,
@@ -143,7 +158,8 @@ def run(
         channels=(channel, *loaded.channels),
         history=tuple(optimised.history),
         bandwidth=float(optimised.bandwidth),
-        soft=_soft(test, edges, float(optimised.bandwidth)),
+        soft=soft,
+        conditions=conditions,
         scores={BASELINE: plain, DIFANA: test},
     )
     _write(result, optimised)
@@ -221,6 +237,13 @@ def _soft(
     return found
 
 
+def _closing(channel: Channel, soft: dict[str, np.ndarray], poi: str) -> Closing:
+    """Return the background of the trained region in soft and in hard bins."""
+    names = [t.name for t in channel.templates if not is_signal(t, poi)]
+    total = np.sum([soft[name] for name in names], axis=0)
+    return Closing(jnp.asarray(total), background_of(channel, poi=poi))
+
+
 def _regions(
     config: AnalysisConfig, model: Model, data: jax.Array, final: Final, edges: np.ndarray
 ) -> tuple[RegionYields, ...]:
@@ -264,6 +287,7 @@ def _summary(
     optimised: Any,
     comparison: tuple[Expectation, ...],
     final: Final,
+    conditions: tuple[Condition, ...],
 ) -> dict[str, Any]:
     """Return the content of ``result.json``: no times, no absolute paths."""
     best = comparison[-1]
@@ -310,6 +334,15 @@ def _summary(
             "message": optimised.message,
             "bandwidth": optimised.bandwidth,
         },
+        "constraints": {
+            condition.name: {
+                "wanted": condition.wanted,
+                "found": condition.found,
+                "where": condition.where,
+                "met": condition.met,
+            }
+            for condition in conditions
+        },
         "fit": {
             "status": describe(final.fit.status),
             "parameters": {
@@ -326,7 +359,11 @@ def _summary(
             }
             for i, sample in enumerate(loaded.test)
         },
-        "notes": [*loaded.notes, *best.notes],
+        "notes": [
+            *loaded.notes,
+            *best.notes,
+            *(f"{c}, on the test split" for c in conditions if not c.met),
+        ],
         "seed": config.general.seed,
         "config": config.echo,
         "options": {

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from difana._errors import ModelError
+from difana._errors import ModelError, nearest
 from difana._numerics import safe_divide, safe_sqrt
 from difana.infer import prefit_uncertainties
 from difana.likelihood import Model
@@ -21,13 +21,19 @@ def _itself(subject: Any) -> Any:
     return subject
 
 
-def background_events(model: Model, *, effective: bool = False) -> Float[Array, " bins"]:
+def background_events(
+    model: Model, *, effective: bool = False, channel: str | None = None
+) -> Float[Array, " bins"]:
     r"""Return the expected background of every bin, or the number of simulated events behind it.
 
     Args:
         model: The model; what its parameter of interest multiplies is signal.
         effective: Return :math:`n = (\sum w)^2 / \sum w^2` from the staterror uncertainties
             instead of the yield; infinite in bins without any.
+        channel: Return the bins of this channel only.
+
+    Raises:
+        ModelError: If there is no such channel.
 
     Example:
         >>> from difana.likelihood import Channel, NormFactor, StatError, Template, build_model
@@ -37,21 +43,33 @@ def background_events(model: Model, *, effective: bool = False) -> Float[Array, 
         >>> background_events(model).tolist(), background_events(model, effective=True).tolist()
         ([100.0, 4.0], [100.0, 4.0])
     """
-    s = model.structure
+    s, own = model.structure, _bins_of(model, channel)
     background = ~(s.factors == model.poi_index).any(axis=1)
     rows = jnp.where(background, model.rows(model.init), 0.0)
     yields = jnp.zeros(model.bins, rows.dtype).at[s.row_bin].add(rows)
     if not effective:
-        return yields
+        return yields[own]
     squares = jnp.where(background[s.staterror_row], model.staterror**2, 0.0)
     variances = jnp.zeros(model.bins, rows.dtype).at[s.row_bin[s.staterror_row]].add(squares)
-    return safe_divide(jnp.maximum(yields, 0.0) ** 2, variances, fill=np.inf)
+    return safe_divide(jnp.maximum(yields, 0.0) ** 2, variances, fill=np.inf)[own]
+
+
+def _bins_of(model: Model, channel: str | None) -> slice:
+    """Return the bins of a channel; without a name, all."""
+    if channel is None:
+        return slice(None)
+    names = [layout.name for layout in model.structure.channels]
+    if channel not in names:
+        raise ModelError(f"no channel '{channel}'.{nearest(channel, names)}")
+    layout = model.structure.channels[names.index(channel)]
+    return slice(layout.start, layout.start + layout.bins)
 
 
 def minimum_background(
     events: float,
     *,
     effective: bool = False,
+    channel: str | None = None,
     of: Callable[[Any], Model] = _itself,
     damping: float = 1.0,
     name: str = "minimum_background",
@@ -63,6 +81,7 @@ def minimum_background(
     Args:
         events: Expected background events wanted in each bin.
         effective: Count effective simulated events instead, see :func:`background_events`.
+        channel: Ask it of the bins of this channel only: those that are trained.
         of: From the subject to the model.
         damping: As in :class:`Constraint`.
         name: As in :class:`Constraint`.
@@ -81,7 +100,7 @@ def minimum_background(
         raise ModelError(f"at least {events} background events in a bin: give a positive number")
 
     def logs(subject: Any) -> Array:
-        found = background_events(of(subject), effective=effective)
+        found = background_events(of(subject), effective=effective, channel=channel)
         # without staterror nothing is short of simulation
         return jnp.log(jnp.clip(found / events, 1e-6, 1e6))
 

@@ -153,7 +153,18 @@ def _training(result: AnalysisResult, draw: _Drawer) -> Section | None:
         return None
     training = result.summary["training"]
     text = f"Status: {training['status']}. {training['message']}".strip()
-    return Section("Training", text, figures=[draw("history", history(result.history))])
+    rows = [
+        [c.name, c.wanted, c.found, c.where, "yes" if c.met else "no"] for c in result.conditions
+    ]
+    if rows:
+        text += "\n\nThe table holds the conditions on the result, measured on the test split."
+    return Section(
+        "Training",
+        text,
+        columns=["condition", "asked", "found", "where", "met"] if rows else (),
+        rows=rows,
+        figures=[draw("history", history(result.history))],
+    )
 
 
 def _observable(result: AnalysisResult, draw: _Drawer) -> Section:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from difana._errors import ConfigError
-from difana.analysis import config_schema, read_config
+from difana.analysis import ConstraintOptions, config_schema, read_config
 from difana.analysis._tables import ACTIVATIONS, OBJECTIVES
-from difana.analysis.optimise import OBJECTIVES as KNOWN_OBJECTIVES
+from difana.analysis.question import OBJECTIVES as KNOWN_OBJECTIVES
 from difana.nn.activations import _BY_NAME
 
 GOOD = """\
@@ -104,6 +104,93 @@ def test_a_factor_for_the_signal_is_the_default(tmp_path: Path) -> None:
     path = tmp_path / "analysis.yaml"
     path.write_text(changed("NormFactors:\n  - Name: mu\n    Samples: signal\n", ""))
     assert read_config(path).factors_of("signal") == ("mu",)
+
+
+CONSTRAINED = (
+    GOOD
+    + """\
+  Constraints:
+    MinimumBackground: 10
+    NuisanceWidth: 0.7
+    Nuisances: [scale, lumi]
+    Closure: 0.05
+"""
+)
+
+
+def test_conditions_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "analysis.yaml"
+    path.write_text(CONSTRAINED)
+    wanted = ConstraintOptions(
+        minimum_background=10.0, nuisance_width=0.7, nuisances=("scale", "lumi"), closure=0.05
+    )
+    assert read_config(path).training.constraints == wanted
+    assert wanted.active
+    assert not ConstraintOptions().active
+    validator = jsonschema.Draft202012Validator(config_schema())
+    own = yaml.safe_load(CONSTRAINED.replace("1e-3", "1.0e-3"))
+    assert validator.is_valid(own), list(validator.iter_errors(own))
+    own["Training"]["Constraints"]["NuisanceWidth"] = 1.2
+    assert not validator.is_valid(own)
+
+
+BAD_CONSTRAINTS = {
+    "unknown condition": (
+        "    Closure: 0.05",
+        "    Closur: 0.05",
+        [":49:", "'Closur' in Training.Constraints", "Did you mean 'Closure'?"],
+    ),
+    "width that narrows nothing": (
+        "NuisanceWidth: 0.7",
+        "NuisanceWidth: 1.2",
+        [":47:", "must be below 1"],
+    ),
+    "no events": ("Background: 10", "Background: 0", [":46:", "must be above 0"]),
+    "unknown nuisance": (
+        "[scale, lumi]",
+        "[scale, lumy]",
+        [":48:", "refers to 'lumy'", "Did you mean 'lumi'?"],
+    ),
+    "nuisances of nothing": ("    NuisanceWidth: 0.7\n", "", [":47:", "no 'NuisanceWidth'"]),
+    "nothing asked": (
+        CONSTRAINED[CONSTRAINED.index("    MinimumBackground") :],
+        "    {}\n",
+        [":45:", "asks for nothing"],
+    ),
+    "no mapping": (
+        CONSTRAINED[CONSTRAINED.index("    MinimumBackground") :],
+        "    [10]\n",
+        [":45:", "Training.Constraints must be a mapping"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONSTRAINTS)
+def test_bad_conditions_are_refused(tmp_path: Path, case: str) -> None:
+    old, new, fragments = BAD_CONSTRAINTS[case]
+    assert CONSTRAINED.count(old) == 1
+    message = refused(tmp_path, CONSTRAINED.replace(old, new))
+    for fragment in fragments:
+        assert fragment in message, message
+
+
+def test_conditions_on_widths_need_systematics(tmp_path: Path) -> None:
+    start, end = GOOD.index("Systematics:"), GOOD.index("NormFactors:")
+    text = GOOD[:start] + GOOD[end:] + "  Constraints: {NuisanceWidth: 0.7}\n"
+    assert "no Systematics whose width" in refused(tmp_path, text)
+
+
+def test_the_documentation_knows_every_key() -> None:
+    page = Path(__file__).parents[2] / "docs" / "analysis_file.md"
+    if not page.is_file():
+        pytest.skip("docs are not in the checkout")
+    text = page.read_text(encoding="utf-8")
+    schema = config_schema()["properties"]
+    for name, section in schema.items():
+        own = section.get("items", section).get("properties", {})
+        keys = [name, *own, *own.get("Constraints", {}).get("properties", {})]
+        missing = [key for key in keys if f"`{key}`" not in text]
+        assert not missing, (name, missing)
 
 
 BAD = {

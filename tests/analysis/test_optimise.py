@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,14 +8,24 @@ import pytest
 
 from difana._errors import ConfigError
 from difana.analysis.best_bins import best_bins
-from difana.analysis.optimise import OBJECTIVES, log_objective, optimise
-from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.conditions import (
+    Closing,
+    Subject,
+    background_of,
+    constraints_of,
+    judged,
+    nuisances_of,
+    price,
+)
+from difana.analysis.optimise import optimise
+from difana.analysis.options import ConstraintOptions, NetworkOptions, TrainingOptions
+from difana.analysis.question import OBJECTIVES, log_objective
 from difana.analysis.start_edges import candidate_edges, pooled, start_edges
 from difana.analysis.templates import ObservedSample, Values, hard_channel, observe
 from difana.data import split
 from difana.data.generate import resonance
 from difana.infer import Status, expected_limits
-from difana.likelihood import build_model
+from difana.likelihood import Channel, NormFactor, NormSys, Template, build_model
 
 TINY = {
     "bins": 4,
@@ -124,6 +135,83 @@ def test_the_score_is_that_of_the_recipe(splits, optimised):
     assert float(score(channel)) == pytest.approx(np.log(limit), abs=0.3)
     assert float(score(channel)) >= np.log(limit) - 1e-9
     assert found.score <= float(score(channel)) + 1e-9
+
+
+def separation(model):
+    """An objective that compiles in no time, for -ln(sum s^2 / b)."""
+    b, both = (model.expected_main(model.init.at[model.poi_index].set(mu)) for mu in (0.0, 1.0))
+    return -jnp.log(jnp.sum((both - b) ** 2 / b))
+
+
+def test_conditions_hold_in_the_end(splits, optimised, monkeypatch):
+    """The last bin begins with a tenth of the background it must have; the objective wants less."""
+    monkeypatch.setitem(OBJECTIVES, "discovery", separation)
+    train = [observe(optimised.baseline_net, part) for part in splits[:2]]
+    x = np.concatenate([sample.nominal.x for sample in pooled(train)[1:]])
+    w = np.concatenate([sample.nominal.weights for sample in pooled(train)[1:]])
+    order = np.argsort(-x)
+    place = x[order][np.searchsorted(np.cumsum(w[order]), 30.0)]
+    edges = np.array([x.min() - 1, *np.quantile(x, [0.3, 0.6]), place, place + 9.0])
+    wanted = ConstraintOptions(minimum_background=300.0, closure=0.1)
+    training = TrainingOptions(
+        **{
+            **TINY,
+            "objective": "discovery",
+            "steps": 60,
+            "edge_rate": 3e-2,
+            "cross_entropy": 0.0,
+            "validate_every": 10,
+            "constraints": wanted,
+        }
+    )
+    found = optimise(
+        splits[0],
+        splits[1],
+        network=NetworkOptions(hidden=(8,)),
+        training=training,
+        key=jax.random.key(1),
+        baseline=optimised.baseline_net,
+        edges=edges,
+        progress_bar=False,
+    )
+    records = [r for r in found.history if r["kind"] == "validation"]
+    assert records[0]["aux"]["minimum_background"] > 2.0  # ln(300 / 30) at the start
+    best = min(records, key=lambda r: r["metric"])
+    assert best["aux"]["minimum_background"] < 0.05
+    assert best["aux"]["closure"] < 0.05
+    channel = hard_channel(observe(found.net, splits[1]), found.edges, name="SR")
+    assert float(background_of(channel, poi="mu")[-1]) > 280
+    # and the condition costs something: the bins with it are no better without the price
+    assert best["aux"]["objective"] > records[0]["aux"]["objective"]
+
+
+def test_the_width_of_nuisances_is_judged():
+    """100 events with 10 % and 5 %: sigma^2 = 1 - a^2 / (100 + a^2 + b^2), a = 10, b = 5."""
+    norms = (NormSys(1.1, 0.9, "large"), NormSys(1.05, 0.95, "small"))
+    b = Template([100.0, 100.0], norms, name="b")
+    model = build_model(
+        [Channel((Template([1.0, 0.0], (NormFactor("mu"),), name="s"), b), name="SR")]
+    )
+    asked = ConstraintOptions(nuisance_width=0.8)
+    assert nuisances_of(asked, model) == ("large", "small")
+    closing = Closing(jnp.ones(2), jnp.ones(2))
+    (found,) = judged(asked, model, closing, channel="SR")
+    # mu takes the first bin: the second measures both
+    assert found.found == pytest.approx(np.sqrt(1 - 100 / 225), rel=1e-3)
+    assert (found.where, found.met, found.name) == ("large", False, "NuisanceWidth")
+    (constraint,) = constraints_of(asked, model, channel="SR")
+    cost, aux = eqx.filter_jit(lambda m: price([constraint], Subject(m)))(model)
+    assert float(aux["nuisance_width"]) == pytest.approx(np.log(0.8 / found.found), rel=1e-6)
+    assert float(cost) == pytest.approx(10 * float(aux["nuisance_width"]), rel=1e-6)
+    only_small = ConstraintOptions(nuisance_width=0.8, nuisances=("small",))
+    (found,) = judged(only_small, model, closing, channel="SR")
+    assert found.found == pytest.approx(np.sqrt(1 - 25 / 225), rel=1e-3)
+    assert found.met
+    with pytest.raises(ConfigError, match="no systematics"):
+        nuisances_of(
+            asked,
+            build_model([Channel((Template([1.0], (NormFactor("mu"),), name="s"),), name="SR")]),
+        )
 
 
 @pytest.mark.slow

@@ -69,6 +69,25 @@ def test_files_and_summary(finished: AnalysisResult) -> None:
     assert stages == {"cross-entropy", "expected_limit"}
 
 
+def test_conditions_are_judged_on_the_test_split(finished: AnalysisResult) -> None:
+    found = read(finished)["constraints"]
+    own = finished.regions[0]
+    filled = found["MinimumBackground"]
+    assert filled["found"] == pytest.approx(own.prefit["background"].min(), rel=1e-9)
+    assert filled["met"] == (filled["found"] >= 5)
+    soft, hard = finished.soft["background"], own.prefit["background"]
+    worst = np.abs(soft / hard - 1)
+    assert found["Closure"] == {
+        "wanted": 1e-9,
+        "found": pytest.approx(worst.max(), rel=1e-6),
+        "where": f"bin {worst.argmax()}",
+        "met": False,
+    }
+    assert any(note.startswith("Closure not met") for note in finished.summary["notes"])
+    last = [r for r in finished.history if r["stage"] == "expected_limit"][-1]
+    assert {"minimum_background", "closure"} <= last["aux"].keys()
+
+
 def test_workspace_is_valid_and_agrees_with_pyhf(finished: AnalysisResult) -> None:
     spec = json.loads((finished.out / "workspace.json").read_text())
     workspace = pyhf.Workspace(spec)
@@ -131,6 +150,7 @@ def test_report(finished: AnalysisResult, tmp_path: Path) -> None:
         assert name in names
         assert imread(tmp_path / "plots" / f"{name}.png").std() > 0.01  # something is drawn
     assert any(name.startswith("systematic_") for name in names)
+    assert "MinimumBackground" in text.split("<h2")[4]  # of the training
 
 
 @pytest.mark.slow

@@ -1,0 +1,126 @@
+"""What the recipe minimises: the objective of a channel, its penalties and conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from difana.analysis.conditions import Closing, Subject, constraints_of, price
+from difana.analysis.options import ConstraintOptions, TrainingOptions
+from difana.infer import Status, expected_limits, hypotest, significance
+from difana.likelihood import Channel, Model, Parameter, build_model
+from difana.losses import lagrangian, minimum_events, sigma_of
+
+
+def _limit(model: Model) -> Array:
+    found = expected_limits(model, median_only=True)
+    # where no limit exists the number is small: a search would choose it
+    lost = found.status & int(Status.NOT_BRACKETED | Status.NOT_FINITE)
+    return jnp.log(jnp.where(lost == 0, found.median, jnp.inf))
+
+
+def _cls(model: Model) -> Array:
+    root = jnp.sqrt(jnp.maximum(hypotest(model).q_asimov, 1e-12))
+    return jax.scipy.special.log_ndtr(-root)
+
+
+OBJECTIVES: dict[str, Callable[[Model], Array]] = {
+    "expected_limit": _limit,
+    "expected_cls": _cls,
+    "discovery": lambda model: -significance(model).expected,
+    "poi_uncertainty": lambda model: jnp.log(sigma_of(model)[0]),
+}
+"""What can be minimised; logarithms make one learning rate fit all scales."""
+
+
+class Question(eqx.Module):
+    """The objective of a channel and its penalties; equal questions share compiled programs."""
+
+    objective: Callable[[Model], Array] = eqx.field(static=True)
+    others: tuple[Channel, ...] = eqx.field(kw_only=True)
+    parameters: tuple[Parameter, ...] = eqx.field(kw_only=True)
+    poi: str = eqx.field(static=True, kw_only=True)
+    minimum_events: float = eqx.field(static=True, kw_only=True)
+    penalty: float = eqx.field(static=True, kw_only=True)
+    constraints: ConstraintOptions = eqx.field(static=True, kw_only=True)
+
+    def poverty(self, own: Channel) -> Array:
+        """Return the penalty for bins with little simulated background."""
+        return minimum_events(own, poi=self.poi, threshold=self.minimum_events)
+
+    def model(self, own: Channel) -> Model:
+        """Return the model of the trained channel and the others."""
+        return build_model((own, *self.others), poi=self.poi, parameters=self.parameters)
+
+    def __call__(
+        self,
+        own: Channel,
+        penalty: Array | None = None,
+        *,
+        closing: Closing | None = None,
+        multipliers: Sequence[Array] | None = None,
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return the objective with its penalties: the Lagrangian where there are multipliers."""
+        model = self.model(own)
+        value = self.objective(model)
+        penalty = self.poverty(own) if penalty is None else penalty
+        aux = {"objective": value, "penalty": penalty}
+        wanted = constraints_of(
+            self.constraints, model, channel=own.name, with_closure=closing is not None
+        )
+        total, subject = value + self.penalty * penalty, Subject(model, closing)
+        if multipliers is None:
+            cost, violations = price(wanted, subject)
+            return total + cost, {**aux, **violations}
+        total, violations = lagrangian(total, subject, wanted, multipliers)
+        return total, {**aux, **violations}
+
+
+def question_of(
+    training: TrainingOptions,
+    *,
+    others: Sequence[Channel],
+    parameters: Sequence[Parameter],
+    poi: str,
+) -> Question:
+    """Return the question of a training."""
+    return Question(
+        OBJECTIVES[training.objective],
+        others=tuple(others),
+        parameters=tuple(parameters),
+        poi=poi,
+        minimum_events=training.minimum_events,
+        penalty=training.penalty,
+        constraints=training.constraints,
+    )
+
+
+def log_objective(
+    training: TrainingOptions,
+    *,
+    others: Sequence[Channel] = (),
+    parameters: Sequence[Parameter] = (),
+    poi: str = "mu",
+) -> Callable[[Channel], Array]:
+    """Return what the recipe minimises as a function of a channel: compiled, differentiable.
+
+    The objective (for limits, its logarithm), the penalty for bins with little background, and
+    the price of broken conditions (but for closure, which hard bins cannot break).
+
+    Args:
+        training: The objective, the events wanted in each bin, the weight of the penalty.
+        others: Further channels, constant.
+        parameters: Settings of parameters, as in ``build_model``.
+        poi: Parameter of interest.
+    """
+    question = question_of(training, others=others, parameters=parameters, poi=poi)
+    return jax.tree_util.Partial(_judged, question)
+
+
+@eqx.filter_jit
+def _judged(question: Question, own: Channel) -> Array:
+    return question(own)[0]
