@@ -18,9 +18,9 @@ def write_whole(path: Path, parts: Iterable[bytes | memoryview], *, mode: int = 
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_whole(Path(folder, "a.txt"), [b"hel", b"lo"])
+        ...     write_whole(Path(folder, "a.txt"), [b"one ", b"two"])
         ...     Path(folder, "a.txt").read_bytes()
-        b'hello'
+        b'one two'
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
