@@ -24,7 +24,7 @@ TEXT = """# Many systematics in the graph: memory and time of a training step
 Expected limit with gradient and Adam update on {events} events in three samples (a third each):
 half of the nuisances are exact transformations of all samples (every event passes the network twice
 more for each), a third weight variations, the rest normalisations; simulation statistics; network
-2 x 32 (float32), 10 bins. One process a row. Peak memory is that of the process, and what it held
+2 x 32 (float32), 10 bins. XLA flags of the commands (`difana/cli/_setup.py`). One process a row. Peak memory is that of the process, and what it held
 before the first step (libraries and all events with their weights).
 
 | nuisances | events of a tile | passes of the network per event | peak [MB] | before [MB] | first call [s] | CPU time [s] | step [s] |
@@ -40,12 +40,13 @@ def one(events: int, nuisances: int, chunk: int | None, steps: int) -> dict:
     import jax
     import jax.numpy as jnp
     import optax
-    from training_step import many_nuisances, stepper
+    from training_step import many_nuisances, quick_compilation, stepper
 
     import difana
     from difana.losses import expected_limit
     from difana.nn import MLP
 
+    quick_compilation()
     difana.enable_x64()
     samples = many_nuisances(jax.random.key(0), nuisances=nuisances, events=events // 3)
     jax.block_until_ready(jax.tree.leaves(samples))

@@ -35,7 +35,7 @@ TEXT = """# One training step: expected limit against cross-entropy
 Network 4 x 128 (float32), 2000 events of each of 3 samples, 3 exact transformations on all of them,
 1 weight variation, 1 normalisation, simulation statistics, 10 bins; statistics in float64. Both
 steps send the same 21 x 2000 events through the network, with reverse pass and Adam update, and
-are timed in turn.
+are timed in turn. XLA flags of the commands (`difana/cli/_setup.py`), no compilation cache.
 
 | step on | first call, with compilation [s] | its CPU time [s] | median [ms] | best [ms] |
 |---|---|---|---|---|
@@ -112,6 +112,13 @@ def shifts(number: int, size: float):
 
 
 _SHIFTS: dict = {}
+
+
+def quick_compilation() -> None:
+    """Compile as the commands do; to be called before the first computation."""
+    from difana.cli._setup import faster_compilation
+
+    os.environ["XLA_FLAGS"] = faster_compilation(os.environ.get("XLA_FLAGS", ""), jax.__version__)
 
 
 def stepper(loss, optimizer: optax.GradientTransformation):
@@ -195,6 +202,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--write", action="store_true", help=f"write {RESULT.name}")
     options = parser.parse_args()
+    quick_compilation()
     difana.enable_x64()
     load = os.getloadavg()[0]
     found = measure(options.steps)
