@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-SLOW = {"02_likelihoods", "03_neos", "04_inferno", "05_systematics"}  # a minute or more
+SLOW = {
+    "02_likelihoods",
+    "03_neos",
+    "04_inferno",
+    "05_systematics",
+    "06_unfolding",
+}  # a minute or more
 CASES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in NOTEBOOKS
