@@ -46,6 +46,8 @@ once for each class; difana gives each event both weights at once.
 
 One compiled program; each replica has its own initial network and Poisson factors on data and
 simulation; {replica_events} + {replica_events} events, batches of 128. Unit: one replica.
+{devices} device(s): on a CPU,
+`XLA_FLAGS=--xla_force_host_platform_device_count=2` in front of the command gives one a core.
 """
 
 
@@ -66,12 +68,15 @@ def model_of(settings: dict, *, bootstraps: int = 0, layers: Sequence[int] = LAY
     )  # fmt: skip
 
 
-def timed(model: OmniFold, problem: UnfoldingProblem, runs: int) -> tuple[list[float], list]:
+def timed(
+    model: OmniFold, problem: UnfoldingProblem, runs: int, devices: Sequence | None = None
+) -> tuple[list[float], list]:
     """Return seconds and moments of some runs with different keys."""
     seconds, found = [], []
     for run in range(runs):
         begin = time.perf_counter()
-        fitted = model.fit(problem, key=jax.random.key(run), progress_bar=False)
+        key = jax.random.key(run)
+        fitted = model.fit(problem, key=key, progress_bar=False, devices=devices)
         w = np.asarray(fitted.result.log_weights.block_until_ready()[-1, 0], float)
         seconds.append(time.perf_counter() - begin)
         z, w = np.asarray(problem.gen)[:, 0], np.exp(w)
@@ -146,13 +151,14 @@ def main() -> None:
                 )
     if options.replicas:
         few, _ = problem_of(options.replica_events)
+        spread = jax.devices() if len(jax.devices()) > 1 else None
         for layers in ([16, 16], LAYERS):
             settings = {"epochs": options.epochs, "batch_size": 128, "learning_rate": 1e-3}
             spent = {
                 n: once(
                     f"{n} replicas {layers}",
                     lambda n=n, k=layers, s=settings: timed(
-                        model_of(s, bootstraps=n - 1, layers=k), few, 2
+                        model_of(s, bootstraps=n - 1, layers=k), few, 2, spread if n > 1 else None
                     )[0],
                 )[1]
                 for n in (1, options.replicas)
@@ -168,7 +174,7 @@ def main() -> None:
         machine=f"jax {jax.__version__}, {jax.default_backend()}, {cores}",
         events=options.events, iterations=ITERATIONS, layers="-".join(map(str, LAYERS)),
         epochs=options.epochs, replica_events=options.replica_events, mean=mean, sd=sd,
-        table="\n".join(rows), replicas="\n".join(lines),
+        devices=len(jax.devices()), table="\n".join(rows), replicas="\n".join(lines),
     )  # fmt: skip
     print(text)
     if options.write:
