@@ -122,7 +122,8 @@ def test_fakes_misses_and_background_keep_the_yield(exact, moments):
 @pytest.mark.slow
 def test_the_cap_is_counted(minimal, exact):
     model = OmniFold(**exact | {"cap": 0.1, "iterations": 1}).fit(minimal, key=jax.random.key(1))
-    assert int(model.result.report.saturated[-1, 0]) > 1000
+    # step 2 averages weights that step 1 has cut: few of them reach the cap themselves
+    assert int(model.result.report.saturated[-1, 0]) > 100
     assert float(jnp.abs(model.result.log_weights).max()) <= 0.1 + 1e-6
     assert "cap of the weights" in model.unfolded().describe()
 
