@@ -32,7 +32,7 @@ def _sums_to_one(values: tuple[float, ...]) -> bool:
     return all(value > 0 for value in values) and abs(sum(values) - 1) < 1e-6
 
 
-_EDGES = numbers(NUMBER, least=2, rule=" that increase", holds=increasing)
+EDGES = numbers(NUMBER, least=2, rule=" that increase", holds=increasing)
 _BOUNDS = numbers(NUMBER, least=2, most=2, rule=" that increase", holds=increasing)
 _SPLIT = numbers(NUMBER, least=3, most=3, rule=" above 0 that sum to 1", holds=_sums_to_one)
 
@@ -67,7 +67,7 @@ REGION: Table = (
     Field("Filter", EXPRESSION, "expression that is true for events of the region"),
     Field("Observable", choice("network"), "the trained network: exactly one region has it"),
     Field("Variable", EXPRESSION, "observable of a fixed region, of branches and feature names"),
-    Field("Binning", _EDGES, "bin edges of the Variable"),
+    Field("Binning", EDGES, "bin edges of the Variable"),
     Field(
         "Flow",
         choice("drop", "fold"),

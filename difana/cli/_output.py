@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,3 +46,17 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise InputError(f"cannot write {path}: the suffix must be one of {sorted(known)}")
     figure.savefig(path, dpi=150)
     click.echo(f"wrote {path}", err=True)
+
+
+def write_report(name: str, result: Any) -> Path | None:
+    """Write a report by a function of :mod:`difana.plot`; without matplotlib there is none."""
+    try:
+        import difana.plot
+
+        return getattr(difana.plot, name)(result)
+    except ModuleNotFoundError as error:
+        if error.name not in ("matplotlib", "mplhep"):
+            raise
+        text = f"no report: {error.name} is missing (pip install 'difana[plot]')"
+        click.echo(f"Warning: {text}", err=True)
+        return None

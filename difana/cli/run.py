@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from difana.cli._output import write_report
 from difana.cli._workspace import print_table
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def run_analysis(config: Path, out: Path, *, resume: bool, quiet: bool, report: 
     from difana.analysis import run
 
     result = run(config, out, resume=resume, progress=not quiet)
-    page = _report(result) if report else None
+    page = write_report("analysis_report", result) if report else None
     if quiet:
         return
     print_comparison(result)
@@ -72,17 +73,3 @@ def print_comparison(result: AnalysisResult) -> None:
             click.echo(f"Warning: {entry.name}: {entry.status}", err=True)
     for note in result.summary["notes"]:
         click.echo(f"Note: {note}", err=True)
-
-
-def _report(result: AnalysisResult) -> Path | None:
-    """Write the report; without matplotlib there is none."""
-    from difana.plot import analysis_report
-
-    try:
-        return analysis_report(result)
-    except ModuleNotFoundError as error:
-        if error.name not in ("matplotlib", "mplhep"):
-            raise
-        text = f"no report: {error.name} is missing (pip install 'difana[plot]')"
-        click.echo(f"Warning: {text}", err=True)
-        return None

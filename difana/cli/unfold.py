@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from difana.cli._output import write_report
 from difana.cli._workspace import print_table, warn_about
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def command(*, config: Path, out: Path, quiet: bool, no_report: bool) -> None:
     from difana.unfold import run_unfolding
 
     result = run_unfolding(config, out, progress=not quiet)
-    page = None if no_report else _report(result)
+    page = None if no_report else write_report("unfolding_report", result)
     if quiet:
         return
     _print(result)
@@ -57,17 +58,3 @@ def _print(result: UnfoldingRun) -> None:
         rows = [[label, *map(float, row)] for label, row in zip(labels, numbers, strict=True)]
         print_table(["bin", "unfolded", "error", "simulated"], rows, title=name)
         warn_about(h.describe())
-
-
-def _report(result: UnfoldingRun) -> Path | None:
-    """Write the report; without matplotlib there is none."""
-    from difana.plot import unfolding_report
-
-    try:
-        return unfolding_report(result)
-    except ModuleNotFoundError as error:
-        if error.name not in ("matplotlib", "mplhep"):
-            raise
-        text = f"no report: {error.name} is missing (pip install 'difana[plot]')"
-        click.echo(f"Warning: {text}", err=True)
-        return None

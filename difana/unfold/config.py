@@ -11,22 +11,19 @@ from difana._errors import nearest
 from difana.analysis._schema import (
     EXPRESSION,
     FLAG,
-    NUMBER,
     TEXT,
     TEXTS,
     Field,
     Table,
     choice,
-    increasing,
     integer,
     json_schema,
     number,
-    numbers,
     read_mapping,
 )
+from difana.analysis._tables import EDGES
 from difana.analysis._yaml import Node, Problems, load_yaml
 
-_EDGES = numbers(NUMBER, least=2, rule=" that increase", holds=increasing)
 _METHODS = ("OmniFold", "Flow", "Bayes", "Inversion", "Likelihood")
 
 GENERAL: Table = (
@@ -58,8 +55,8 @@ OBSERVABLE: Table = (
     Field("Reco", EXPRESSION, "its detector level", required=True),
     Field("Data", EXPRESSION, "its detector level in data and background, if not Reco"),
     Field("Unit", TEXT, "its unit", default=""),
-    Field("Edges", _EDGES, "bin edges at truth level", required=True),
-    Field("RecoEdges", _EDGES, "bin edges at detector level; Edges if left out"),
+    Field("Edges", EDGES, "bin edges at truth level", required=True),
+    Field("RecoEdges", EDGES, "bin edges at detector level; Edges if left out"),
 )
 SYSTEMATIC: Table = (
     Field("Name", TEXT, "name of the systematic", required=True),
