@@ -13,15 +13,16 @@ from difana.nn.mlp import MLP
 
 
 class PointEdgeTransformer(nnx.Module):
-    r"""Particles see their nearest neighbours, then each other; the mean gives the observables.
+    r"""Particles see their nearest neighbours, then each other; their sum gives the observables.
 
     $$ h_i = \Phi(p_i) + \frac1K \sum_{j \in N_K(i)} E(h_i, h_j - h_i), \qquad
        h \leftarrow h + A(h), \quad h \leftarrow h + M(h), \qquad
-       y = F\Bigl(\frac1n \sum_{i \in \text{real}} h_i\Bigr) $$
+       y = F\Bigl(\sum_{i \in \text{real}} h_i\Bigr) $$
 
     :math:`N_K(i)` are the K nearest real particles in the first ``coordinates`` channels, A is
     multi-head attention among the real particles, both A and M act on normalised input. The result
-    knows neither the order of the particles nor what padding holds.
+    knows neither the order of the particles nor what padding holds. The sum, unlike the mean, knows
+    how many particles there are, as the log ratio of two densities of particles must.
 
     Args:
         channels: Number of channels of a particle, coordinates first.
@@ -31,11 +32,13 @@ class PointEdgeTransformer(nnx.Module):
         blocks: Number of attention blocks.
         neighbours: Number of neighbours K; 0 for no edges.
         coordinates: Number of channels in which distances are measured.
+        pool: ``"sum"``, or ``"mean"`` over the real particles, which is blind to their number.
         param_dtype: Type of the weights.
         key: Random key of the initialisation.
 
     Raises:
-        ConfigError: If the heads do not divide the width, or a number is out of range.
+        ConfigError: If the heads do not divide the width, a number is out of range, or ``pool`` is
+            neither sum nor mean.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -58,6 +61,7 @@ class PointEdgeTransformer(nnx.Module):
         blocks: int = 2,
         neighbours: int = 3,
         coordinates: int = 2,
+        pool: str = "sum",
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         key: Array,
     ) -> None:
@@ -68,9 +72,11 @@ class PointEdgeTransformer(nnx.Module):
                 f"blocks = {blocks}, neighbours = {neighbours}, coordinates = {coordinates}: at"
                 f" least one block, no negative number of neighbours, 1 to {channels} coordinates"
             )
+        if pool not in ("sum", "mean"):
+            raise ConfigError(f"pool must be 'sum' or 'mean', got '{pool}'")
         rngs = nnx.Rngs(params=key)
         keys = jax.random.split(jax.random.fold_in(key, 1), 3 + blocks)
-        self.channels, self.heads = channels, heads
+        self.channels, self.heads, self.pool = channels, heads, pool
         self.neighbours, self.coordinates = neighbours, coordinates
         options = {"activation": "gelu", "param_dtype": param_dtype}
         self.embed = MLP(channels, [width], width, key=keys[0], **options)
@@ -113,7 +119,9 @@ class PointEdgeTransformer(nnx.Module):
             h = h + mix(self._attend(attention(_normalised(h)), mask))
             h = h + forward(_normalised(h))
         total = jnp.sum(jnp.where(real, h, 0), axis=1)
-        return self.readout(total / jnp.maximum(jnp.sum(mask, axis=1, dtype=h.dtype), 1)[:, None])
+        if self.pool == "mean":
+            total = total / jnp.maximum(jnp.sum(mask, axis=1, dtype=h.dtype), 1)[:, None]
+        return self.readout(total)
 
     def _neighbourhood(self, h: Array, x: Array, mask: Array) -> Array:
         """Return the mean of the edges to the nearest real particles."""

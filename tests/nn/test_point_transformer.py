@@ -42,11 +42,23 @@ def test_neighbours_are_the_nearest(key):
     np.testing.assert_array_equal(alone[0, 0], 0)
 
 
+def test_the_sum_knows_how_many_particles_there_are(key):
+    twice = jnp.repeat(jax.random.normal(key, (1, 1, 3)), 2, axis=1)
+    once = jnp.array([[True, False]])
+    nets = [PointEdgeTransformer(3, 4, blocks=1, neighbours=0, pool=pool, key=key)
+            for pool in ("sum", "mean")]  # fmt: skip
+    for net, differs in zip(nets, (True, False), strict=True):
+        change = float(jnp.max(jnp.abs(net(twice) - net(twice, once))))
+        assert (change > 1e-3) == differs
+
+
 def test_wrong_use_is_refused(net, key):
     with pytest.raises(ConfigError, match="heads = 3"):
         PointEdgeTransformer(3, 8, heads=3, key=key)
     with pytest.raises(ConfigError, match="coordinates = 4"):
         PointEdgeTransformer(3, 8, coordinates=4, key=key)
+    with pytest.raises(ConfigError, match="'sum' or 'mean'"):
+        PointEdgeTransformer(3, 8, pool="max", key=key)
     with pytest.raises(InputError, match=r"\[events, particles, 3\]"):
         net(jnp.ones((2, 4, 2)))
     with pytest.raises(InputError, match="does not fit"):
