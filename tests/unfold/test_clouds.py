@@ -39,7 +39,7 @@ def test_clouds_are_unfolded(name):
     # the number of particles is the same in simulation and data, and stays so
     number = np.average(real.sum(1), weights=w)
     assert abs(number - (truth != 0).any(-1).sum(1).mean()) < 0.08
-    # the exact log ratio is a sum over the particles: a network blind to their number cannot hold it
+    # the exact log ratio is a sum over the particles: their number counts
     exact = np.sum(np.where(real, 0.25 * gen[..., 2] - 0.25**2 / 2, 0) / 0.5**2, axis=1)
     for particles in (2, 6):
         chosen = real.sum(1) == particles
