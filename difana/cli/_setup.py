@@ -23,6 +23,9 @@ def start(*, fits: bool = False) -> None:
 
     import difana
 
+    if fits:
+        import scipy.linalg  # noqa: F401  (JAX imports it when it first factorises a matrix)
+
     gc.freeze()  # modules stay: the search for garbage need not look at them again
     gc.set_threshold(100_000, 50, 50)  # large workspaces and traces are no garbage either
     flags = os.environ.get("XLA_FLAGS", "")

@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from difana.likelihood._layout import Layout, padded_members
+from difana.likelihood._layout import Layout, alphas_of, padded_members, sum_groups
 from difana.likelihood.interpolation import (
     FactorCoefficients,
     factor_coefficients,
-    log_factor,
+    factor_parts,
     shift_basis,
 )
 from difana.likelihood.model import Model
+
+_TOGETHER = 8  # factors, each above 1e-10, whose product cannot vanish
 
 
 class Entries(NamedTuple):
@@ -37,10 +39,17 @@ class Slopes(NamedTuple):
 
 
 def _spread(
-    values: Float[Array, " entries"], line: np.ndarray, column: np.ndarray, shape: tuple[int, int]
+    values: Float[Array, " entries"],
+    line: np.ndarray,
+    parameter: np.ndarray,
+    columns: np.ndarray,
+    *,
+    lines: int,
 ) -> Float[Array, "lines columns"]:
     """Return a matrix of entries: a gather, which compiles faster than a scatter."""
-    place = np.full(shape, len(line), np.int32)
+    place = np.full((lines, len(columns)), len(line), np.int32)
+    order = np.argsort(columns)
+    column = order[np.searchsorted(columns, parameter, sorter=order)]
     place[line, column] = np.arange(len(line))
     return jnp.concatenate([values, jnp.zeros(1, values.dtype)])[place]
 
@@ -49,17 +58,18 @@ def entries_of(model: Model) -> Entries:
     """Return the templates as matrices."""
     s = model.structure
     nominal = model.nominal[s.histosys_row]
-    shifting, column = np.unique(s.histosys_parameter, return_inverse=True)
-    place = (s.histosys_row, column, (s.row_bin.size, len(shifting)))
-    scaling, column = np.unique(s.normsys_parameter, return_inverse=True)
-    block = (s.normsys_block, column, (s.blocks, len(scaling)))
+    shifting, scaling = alphas_of(s)
+    rows = (s.histosys_row, s.histosys_parameter, shifting)
+    blocks = (s.normsys_block, s.normsys_parameter, scaling)
     lo, hi = (
-        1.0 + _spread(values - 1.0, *block).ravel()
+        1.0 + _spread(values - 1.0, *blocks, lines=s.blocks).ravel()
         for values in (model.normsys_lo, model.normsys_hi)
     )
+    half_sum = 0.5 * (model.histosys_hi - model.histosys_lo)
+    half_difference = 0.5 * (model.histosys_hi + model.histosys_lo) - nominal
     return Entries(
-        _spread(0.5 * (model.histosys_hi - model.histosys_lo), *place),
-        _spread(0.5 * (model.histosys_hi + model.histosys_lo) - nominal, *place),
+        _spread(half_sum, *rows, lines=s.row_bin.size),
+        _spread(half_difference, *rows, lines=s.row_bin.size),
         factor_coefficients(lo, hi),
     )
 
@@ -68,8 +78,13 @@ def _wide(
     narrow: Float[Array, "lines some"], parameters: np.ndarray, layout: Layout
 ) -> Float[Array, "lines shared"]:
     """Return columns of some parameters as columns of all shared ones."""
-    place = np.full(len(layout.shared), narrow.shape[-1], np.int32)
-    place[layout.column[parameters]] = np.arange(len(parameters))
+    columns, size = layout.column[parameters], len(layout.shared)
+    if (np.diff(columns) == 1).all():  # neighbours
+        before = int(columns[0]) if len(columns) else 0
+        after = size - before - len(columns)
+        return jnp.pad(narrow, [(0, 0)] * (narrow.ndim - 1) + [(before, after)])
+    place = np.full(size, narrow.shape[-1], np.int32)
+    place[columns] = np.arange(len(parameters))
     padded = jnp.concatenate([narrow, jnp.zeros((*narrow.shape[:-1], 1), narrow.dtype)], axis=-1)
     return padded[..., place]
 
@@ -79,19 +94,24 @@ def forward(
 ) -> tuple[Array, Array, tuple]:
     """Return the additive part of all rows, their factors by normsys, and what derivatives need."""
     s = model.structure
+    shifting, scaling = alphas_of(s)
     additive, scale = model.nominal, jnp.ones(s.row_bin.size, params.dtype)
     bent = twisted = jnp.zeros(0, params.dtype)
     if s.histosys_row.size:
-        alpha = params[np.unique(s.histosys_parameter)]
+        alpha = params[shifting]
         curved, bent, twisted = shift_basis(s.interpolation[1], alpha)
         additive = additive + entries.half_sum @ alpha + entries.half_difference @ curved
     slope = bend = jnp.zeros((s.blocks, 1), params.dtype)
     if s.normsys_block.size:
-        alpha = params[np.unique(s.normsys_parameter)]
+        alpha = params[scaling]
         each = jnp.broadcast_to(alpha, (s.blocks, alpha.size)).ravel()
-        found = log_factor(s.interpolation[0], each, entries.factors)
-        log, slope, bend = (value.reshape(s.blocks, -1) for value in found)
-        scale = jnp.exp(jnp.sum(log, axis=1))[s.row_block]
+        found = factor_parts(s.interpolation[0], each, entries.factors)
+        factor, rest, slope, bend = (value.reshape(s.blocks, -1) for value in found)
+        missing = -len(scaling) % _TOGETHER
+        factor = jnp.pad(factor, [(0, 0), (0, missing)], constant_values=1.0)
+        factor = jnp.prod(factor.reshape(s.blocks, -1, _TOGETHER), axis=2)
+        log = jnp.sum(jnp.log(factor), axis=1) + jnp.sum(rest, axis=1)
+        scale = jnp.exp(log)[s.row_block]
     return additive, scale, (bent, twisted, slope, bend)
 
 
@@ -109,37 +129,38 @@ def derive(
     """Return the derivatives of the yields of bins."""
     s, shared, dtype = model.structure, len(layout.shared), rows.dtype
     bent, twisted, slope, bend = memory
+    shifting, scaling = alphas_of(s)
     # factors: few parameters, some rows each
     acting = np.unique(layout.factors[layout.factors < len(safe) - 1]).astype(np.int32)
     powers = np.zeros((s.row_bin.size, len(safe)), dtype)
     for column in layout.factors.T:
         np.add.at(powers, (np.arange(len(column)), column), 1.0)
     by_factor = jnp.asarray(powers[:, acting]) / safe[acting]
-    relative = _wide(by_factor, acting, layout)
-    shifts = jnp.zeros((s.row_bin.size, shared), dtype)
-    own = jnp.zeros(shared, dtype)
-    blocks = padded_members(s.row_block, s.blocks)
+
+    # relative slopes by what scales and by factors, which are neighbours among the shared
+    relative, steering = by_factor, acting
+    own, shifts = jnp.zeros(shared, dtype), jnp.zeros((s.row_bin.size, 0), dtype)
+    pulled = rows * pulls
+    if s.normsys_block.size:
+        relative = jnp.concatenate([slope[s.row_block], by_factor], axis=1)
+        steering = np.concatenate([scaling, acting])
+        by_block = sum_groups(pulled, padded_members(s.row_block, s.blocks))
+        own = own + _wide(by_block @ bend, scaling, layout)
+    split = _wide(layout.sum_halves(rows[:, None] * relative), steering, layout)
     if s.histosys_row.size:
-        shifting = np.unique(s.histosys_parameter)
-        slopes = scale[:, None] * (entries.half_sum + entries.half_difference * bent)
-        shifts = _wide(slopes, shifting, layout)
+        shifts = scale[:, None] * (entries.half_sum + entries.half_difference * bent)
+        split = split + _wide(layout.sum_halves(shifts), shifting, layout)
         seconds = twisted * ((scale * pulls) @ entries.half_difference)
         own = own + _wide(seconds, shifting, layout)
-    scaling = np.unique(s.normsys_parameter)
-    if s.normsys_block.size:
-        relative = relative + _wide(slope, scaling, layout)[s.row_block]
-        weighted = jnp.concatenate([rows * pulls, jnp.zeros(1, dtype)])
-        own = own + _wide(jnp.sum(weighted[blocks], axis=1) @ bend, scaling, layout)
-    split = layout.sum_halves(shifts + rows[:, None] * relative)
 
     def mixed() -> Array:
-        half = (shifts + (0.5 * rows)[:, None] * relative) * pulls[:, None]
-        found = _wide(half.T @ by_factor, acting, layout)
-        if s.normsys_block.size:  # the same for all bins of a template
-            padded = jnp.concatenate([half, jnp.zeros((1, shared), dtype)])
-            found = found + _wide(jnp.sum(padded[blocks], axis=1).T @ slope, scaling, layout)
-        twice = 2.0 * jnp.sum(shifts * relative * pulls[:, None], axis=0)
-        eye = np.eye(shared, dtype=bool)
-        return jnp.where(eye, jnp.diag(own + twice), found + found.T)
+        half = (0.5 * pulled)[:, None] * relative
+        products = relative.T @ jnp.concatenate([pulls[:, None] * shifts, half], axis=1)
+        cross = _wide(products[:, : len(shifting)], shifting, layout)
+        found = cross + _wide(products[:, len(shifting) :], steering, layout)
+        found = _wide(found.T, steering, layout)
+        same = cross[np.arange(len(steering)), layout.column[steering]]
+        own_twice = own + 2.0 * _wide(same, steering, layout)
+        return jnp.where(np.eye(shared, dtype=bool), own_twice, found + found.T)
 
     return Slopes(split[0] + split[1], split[0], own, mixed)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from difana._errors import ModelError, nearest
 
 _LARGEST = 1 << 31  # bytes of JSON
@@ -79,8 +81,27 @@ def _bytes(source: str | Path | IO[bytes], where: str, what: str) -> bytes:
     return _unzip(raw, where) if raw[:2] == b"\x1f\x8b" else raw
 
 
+def decode_quickly(raw: bytes, kind: Any = Any) -> Any:
+    """Return the JSON, or None where it is for the slow reader to say what is wrong with it.
+
+    msgspec keeps the last of keys that stand twice: then fewer colons are written again than were
+    read (a string may hold some, but as many before as after). It decodes three times as fast.
+    """
+    if b"\\u003" in raw:  # an escaped colon
+        return None
+    try:
+        found = msgspec.json.decode(raw, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return found if raw.count(b":") == msgspec.json.encode(found).count(b":") else None
+
+
 def read_json(
-    source: str | Path | IO[bytes], *, what: str = "workspace", lists: bool = False
+    source: str | Path | IO[bytes],
+    *,
+    what: str = "workspace",
+    lists: bool = False,
+    kind: Any = Any,
 ) -> Any:
     """Return the JSON of a file or binary stream, gzipped or not.
 
@@ -91,6 +112,7 @@ def read_json(
         source: Path, or a stream of bytes.
         what: What the file should hold, for messages.
         lists: Allow a list at the top, not only an object.
+        kind: A type of msgspec that the content is decoded to where all is well with it.
 
     Raises:
         ModelError: Names the file and what is wrong with it.
@@ -123,9 +145,12 @@ def read_json(
         if start[:1] != b"{" and not (lists and start[:1] == b"["):
             json.loads(start[:64].decode("utf-8", "replace"))  # is it JSON at all?
             raise ModelError(f"{where} is no {what}: expected a JSON object")
-        text = raw.decode("utf-8-sig")
-        del raw
         with pause_collection():
+            found = decode_quickly(raw, kind)
+            if found is not None:
+                return found
+            text = raw.decode("utf-8-sig")
+            del raw
             return json.loads(text, object_pairs_hook=objects, parse_constant=constant)
     except ModelError:
         raise
@@ -139,7 +164,7 @@ def read_json(
         raise ModelError(f"{where} is not JSON: {error}") from error
 
 
-def load(source: Any, *, what: str = "workspace", lists: bool = False) -> Any:
+def load(source: Any, *, what: str = "workspace", lists: bool = False, kind: Any = Any) -> Any:
     """Return a mapping (or list) as it is, and what a path or stream holds otherwise.
 
     Raises:
@@ -148,5 +173,5 @@ def load(source: Any, *, what: str = "workspace", lists: bool = False) -> Any:
     if isinstance(source, Mapping) or (lists and isinstance(source, (list, tuple))):
         return source
     if isinstance(source, (str, Path)) or hasattr(source, "read"):
-        return read_json(source, what=what, lists=lists)
+        return read_json(source, what=what, lists=lists, kind=kind)
     raise ModelError(f"not a {what}: expected a path or a mapping, not {type(source).__name__}")

@@ -13,6 +13,8 @@ from difana.likelihood.structure import Structure
 
 _DENSE = 1 << 18  # rows x parameters up to which matrices without gaps are faster
 _DENSE_NARROW = 1 << 22  # the same with more parameters than bins: fits then need all derivatives
+_PRODUCT = 64  # a gather of one number costs as much as so many multiplications in a product
+_CONSTANT = 1 << 16  # numbers that a program may hold as a matrix
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -21,7 +23,7 @@ class Layout:
 
     owner: np.ndarray  # [bins] private parameter, 0 where there is none
     eliminated: np.ndarray  # [bins] True where there is one
-    shared: np.ndarray  # parameters that are not eliminated
+    shared: np.ndarray  # parameters that are not eliminated: what shifts, what scales, the rest
     column: np.ndarray  # [params] place among the shared ones, or their number
     is_private: np.ndarray  # [params]
     bin_of: np.ndarray  # [params] bin of a private parameter, else 0
@@ -32,8 +34,36 @@ class Layout:
 
     def sum_halves(self, rows: Float[Array, "rows *rest"]) -> Float[Array, "2 bins *rest"]:
         """Sum rows to bins: those with the private factor of their bin, and the others."""
-        padded = jnp.concatenate([rows, jnp.zeros((1, *rows.shape[1:]), rows.dtype)])
-        return jnp.sum(padded[self.halves], axis=2)
+        found = sum_groups(rows, self.halves.reshape(-1, self.halves.shape[-1]))
+        return found.reshape(2, -1, *rows.shape[1:])
+
+
+def sum_groups(
+    rows: Float[Array, "rows *rest"], members: np.ndarray
+) -> Float[Array, "groups *rest"]:
+    """Sum rows by groups: by a product with a matrix of zeros and ones where that is faster."""
+    groups, longest = members.shape
+    size = len(rows)
+    if rows.ndim > 1 and size <= _PRODUCT * longest and groups * size <= _CONSTANT:
+        ones = np.zeros((groups, size + 1), rows.dtype)
+        ones[np.arange(groups)[:, None], members] = 1.0
+        return jnp.matmul(ones[:, :-1], rows, precision="highest")
+    padded = jnp.concatenate([rows, jnp.zeros((1, *rows.shape[1:]), rows.dtype)])
+    return jnp.sum(padded[members], axis=1)
+
+
+def alphas_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+    """Return the parameters that shift and those that scale; what does both ends one, begins one.
+
+    In this order they are neighbours among the shared parameters: derivatives need no gather.
+    """
+    shifting = np.unique(structure.histosys_parameter)
+    scaling = np.unique(structure.normsys_parameter)
+    both = np.intersect1d(shifting, scaling)
+    return (
+        np.concatenate([np.setdiff1d(shifting, both), both]).astype(np.int32),
+        np.concatenate([both, np.setdiff1d(scaling, both)]).astype(np.int32),
+    )
 
 
 def padded_members(group: np.ndarray, groups: int) -> np.ndarray:
@@ -56,7 +86,10 @@ def layout_of(structure: Structure, *, eliminate: bool) -> Layout:
     is_private[private[eliminated]] = True
     bin_of = np.zeros(size, np.int32)
     bin_of[private[eliminated]] = np.flatnonzero(eliminated)
-    shared = np.flatnonzero(~is_private).astype(np.int32)
+    shifting, scaling = alphas_of(structure)
+    first = [*shifting, *np.setdiff1d(scaling, shifting)]
+    others = np.setdiff1d(np.flatnonzero(~is_private), first)
+    shared = np.concatenate([first, others]).astype(np.int32)
     column = np.full(size + 1, len(shared), np.int32)
     column[shared] = np.arange(len(shared))
     own = private[structure.row_bin][:, None]

@@ -165,5 +165,5 @@ def precision_of(
                     "positive definite, with ones on its diagonal"
                 )
         blocks.append(jnp.linalg.inv(jnp.asarray(matrix, float)))
-    precision = jax.scipy.linalg.block_diag(*blocks) if blocks else jnp.asarray(np.zeros((0, 0)))
+    precision = jax.scipy.linalg.block_diag(*blocks) if blocks else jax.device_put(np.zeros((0, 0)))
     return np.asarray(found, np.int32), precision

@@ -23,7 +23,9 @@ _NORMSYS = {"hi", "lo"}
 
 
 def _fail(path: Sequence[Any], problem: str) -> NoReturn:
-    place = "/".join(str(part) for part in path)
+    # a tuple is a template and its values: written out only here, where something is wrong
+    spelled = (part[0].format(*part[1:]) if isinstance(part, tuple) else str(part) for part in path)
+    place = "/".join(spelled)
     raise ModelError(f"not a valid pyhf workspace: {place + ': ' if place else ''}{problem}")
 
 
@@ -74,6 +76,9 @@ def _unique(names: Iterable[str], path: Sequence[Any], what: str) -> None:
 
 def _vector(entry: Any, path: Sequence[Any], lists: list[Any], size: int | None = None) -> int:
     """Note a list of numbers for the check of all at once; return its length."""
+    if type(entry) is list and len(entry) == size:  # the usual case
+        lists.append((entry, path))
+        return len(entry)
     if type(entry) is not list and not isinstance(entry, tuple):
         if not hasattr(entry, "__array__") or np.ndim(entry) != 1:
             _fail(path, f"expected a list of numbers, not {_kind(entry)}")
@@ -113,19 +118,17 @@ def _check_modifiers(
 ) -> None:
     seen: set[tuple[str, str]] = set()
     for i, modifier in enumerate(modifiers):
-        # the place is written out only where something is wrong
-        place: Any = (*path, f"modifiers[{i}]")
         if type(modifier) is not dict or len(modifier) != 3:
-            _keys(modifier, ("name", "type", "data"), place)
+            _keys(modifier, ("name", "type", "data"), (*path, ("modifiers[{}]", i)))
         try:
             kind, name, data = modifier["type"], modifier["name"], modifier["data"]
         except KeyError:
-            _keys(modifier, ("name", "type", "data"), place)
+            _keys(modifier, ("name", "type", "data"), (*path, ("modifiers[{}]", i)))
             raise
         if type(name) is not str or type(kind) is not str:
-            _name(name, (*place, "name"))
-            _name(kind, (*place, "type"))
-        place = (*path, f"modifiers[{i}] {kind} '{name}'")
+            _name(name, (*path, ("modifiers[{}]", i), "name"))
+            _name(kind, (*path, ("modifiers[{}]", i), "type"))
+        place = (*path, ("modifiers[{}] {} '{}'", i, kind, name))
         if (kind, name) in seen:
             _fail(place, f"{kind} '{name}' stands twice in this sample")
         seen.add((kind, name))

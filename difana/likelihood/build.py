@@ -23,13 +23,16 @@ _DEFAULT_CODES = {"normsys": "code4", "histosys": "code4p"}
 
 
 def _flat(parts: Sequence[Any]) -> Float[Array, " entries"]:
-    """Join scalars and vectors into one vector, in NumPy as long as nothing is traced."""
+    """Join scalars and vectors into one vector, in NumPy as long as nothing is traced.
+
+    ``device_put`` moves numbers; ``asarray`` compiles a program for every new shape.
+    """
     if not parts:
-        return jnp.asarray(np.zeros(0))
+        return jax.device_put(np.zeros(0))
     if any(isinstance(part, jax.Array) for part in parts):
         # one precision for all numbers: networks may run in float32, yields may be integers
         return jnp.concatenate([jnp.atleast_1d(jnp.asarray(part)).astype(float) for part in parts])
-    return jnp.asarray(np.concatenate([np.atleast_1d(np.asarray(part, float)) for part in parts]))
+    return jax.device_put(np.concatenate([np.atleast_1d(np.asarray(x, float)) for x in parts]))
 
 
 def build_model(

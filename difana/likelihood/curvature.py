@@ -64,9 +64,10 @@ def hessian(
     if layout.dense:
         free = jnp.zeros(params.size, bool)
         constants = constants_of(model, layout)
-        return evaluate(
-            model, constants, layout, params, data, free, near=jnp.ones((), bool)
-        ).curvature
+        near = jnp.ones((), bool)
+        found = evaluate(model, constants, layout, params, data, free, near=near).curvature
+        place = layout.column[:-1]
+        return found[place[:, None], place]
     gradient = jax.grad(model.half_deviance)
     _, tangent = jax.linearize(lambda theta: gradient(theta, data), params)
     return jax.lax.map(tangent, jnp.eye(params.size, dtype=params.dtype), batch_size=16)

@@ -84,18 +84,19 @@ def factor_coefficients(
     return FactorCoefficients(log_hi, log_lo, jnp.asarray(_INVERSE, hi.dtype) @ conditions)
 
 
-def log_factor(
+def factor_parts(
     code: str, alpha: Float[Array, " entries"], coefficients: FactorCoefficients
-) -> tuple[Float[Array, " entries"], Float[Array, " entries"], Float[Array, " entries"]]:
-    """Return ``log f``, its derivative ``f'/f`` and ``f''/f``.
+) -> tuple[Float[Array, " entries"], ...]:
+    """Return ``a`` and ``b`` with ``log f = log a + b``, and ``f'/f`` and ``f''/f``.
 
+    Logarithms are what costs most: ``a`` of many entries may be multiplied first.
     Below a factor of 1e-10 (a polynomial may fall below zero) the logarithm goes on linearly.
     """
     log_hi, log_lo, polynomial = coefficients
     rising = alpha >= 0
     slope = jnp.where(rising, log_hi, -log_lo)
     if code == "code1":
-        return alpha * slope, slope, slope**2
+        return jnp.ones_like(slope), alpha * slope, slope, slope**2
     a1, a2, a3, a4, a5, a6 = polynomial
     inside = jnp.abs(alpha) < 1.0
     x = jnp.where(inside, alpha, 0.0)
@@ -104,12 +105,22 @@ def log_factor(
     bend = 2 * a2 + x * (6 * a3 + x * (12 * a4 + x * (20 * a5 + x * (30 * a6))))
     large = factor > _TINY
     safe = jnp.where(large, factor, _TINY)
-    log = jnp.log(safe) + jnp.where(large, 0.0, (factor - _TINY) / _TINY)
+    inverse = 1.0 / safe
+    below = jnp.where(large, 0.0, (factor - _TINY) / _TINY)
     return (
-        jnp.where(inside, log, alpha * slope),
-        jnp.where(inside, change / safe, slope),
-        jnp.where(inside, bend / safe, slope**2),
+        safe,  # one where x is zero
+        jnp.where(inside, below, alpha * slope),
+        jnp.where(inside, change * inverse, slope),
+        jnp.where(inside, bend * inverse, slope**2),
     )
+
+
+def log_factor(
+    code: str, alpha: Float[Array, " entries"], coefficients: FactorCoefficients
+) -> tuple[Float[Array, " entries"], Float[Array, " entries"], Float[Array, " entries"]]:
+    """Return ``log f``, its derivative ``f'/f`` and ``f''/f``; see :func:`factor_parts`."""
+    factor, rest, slope, bend = factor_parts(code, alpha, coefficients)
+    return jnp.log(factor) + rest, slope, bend
 
 
 def code4(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from difana._errors import ModelError, nearest
-from difana.likelihood._json import load
+from difana.likelihood._json import decode_quickly, load, pause_collection, read_json
 from difana.likelihood._schema import check_workspace
 from difana.likelihood.json_patch import Operations, apply_patch
 
@@ -39,6 +42,45 @@ def digest(workspace: Mapping[str, Any], *, algorithm: str = "sha256") -> str:
         raise ModelError(f"cannot compute the digest: {error}") from error
 
 
+class _Point(msgspec.Struct):
+    """A point as it stands in a file: most runs want one patch of many, so they stay text."""
+
+    metadata: Any
+    patch: msgspec.Raw
+
+
+class _File(msgspec.Struct):
+    metadata: Any
+    patches: list[_Point]
+    version: Any
+
+
+class _Patches(Sequence[Operations]):
+    """The patches of a file, decoded when they are asked for."""
+
+    def __init__(self, names: Sequence[str], texts: Sequence[msgspec.Raw]) -> None:
+        self._names = names
+        self._found: list[Any] = list(texts)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if isinstance(self._found[index], msgspec.Raw):
+            text = bytes(self._found[index])
+            with pause_collection():
+                found = decode_quickly(text)
+            if found is None:  # say what is wrong with it
+                try:
+                    found = read_json(io.BytesIO(text), what="patch", lists=True)
+                except ModelError as error:
+                    raise ModelError(f"the patch of '{self._names[index]}': {error}") from error
+            self._found[index] = found
+        return self._found[index]
+
+
 @dataclasses.dataclass(frozen=True)
 class PatchSet:
     """The signal points of an analysis, each a JSON patch of one workspace.
@@ -63,7 +105,7 @@ class PatchSet:
     labels: tuple[str, ...]
     description: str
     digests: Mapping[str, str]
-    patches: tuple[Operations, ...]
+    patches: Sequence[Operations]
 
     def __len__(self) -> int:
         """Return the number of points."""
@@ -139,6 +181,11 @@ def _get(entry: Any, keys: Sequence[str], where: str) -> list[Any]:
     return [entry[key] for key in keys]
 
 
+def _outline(point: _Point) -> Any:
+    """Return an empty list for a list that is not decoded yet."""
+    return [] if bytes(memoryview(point.patch)[:1]) == b"[" else None
+
+
 def _strings(entry: Any, where: str) -> tuple[str, ...]:
     if not isinstance(entry, list) or not all(isinstance(label, str) for label in entry):
         raise ModelError(f"not a valid patch set: {where} is no list of strings")
@@ -150,7 +197,8 @@ def read_patchset(source: Mapping[str, Any] | Sequence | str | Path | IO[bytes])
 
     Args:
         source: A mapping, the path of a JSON file (gzipped or not), or a stream of bytes; a list
-            of one patch set counts as that one.
+            of one patch set counts as that one. The patches of a file are decoded when they are
+            used: what is wrong inside one is said then.
 
     Raises:
         ModelError: Names what is missing, malformed or stands twice.
@@ -162,11 +210,16 @@ def read_patchset(source: Mapping[str, Any] | Sequence | str | Path | IO[bytes])
         >>> read_patchset({"version": "1.0.0", "metadata": meta, "patches": [point]}).names
         ('p',)
     """
-    spec = load(source, what="patch set", lists=True)
+    spec = load(source, what="patch set", lists=True, kind=list[_File] | _File)
     if isinstance(spec, (list, tuple)):
         if len(spec) != 1:
             raise ModelError(f"expected one patch set, found a list of {len(spec)}")
         spec = spec[0]
+    texts = None
+    if isinstance(spec, _File):
+        texts = [point.patch for point in spec.patches]
+        points = [{"metadata": point.metadata, "patch": _outline(point)} for point in spec.patches]
+        spec = {"metadata": spec.metadata, "patches": points, "version": spec.version}
     metadata, patches, version = _get(spec, ("metadata", "patches", "version"), "the file")
     if version != "1.0.0":
         raise ModelError(f"not a valid patch set: version {version!r}, expected '1.0.0'")
@@ -197,5 +250,5 @@ def read_patchset(source: Mapping[str, Any] | Sequence | str | Path | IO[bytes])
         names[name], values[tuple(point)] = i, name
     return PatchSet(
         tuple(names), tuple(values), labels, str(description), dict(digests),
-        tuple(entry["patch"] for entry in patches),
+        tuple(p["patch"] for p in patches) if texts is None else _Patches(list(names), texts),
     )  # fmt: skip

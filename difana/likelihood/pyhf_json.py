@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -203,4 +203,4 @@ def from_workspace(
     with pause_collection():
         spec = read_workspace(workspace, patches=patches)
         model = model_of(spec, measurement=measurement, interpolation=interpolation, poi=poi)
-    return model, jnp.asarray(np.concatenate([observed_yields(spec), auxiliary_data(model)]))
+    return model, jax.device_put(np.concatenate([observed_yields(spec), auxiliary_data(model)]))

@@ -8,7 +8,6 @@ from typing import IO, Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
@@ -187,17 +186,18 @@ def _stack(
         own_numbers = {key: numbers[key][p] for key in ("nominal", "staterror", "shapesys")}
         data.append(np.concatenate([observed_yields(spec), auxiliary_data(model, **own_numbers)]))
     stacked = jax.tree.map(
-        lambda leaf: jnp.asarray(np.broadcast_to(np.asarray(leaf), (count, *leaf.shape))), model
+        lambda leaf: np.broadcast_to(np.asarray(leaf), (count, *leaf.shape)), model
     )
     stacked = eqx.tree_at(
         lambda m: [getattr(m, key) for key in NUMBERS],
         stacked,
-        [jnp.asarray(numbers[key]) for key in NUMBERS],
+        [numbers[key] for key in NUMBERS],
     )
+    stacked, data, absent = jax.device_put((stacked, np.array(data), ~there))
     return SignalPoints(
         stacked,
-        jnp.asarray(np.array(data)),
-        jnp.asarray(~there),
+        data,
+        absent,
         names,
         tuple(patchset.values[i] for i in chosen),
         patchset.labels,

@@ -140,6 +140,8 @@ HOSTILE = {
     "latin": ('{"name": "µ"}'.encode("latin-1"), "is not UTF-8: .* at byte 10"),
     "binary": (b"\x80\x04\x95", "is not JSON"),
     "key twice": (b'{"a": {"name": "x", "b": 1, "b": 2}}', r"'b' stands twice .*called 'x'"),
+    "key twice, colons": (rb'{"a:": ":", "b" : "\":", "b" : 2}', "'b' stands twice"),
+    "key twice, escapes": (rb'{"a": "\u003a", "b": 1, "b": 2}', "'b' stands twice"),
     "deep": (b'{"a":' * 100_000, "nested too deeply|is not JSON"),
     "deep and closed": (b'{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "nested too deeply"),
     "digits": (b'{"a": ' + b"9" * 10_000 + b"}", "is not JSON|channels"),
@@ -191,6 +193,21 @@ def test_files_streams_and_other_sources(tmp_path, specs):
     with pytest.raises(ModelError, match="expected a path or a mapping, not int"):
         read_workspace(5)
     assert read_json(io.BytesIO(b"[1]"), lists=True) == [1]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(':"\\ u0'),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(':"a'), inner),
+        max_leaves=8,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_what_is_read_is_what_json_reads(tree):
+    for text in (json.dumps(tree), json.dumps(tree, indent=1, ensure_ascii=False)):
+        if isinstance(tree, (dict, list)) and "Infinity" not in text:
+            found = read_json(io.BytesIO(text.encode("utf-8")), lists=True)
+            assert repr(found) == repr(json.loads(text))
 
 
 # patches
@@ -300,6 +317,35 @@ def test_patch_sets_are_those_of_pyhf(specs):
     with pytest.raises(ModelError, match="the patch set is for another workspace: its md5 is"):
         ours.apply(other, "point")
     assert ours.apply(other, "point", verify=False)["channels"][0]["name"] == "other"
+
+
+def test_patches_of_a_file_stay_text_until_they_are_used(specs, tmp_path):
+    spec = specs["everything"]
+    content = patchset(spec)
+    other = copy.deepcopy(content["patches"][0])
+    other["metadata"].update(name="other", values=[1, "y"])
+    content["patches"].append(other)
+    text = json.dumps(content, indent=1)
+    place = tmp_path / "patches.json"
+    place.write_text(text)
+    found = read_patchset(place)
+    assert list(found.patches) == [entry["patch"] for entry in content["patches"]]
+    assert found.patches[-1:] == [other["patch"]]
+    assert dict(found.apply(spec, "point")) == dict(read_patchset(content).apply(spec, "point"))
+    # a mistake in one patch is said when that one is asked for
+    at = text.rindex('"value"')
+    place.write_text(f'{text[:at]}"op": "add", {text[at:]}')
+    found = read_patchset(place)
+    assert found.operations("point") == content["patches"][0]["patch"]
+    with pytest.raises(ModelError, match=r"patch of 'other': .* 'op' stands twice"):
+        found.operations("other")
+    place.write_text(text.replace('"version"', '"version": "1.0.0", "version"'))
+    with pytest.raises(ModelError, match="'version' stands twice"):
+        read_patchset(place)
+    content["patches"][1]["patch"] = {"op": "add"}
+    place.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"patches\[1\] needs a name and a list"):
+        read_patchset(place)
 
 
 @pytest.mark.parametrize(
