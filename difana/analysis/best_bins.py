@@ -143,7 +143,7 @@ def merged(channel: Channel, starts: Int[np.ndarray, " bins"]) -> Channel:
                 modifiers.append(m)
         values = np.add.reduceat(np.asarray(template.values), starts)
         templates.append(dataclasses.replace(template, values=values, modifiers=tuple(modifiers)))
-    return Channel(tuple(templates), name=channel.name)
+    return Channel(tuple(templates), parameters=channel.parameters, name=channel.name)
 
 
 class _Judge:

@@ -312,4 +312,4 @@ def spread_last_bin(channel: Channel, bins: int) -> Channel:
             else:
                 modifiers.append(m)
         templates.append(Template(parts(template.values, 1), tuple(modifiers), name=template.name))
-    return Channel(tuple(templates), name=channel.name)
+    return Channel(tuple(templates), parameters=channel.parameters, name=channel.name)

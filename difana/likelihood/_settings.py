@@ -49,6 +49,7 @@ class Region(NamedTuple):
 
     name: str
     templates: list[Draft]
+    parameters: tuple[Parameter, ...] = ()  # as of a Channel
 
 
 class _Part(NamedTuple):

@@ -90,7 +90,9 @@ def build_model(
             f"the parameter of interest '{poi}' steers no sample: add NormFactor('{poi}') to the "
             f"signal.{nearest(poi, found.sets.entries)}"
         )
-    return _finish(found, poi, parameters, correlations, codes)
+    given = {setting.name for setting in parameters}
+    brought = [p for channel in channels for p in channel.parameters if p.name not in given]
+    return _finish(found, poi, (*parameters, *brought), correlations, codes)
 
 
 def _finish(

@@ -88,13 +88,6 @@ class Template(eqx.Module):
     name: str = eqx.field(static=True, kw_only=True)
 
 
-class Channel(eqx.Module):
-    """One region: the templates that add up to its expected yields."""
-
-    templates: tuple[Template, ...]
-    name: str = eqx.field(static=True, kw_only=True)
-
-
 class Parameter(eqx.Module):
     """Settings of one parameter (set) that replace the defaults of its modifier.
 
@@ -118,6 +111,21 @@ class Parameter(eqx.Module):
     sigma: Float[ArrayLike, "..."] | None = None
     fixed: bool = eqx.field(static=True, default=False)
     constraint: str | None = eqx.field(static=True, default=None)
+
+
+class Channel(eqx.Module):
+    """One region: the templates that add up to its expected yields.
+
+    Attributes:
+        templates: The processes.
+        parameters: Settings that the channel brings along; those given to ``build_model`` under
+            the same name replace them.
+        name: Its name.
+    """
+
+    templates: tuple[Template, ...]
+    parameters: tuple[Parameter, ...] = eqx.field(default=(), kw_only=True)
+    name: str = eqx.field(static=True, kw_only=True)
 
 
 class Correlation(eqx.Module):

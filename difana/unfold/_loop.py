@@ -142,9 +142,7 @@ class Loop:
             active=jnp.ones(self.count, bool), key=self.key_start,
         )  # fmt: skip
         log = self.ratio(nets, self.measured.x[: data.shape[1]])
-        total = jnp.sum(data * jnp.exp(log), axis=1)
-        exact = jnp.log(jnp.sum(top, axis=1)) - jnp.log(total)
-        return (log + exact[:, None]).astype(self.dtype), report.finite
+        return log + _log_norm(top, data, log)[:, None], report.finite
 
     def ratio(self, nets: PyTree, x: Array) -> Array:
         """Return the log ratio of networks of step 1, up to a constant, ``[replicas, rows]``."""
@@ -187,7 +185,12 @@ class Loop:
             active=state.running & state.good, key=key_fit,
         )  # fmt: skip
         ratio = self.ratio(nets, self.reco)
-        ratio = self._capped(ratio + _log_norm(top, bottom, self.dtype)[:, None])
+        weighted, logs = now, ratio[:, self.rows.reco]
+        if self.background is not None and self.settings.background == "add":
+            more = self.ratio(nets, self.problem.background.astype(self.dtype))  # pyright: ignore
+            weighted = jnp.concatenate([weighted, self.background], 1)
+            logs = jnp.concatenate([logs, more], 1)
+        ratio = self._capped(ratio + _log_norm(top, weighted, logs)[:, None])
         pull = jnp.where(self.both, state.log_push + ratio, state.log_push)
         return state._replace(log_pull=pull, log_fakes=fakes, reco=nets, one=report)
 
@@ -207,8 +210,9 @@ class Loop:
             start, self.gen_static, *self.gen_split.rows(top, prior), self.settings,
             active=state.running & state.good, key=key_fit,
         )  # fmt: skip
-        norm = _log_norm(top, prior, self.dtype)
-        push = self._capped(self._mean(nets, self.gen_static, self.gen) + norm[:, None])
+        push = self._mean(nets, self.gen_static, self.gen)
+        norm = _log_norm(top, prior, push[:, self.rows.gen])
+        push = self._capped(push + norm[:, None])
         push = jnp.where(self.problem.pass_gen, push, 0.0)
         good = state.good & state.one.finite & two.finite & jnp.all(jnp.isfinite(push), axis=1)
         use = good & state.running
@@ -247,7 +251,8 @@ class Loop:
             active=state.running & state.good, key=key,
         )  # fmt: skip
         mean = self.ratio(nets, self.reco)
-        return self._capped(mean + _log_norm(top, prior, self.dtype)[:, None])
+        norm = _log_norm(top, prior, mean[:, self.rows.both])
+        return self._capped(mean + norm[:, None])
 
     def _keys(self, iteration: Array) -> Array:
         return jax.random.split(jax.random.fold_in(self.key_run, iteration), 3)
@@ -269,6 +274,7 @@ class _Split:
         )  # pyright: ignore[reportReturnType]
 
 
-def _log_norm(above: Array, below: Array, dtype: jnp.dtype) -> Array:
-    norm = jnp.log(jnp.sum(above, axis=1)) - jnp.log(jnp.sum(below, axis=1))
-    return norm.astype(dtype)
+def _log_norm(above: Array, below: Array, log: Array) -> Array:
+    """Return what to add to ``log`` so that ``below * exp(log)`` has the total of ``above``."""
+    total = jnp.log(jnp.sum(above, axis=1)) - jnp.log(jnp.sum(below * jnp.exp(log), axis=1))
+    return total.astype(log.dtype)

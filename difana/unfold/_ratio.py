@@ -92,7 +92,7 @@ def fit_ratio(
     Replicas that are not active are frozen from the start.
     """
     rows, dtype, members = len(train.x), train.x.dtype, settings.ensemble
-    size = min(settings.batch_size, rows)
+    size = settings.batch(rows)
     steps = rows // size
     optimizer = settings.optimizer(steps * settings.epochs)
     total = [jnp.sum(t, axis=1) + jnp.sum(h, axis=1)

@@ -12,11 +12,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
-from difana.likelihood import Channel, HistoSys, Template
+from difana.likelihood import Channel, HistoSys, Parameter, Template
 from difana.unfold.result import UnfoldedHistogram
 from difana.unfold.status import UnfoldStatus
 
 _SHARE = 1e-6
+_FAR = 1000.0  # no end for the parameters of the covariance: a bad description is one, too
 
 
 def unfolded_channel(
@@ -31,8 +32,9 @@ def unfolded_channel(
     unfolded yields :math:`n`, with the prediction :math:`p` of the templates. A channel of a
     ``Model`` counts Poisson events, so the covariance becomes nuisance parameters: with
     :math:`V = C C^T`, column :math:`k` of :math:`C` is a shift of all bins by one constrained
-    parameter ``<name>_cov_k``, and yields are scaled (by :math:`10^6 n_j / V_{jj}` in bin
-    :math:`j`) so that the Poisson variance is a millionth of the measured one.
+    parameter ``<name>_cov_k`` (without the usual end at five), and yields are scaled (by
+    :math:`10^6 n_j / V_{jj}` in bin :math:`j`) so that the Poisson variance is a millionth of the
+    measured one.
 
     Give the channel to ``build_model`` (alone or with others) and the yields to ``model.data``.
     The fitted parameters are differentiable in the unfolded yields and covariance, and through them
@@ -92,7 +94,8 @@ def unfolded_channel(
     modifiers = tuple(HistoSys(up[:, k], down[:, k], f"{name}_cov_{k}") for k in range(bins))
     scaled = [_scaled(template, scale) for template in templates]
     spread = Template(zero, modifiers, name=f"{name}_covariance")
-    return Channel((*scaled, spread), name=name), scale * values
+    free = tuple(Parameter(m.name, bounds=(-_FAR, _FAR)) for m in modifiers)
+    return Channel((*scaled, spread), parameters=free, name=name), scale * values
 
 
 def _scaled(template: Template, scale: Array) -> Template:

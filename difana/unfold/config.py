@@ -71,9 +71,9 @@ OPTIONS: Table = (
     Field("Seeds", integer(1), "initialisations (OmniFold)", default=1),
     Field("Bootstraps", integer(0), "bootstrap replicas (OmniFold, Flow)", default=20),
     Field("Samples", integer(1), "draws of each measured event (Flow)", default=10),
-    Field("Epochs", integer(1), "largest number of epochs of a training", default=50),
-    Field("BatchSize", integer(1), "events a step", default=2048),
-    Field("LearningRate", number(above=0.0), "that of Adam", default=1e-3),
+    Field("Epochs", integer(1), "largest number of epochs of a training; left out: by the method"),
+    Field("BatchSize", integer(1), "events a step; left out: by the method and the sample"),
+    Field("LearningRate", number(above=0.0), "that of Adam; left out: by the method"),
 )  # fmt: skip
 _SECTIONS = ("General", "Simulation", "Data", "Background", "Observables", "Systematics", "Options")
 _REQUIRED = ("Simulation", "Data", "Observables")

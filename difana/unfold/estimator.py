@@ -37,11 +37,12 @@ class OmniFold(eqx.Module):
 
     Attributes:
         gen_net: Network of step 2: a function ``key -> net``; None makes an MLP of two layers of
-            64. Networks take standardised observables (particles as they are) and return a logit.
+            64 with SiLU: log ratios are smooth, and kinks of ReLU show in bins of small errors.
+            Networks take standardised observables (particles as they are) and return a logit.
         reco_net: The same for step 1.
         iterations: Number of iterations (static, as all the following).
         epochs: Largest number of epochs of a step.
-        batch_size: Events in a batch.
+        batch_size: Events in a batch; None: a 64th of the training rows, between 128 and 2048.
         learning_rate: That of Adam.
         final_rate: Learning rate of the last epoch over that of the first; a cosine between.
         patience: Epochs without improvement on held-out events after which a step ends.
@@ -78,9 +79,9 @@ class OmniFold(eqx.Module):
     gen_net: MakeNet | None = eqx.field(static=True, default=None)
     reco_net: MakeNet | None = eqx.field(static=True, default=None)
     iterations: int = eqx.field(static=True, default=4)
-    epochs: int = eqx.field(static=True, default=50)
-    batch_size: int = eqx.field(static=True, default=2048)
-    learning_rate: float = eqx.field(static=True, default=1e-3)
+    epochs: int = eqx.field(static=True, default=30)
+    batch_size: int | None = eqx.field(static=True, default=None)
+    learning_rate: float = eqx.field(static=True, default=2e-3)
     final_rate: float = eqx.field(static=True, default=0.05)
     patience: int = eqx.field(static=True, default=5)
     held_out: float = eqx.field(static=True, default=0.2)
@@ -289,7 +290,9 @@ def _standardised(make: MakeNet | None, x: Array) -> MakeNet:
     if make is None:
         if features.ndim != 2:
             raise InputError("give gen_net and reco_net for particles: no network is made for them")
-        make = lambda key: MLP(features.shape[1], [64, 64], key=key)  # noqa: E731
+        make = lambda key: MLP(  # noqa: E731
+            features.shape[1], [64, 64], activation="silu", key=key
+        )
     if features.ndim != 2:
         return make
     mean_std = Standardised.fit(lambda z: z, jnp.asarray(features))

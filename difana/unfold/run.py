@@ -242,9 +242,13 @@ def _unbinned(
     config: UnfoldingConfig, problem: UnfoldingProblem, varied: list[UnfoldingProblem]
 ) -> tuple[UnfoldedEvents, IterationReport | None]:
     options = config.options
-    common = {"iterations": options["Iterations"], "epochs": options["Epochs"],
-              "batch_size": options["BatchSize"], "learning_rate": options["LearningRate"],
-              "bootstraps": options["Bootstraps"]}  # fmt: skip
+    common: dict[str, Any] = {
+        "iterations": options["Iterations"], "bootstraps": options["Bootstraps"]
+    }  # fmt: skip
+    training = {"epochs": "Epochs", "batch_size": "BatchSize", "learning_rate": "LearningRate"}
+    for name, key in training.items():
+        if options[key] is not None:
+            common[name] = options[key]
     key = jax.random.key(config.general["Seed"])
     if config.general["Method"] == "Flow":
         flow = FlowUnfolding(samples=options["Samples"], **common)

@@ -20,14 +20,14 @@ class Settings(NamedTuple):
     """How OmniFold runs; see ``OmniFold`` for the meaning of each (all static).
 
     Example:
-        >>> Settings(iterations=2).check().epochs
-        50
+        >>> Settings(iterations=2).check().batch(16_000)
+        250
     """
 
     iterations: int = 4
-    epochs: int = 50
-    batch_size: int = 2048
-    learning_rate: float = 1e-3
+    epochs: int = 30
+    batch_size: int | None = None
+    learning_rate: float = 2e-3
     final_rate: float = 0.05
     patience: int = 5
     held_out: float = 0.2
@@ -44,8 +44,9 @@ class Settings(NamedTuple):
     def check(self) -> Settings:
         """Return the settings, or raise ``ConfigError`` at one that has no meaning."""
         for name in ("iterations", "epochs", "batch_size", "patience", "ensemble"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} = {value}: must be at least 1")
         if self.fold_bins < 2:
             raise ConfigError(f"fold_bins = {self.fold_bins}: must be at least 2")
         for name in ("held_out", "final_rate"):
@@ -62,6 +63,15 @@ class Settings(NamedTuple):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} = '{getattr(self, name)}': choose one of {known}")
         return self
+
+    def batch(self, rows: int) -> int:
+        """Return the rows of a batch: by default about 64 batches an epoch, of 128 to 2048 rows.
+
+        Small samples need the steps more than the size: with batches of 2048, 10,000 events are
+        fitted too badly for bins whose errors are those of the events.
+        """
+        size = self.batch_size or min(max(rows // 64, 128), 2048)
+        return min(size, rows)
 
     def optimizer(self, steps: int) -> optax.GradientTransformation:
         """Return Adam whose rate falls as a cosine over the steps of one training."""

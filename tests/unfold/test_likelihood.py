@@ -10,7 +10,7 @@ import pytest
 
 from difana._errors import ConfigError, InputError
 from difana.infer import fit
-from difana.likelihood import NormFactor, Template, build_model
+from difana.likelihood import NormFactor, Parameter, Template, build_model
 from difana.unfold import (
     Response,
     UnfoldedHistogram,
@@ -164,6 +164,29 @@ def test_a_fit_to_an_unfolded_histogram_is_generalised_least_squares():
     np.testing.assert_allclose(2 * result.half_deviance, left @ weight @ left, rtol=1e-4)
 
 
+def test_a_bad_description_is_fitted_as_well(finite_difference):
+    # the slope of the prediction is off by 20 standard deviations of the data
+    values = TRUTH * jnp.array([1.5, 1.0, 0.5])
+
+    def sigma(scale):
+        return cross_section(measurement(values=scale * values))
+
+    result = jax.jit(sigma)(1.0)
+    weight = np.linalg.inv(COVARIANCE)
+    best = THEORY @ weight @ (values - BACKGROUND) / (THEORY @ weight @ THEORY)
+    left = np.asarray(values - BACKGROUND - best * THEORY)
+    chi2 = left @ weight @ left
+    assert chi2 > 400
+    assert result.ok
+    assert float(jnp.max(jnp.abs(result.params[1:]))) > 10
+    np.testing.assert_allclose(result["sigma"], best, rtol=1e-3)
+    np.testing.assert_allclose(2 * result.half_deviance, chi2, rtol=1e-2)
+    one = jnp.asarray(1.0)
+    gradient = jax.jit(jax.grad(lambda scale: sigma(scale)["sigma"]))(one)
+    expected = finite_difference(jax.jit(lambda scale: sigma(scale)["sigma"]), one, step=1e-4)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-4)
+
+
 def test_gradient_from_the_cross_section_back_to_the_detector(finite_difference):
     # the resolution of the detector moves the response, the unfolding and the fitted sigma
     data = binned().data
@@ -179,6 +202,17 @@ def test_gradient_from_the_cross_section_back_to_the_detector(finite_difference)
     expected = finite_difference(jax.jit(sigma), start, step=1e-4)
     np.testing.assert_allclose(gradient, expected, rtol=1e-5)
     assert abs(float(gradient)) > 1e-4
+
+
+def test_settings_that_a_channel_brings_can_be_replaced():
+    channel, _ = unfolded_channel(
+        measurement(), [Template(THEORY, (NormFactor("sigma"),), name="t")]
+    )
+    model = build_model(
+        [channel], poi="sigma", parameters=[Parameter("unfolded_cov_1", bounds=(-2.0, 3.0))]
+    )
+    np.testing.assert_array_equal(model.lower, [0, -1000, -2, -1000])
+    np.testing.assert_array_equal(model.upper, [10, 1000, 3, 1000])
 
 
 def test_wrong_measurements_are_refused():
