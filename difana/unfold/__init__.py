@@ -24,8 +24,9 @@ from difana.unfold.nuisance import (
     nuisance_weights,
 )
 from difana.unfold.omnifold import omnifold
+from difana.unfold.positive import positive_weights
 from difana.unfold.problem import UnfoldingProblem, unfolding_problem
-from difana.unfold.replicas import Replicas, poisson_factors, stacked_nets
+from difana.unfold.replicas import Replicas, Shifts, poisson_factors, stacked_nets
 from difana.unfold.report import IterationReport, OmniFoldResult
 from difana.unfold.response import Response, response
 from difana.unfold.result import AbstractUnfolded, UnfoldedEvents, UnfoldedHistogram
@@ -46,6 +47,7 @@ __all__ = [
     "Replicas",
     "Response",
     "Settings",
+    "Shifts",
     "UnfoldStatus",
     "UnfoldedEvents",
     "UnfoldedHistogram",
@@ -68,6 +70,7 @@ __all__ = [
     "nuisance_weights",
     "omnifold",
     "poisson_factors",
+    "positive_weights",
     "read_unfolding",
     "response",
     "run_unfolding",

@@ -28,18 +28,25 @@ def bin_index(events: Array, inner: Float[Array, "columns inner"]) -> Int[Array,
 
 
 def fill(
-    index: Int[Array, "columns events"], weights: Float[Array, "replicas events"], size: int
+    index: Int[Array, "*levels columns events"],
+    weights: Float[Array, "replicas events"],
+    size: int,
+    level: Int[Array, " replicas"] | None = None,
 ) -> tuple[Float[Array, "replicas bins"], Float[Array, "replicas bins"]]:
-    """Return sums of weights and of their squares in all bins of all columns."""
+    """Return sums of weights and of their squares in all bins of all columns.
 
-    def one(row: Array) -> tuple[Array, Array]:
+    With ``level`` each replica has bins of its own, ``index[level]``.
+    """
+
+    def one(now: tuple[Array, Array | None]) -> tuple[Array, Array]:
+        row, where = now[0], index if now[1] is None else index[now[1]]
         sums = [
-            jnp.zeros(size, row.dtype).at[index].add(jnp.broadcast_to(part, index.shape))
+            jnp.zeros(size, row.dtype).at[where].add(jnp.broadcast_to(part, where.shape))
             for part in (row, row * row)
         ]
         return sums[0], sums[1]
 
-    return jax.lax.map(one, weights)
+    return jax.lax.map(one, (weights, level))
 
 
 def chi2_per_bin(

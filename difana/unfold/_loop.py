@@ -14,7 +14,7 @@ from difana.nn import trainable
 from difana.unfold._fold import bin_index, chi2_per_bin, equal_bins, fill
 from difana.unfold._ratio import FitReport, Rows, evaluate, fit_ratio, log_mean
 from difana.unfold.problem import UnfoldingProblem
-from difana.unfold.replicas import Replicas
+from difana.unfold.replicas import Replicas, Shifts
 from difana.unfold.report import IterationReport, summary
 from difana.unfold.settings import Settings
 
@@ -40,6 +40,7 @@ class Inputs(eqx.Module):
     rows: Indices
     settings: Settings = eqx.field(static=True)
     learn_fakes: bool = eqx.field(static=True)
+    shifts: Shifts | None = None
 
 
 class State(NamedTuple):
@@ -71,15 +72,21 @@ class Loop:
         )
         self.gen_start, self.gen_static = eqx.partition(inputs.gen_nets, trainable(inputs.gen_nets))
         self.count = len(jax.tree.leaves(self.reco_start)[0]) // settings.ensemble
-        self.both = problem.pass_gen & problem.pass_reco
         factors = inputs.replicas
+        self.level, pass_reco, reco = factors.level, problem.pass_reco, problem.reco
+        if inputs.shifts is not None:
+            reco, pass_reco = inputs.shifts.reco, inputs.shifts.pass_reco[self.level]
+        self.both = problem.pass_gen & pass_reco
         gen_weights = jnp.where(problem.pass_gen, problem.gen_weights, 0.0)
-        reco_weights = jnp.where(problem.pass_reco, problem.reco_weights, 0.0)
+        reco_weights = jnp.where(pass_reco, problem.reco_weights, 0.0)
         self.gen_weights = self._spread(gen_weights, factors.gen)
+        self.seen_weights = self.gen_weights  # of the events of step 2
+        if settings.missed == "learned":
+            self.seen_weights = jnp.where(pass_reco, self.gen_weights, 0.0)
         self.reco_weights = self._spread(reco_weights, factors.reco)
         self.data_weights = self._spread(problem.data_weights, factors.data)
         self.gen, self.reco, data = (
-            part.astype(self.dtype) for part in (problem.gen, problem.reco, problem.data)
+            part.astype(self.dtype) for part in (problem.gen, reco, problem.data)
         )
         self.key_start, key_split, self.key_run = jax.random.split(inputs.key, 3)
         keys = jax.random.split(key_split, 3)
@@ -95,20 +102,27 @@ class Loop:
         if settings.background == "reweight":
             parts, held_parts = parts[:1], held_parts[:1]
         self.reco_split = _Split(
-            jnp.concatenate([self.reco[rows.reco], *parts]),
-            jnp.concatenate([held[rows.reco], *held_parts]),
-            settings,
-        )
+            self._rows(rows.reco, *parts), jnp.concatenate([held[rows.reco], *held_parts]),
+            settings, self.level,
+        )  # fmt: skip
         self.gen_split = _Split(self.gen[rows.gen], held[rows.gen], settings)
-        self.both_split = _Split(self.reco[rows.both], held[rows.both], settings)
+        self.both_split = _Split(self._rows(rows.both), held[rows.both], settings, self.level)
         inner = equal_bins(data, settings.fold_bins)
         self.bins = inner.size + len(inner)
-        self.index = bin_index(self.reco, inner)
+        index = lambda x: bin_index(x, inner)  # noqa: E731
+        self.index = index(self.reco) if self.level is None else jax.lax.map(index, self.reco)
         values, variances = fill(bin_index(data, inner), self.data_weights, self.bins)
         if problem.background is not None:
             other = fill(bin_index(problem.background, inner), self.background, self.bins)  # pyright: ignore
             values, variances = values - other[0], variances + other[1]
         self.folded = values, variances
+
+    def _rows(self, rows: Array, *parts: Array) -> Array:
+        """Return rows of the simulation at all levels, then those of the data."""
+        if self.level is None:
+            return jnp.concatenate([self.reco[rows], *parts])
+        more = [jnp.broadcast_to(part, (len(self.reco), *part.shape)) for part in parts]
+        return jnp.concatenate([self.reco[:, rows], *more], axis=1)
 
     def _spread(self, weights: Array, factors: Array | None) -> Array:
         one = jnp.ones((self.count, 1), weights.dtype)
@@ -144,12 +158,14 @@ class Loop:
         log = self.ratio(nets, self.measured.x[: data.shape[1]])
         return log + _log_norm(top, data, log)[:, None], report.finite
 
-    def ratio(self, nets: PyTree, x: Array) -> Array:
+    def ratio(self, nets: PyTree, x: Array, level: Array | None = None) -> Array:
         """Return the log ratio of networks of step 1, up to a constant, ``[replicas, rows]``."""
-        return self._mean(nets, self.reco_static, x)
+        return self._mean(nets, self.reco_static, x, level)
 
-    def _mean(self, nets: PyTree, static: PyTree, x: Array) -> Array:
-        return log_mean(evaluate(nets, static, x, _CHUNK), self.settings.ensemble)
+    def _mean(self, nets: PyTree, static: PyTree, x: Array, level: Array | None = None) -> Array:
+        members = self.settings.ensemble
+        level = None if level is None else jnp.repeat(level, members)
+        return log_mean(evaluate(nets, static, x, _CHUNK, level), members)
 
     def detector_weights(self, state: State) -> tuple[Array, Array]:
         """Return weights of the first replica: of the ``measured`` rows, of the simulation."""
@@ -184,7 +200,7 @@ class Loop:
             *self.reco_split.rows(top, bottom), self.settings,
             active=state.running & state.good, key=key_fit,
         )  # fmt: skip
-        ratio = self.ratio(nets, self.reco)
+        ratio = self.ratio(nets, self.reco, self.level)
         weighted, logs = now, ratio[:, self.rows.reco]
         if self.background is not None and self.settings.background == "add":
             more = self.ratio(nets, self.problem.background.astype(self.dtype))  # pyright: ignore
@@ -203,7 +219,7 @@ class Loop:
             iteration: Number of the iteration.
         """
         _, key_fit, _ = self._keys(iteration)
-        prior = self.gen_weights[:, self.rows.gen]
+        prior = self.seen_weights[:, self.rows.gen]
         top = prior * jnp.exp(state.log_pull[:, self.rows.gen])
         start = state.gen if self.settings.warm_start else self.gen_start
         nets, two = fit_ratio(
@@ -231,7 +247,8 @@ class Loop:
         ran = state.running
         running = ran & ~(facts[3] < self.settings.tolerance)
         folded = jnp.where(self.problem.pass_gen, new[0], state.log_fakes)
-        simulated = fill(self.index, self.reco_weights * jnp.exp(folded), self.bins)
+        weights = self.reco_weights * jnp.exp(folded)
+        simulated = fill(self.index, weights, self.bins, self.level)
         report = IterationReport(
             *facts, chi2_per_bin(self.folded, simulated),
             jnp.stack([state.one.loss, two.loss], -1),
@@ -250,7 +267,7 @@ class Loop:
             self.reco_start, self.reco_static, *self.both_split.rows(top, prior), self.settings,
             active=state.running & state.good, key=key,
         )  # fmt: skip
-        mean = self.ratio(nets, self.reco)
+        mean = self.ratio(nets, self.reco, self.level)
         norm = _log_norm(top, prior, mean[:, self.rows.both])
         return self._capped(mean + norm[:, None])
 
@@ -261,16 +278,20 @@ class Loop:
 class _Split:
     """Rows divided once into training and held-out rows; masked rows have zero weight."""
 
-    def __init__(self, x: Array, held: Array, settings: Settings) -> None:
+    def __init__(
+        self, x: Array, held: Array, settings: Settings, level: Array | None = None
+    ) -> None:
         # the numbers of rows must be static: the held-out ones come first in this order
-        count = max(1, round(len(x) * settings.held_out))
+        count = max(1, round(len(held) * settings.held_out))
         order = jnp.argsort(~held, stable=True)
         self.held, self.train = order[:count], order[count:]
-        self.x = x
+        self.x, self.level = x, level
 
     def rows(self, above: Array, below: Array) -> tuple[Rows, Rows]:
+        axis = 0 if self.level is None else 1
         return tuple(
-            Rows(self.x[part], above[:, part], below[:, part]) for part in (self.train, self.held)
+            Rows(jnp.take(self.x, part, axis=axis), above[:, part], below[:, part], self.level)
+            for part in (self.train, self.held)
         )  # pyright: ignore[reportReturnType]
 
 

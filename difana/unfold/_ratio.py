@@ -15,11 +15,15 @@ from difana.unfold.settings import Settings
 
 
 class Rows(NamedTuple):
-    """Rows of the two classes; class 1 and class 0 share the rows, each with its own weights."""
+    """Rows of the two classes; class 1 and class 0 share the rows, each with its own weights.
+
+    With ``level`` a replica looks at ``x[level]``, one of several versions of the rows.
+    """
 
     x: Array
     above: Float[Array, "replicas rows"]
     below: Float[Array, "replicas rows"]
+    level: Int[Array, " replicas"] | None = None
 
 
 class FitReport(NamedTuple):
@@ -46,17 +50,26 @@ def logits(net: PyTree, x: Array, dtype: jnp.dtype) -> Float[Array, " events"]:
     return out[:, 0] if out.ndim == 2 else out
 
 
-def evaluate(weights: PyTree, static: PyTree, x: Array, size: int) -> Float[Array, "nets rows"]:
-    """Return the logits of all rows for stacked weights, ``size`` rows at a time."""
-    rows = len(x)
+def evaluate(
+    weights: PyTree, static: PyTree, x: Array, size: int, level: Array | None = None
+) -> Float[Array, "nets rows"]:
+    """Return the logits of all rows for stacked weights, ``size`` rows at a time.
+
+    With ``level`` a network looks at ``x[level]``.
+    """
+    axis = 0 if level is None else 1
+    rows = x.shape[axis]
     size = min(size, rows)
     chunks = -(-rows // size)
-    padded = jnp.concatenate([x, jnp.zeros((chunks * size - rows, *x.shape[1:]), x.dtype)])
+    padding = [(0, chunks * size - rows if k == axis else 0) for k in range(x.ndim)]
+    padded = jnp.pad(x, padding).reshape(*x.shape[:axis], chunks, size, *x.shape[axis + 1 :])
 
     def one(part: Array) -> Array:
-        return jax.vmap(lambda w: logits(eqx.combine(w, static), part, x.dtype))(weights)
+        part, mapped = (part, None) if level is None else (part[level], 0)
+        run = lambda w, now: logits(eqx.combine(w, static), now, x.dtype)  # noqa: E731
+        return jax.vmap(run, in_axes=(0, mapped))(weights, part)
 
-    out = jax.lax.map(one, padded.reshape(chunks, size, *x.shape[1:]))
+    out = jax.lax.map(one, jnp.moveaxis(padded, axis, 0))
     return jnp.moveaxis(out, 0, 1).reshape(out.shape[1], -1)[:, :rows]
 
 
@@ -91,7 +104,7 @@ def fit_ratio(
     out rows for ``patience`` epochs is frozen; when all are, the remaining epochs cost nothing.
     Replicas that are not active are frozen from the start.
     """
-    rows, dtype, members = len(train.x), train.x.dtype, settings.ensemble
+    rows, dtype, members = train.above.shape[1], train.x.dtype, settings.ensemble
     size = settings.batch(rows)
     steps = rows // size
     optimizer = settings.optimizer(steps * settings.epochs)
@@ -101,7 +114,8 @@ def fit_ratio(
     key_order, key_epochs = jax.random.split(key)
     order = jax.random.permutation(key_order, rows)
     order = jnp.concatenate([order, order[:size]])  # a batch may run over the end
-    x = train.x[order]
+    axis, mapped = (0, None) if train.level is None else (1, 0)
+    x = jnp.take(train.x, order, axis=axis)
     above = (train.above * scale[0])[:, order].astype(dtype)
     below = (train.below * scale[1])[:, order].astype(dtype)
     held_above = (held.above / total[0][:, None]).astype(dtype)
@@ -111,6 +125,8 @@ def fit_ratio(
 
     def each(part: Array) -> Array:
         return part if members == 1 else jnp.repeat(part, members, axis=0)
+
+    level = None if train.level is None else each(train.level)
 
     def loss(leaves: PyTree, part: Array, one: Array, zero: Array) -> Array:
         net = eqx.combine(leaves, static)
@@ -129,10 +145,11 @@ def fit_ratio(
         def step(carry: tuple, now: tuple[Array, Array]) -> tuple[tuple, None]:
             leaves, moments, mean = carry
             start, share = now
-            part = jax.lax.dynamic_slice_in_dim(x, start, size)
+            part = jax.lax.dynamic_slice_in_dim(x, start, size, axis=axis)
+            part = part if level is None else part[level]
             one = each(jax.lax.dynamic_slice_in_dim(above, start, size, axis=1))
             zero = each(jax.lax.dynamic_slice_in_dim(below, start, size, axis=1))
-            leaves, moments = jax.vmap(update, in_axes=(0, 0, None, 0, 0))(
+            leaves, moments = jax.vmap(update, in_axes=(0, 0, mapped, 0, 0))(
                 leaves, moments, part, one, zero
             )
             mean = jax.tree.map(lambda a, b: a + share * (b - a), mean, leaves)
@@ -142,7 +159,7 @@ def fit_ratio(
         (leaves, moments, mean), _ = jax.lax.scan(
             step, (state.weights, state.optimizer, state.weights), (starts, shares)
         )
-        test = evaluate(mean, static, held.x, max(size, 8192))
+        test = evaluate(mean, static, held.x, max(size, 8192), level)
         value = jax.vmap(binary_loss)(test, each(held_above), each(held_below))
         active = state.finite & (state.waited < settings.patience)
         finite = jnp.isfinite(value) & _all_finite(leaves)

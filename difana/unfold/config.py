@@ -14,7 +14,9 @@ from difana.analysis._schema import (
     TEXT,
     TEXTS,
     Field,
+    Kind,
     Table,
+    WrongError,
     choice,
     integer,
     json_schema,
@@ -24,6 +26,22 @@ from difana.analysis._schema import (
 from difana.analysis._tables import EDGES
 from difana.analysis._yaml import Node, Problems, load_yaml
 
+
+def _by_name(node: Node) -> dict[str, str]:
+    if not isinstance(node.value, dict) or not node.value:
+        raise WrongError(f"must map observables to expressions, got {node.kind()}")
+    found = {}
+    for name, child in node.value.items():
+        try:
+            found[name] = EXPRESSION.parse(child)
+        except WrongError as error:
+            raise WrongError(f"'{name}' {error}") from error
+    return found
+
+
+_BY_NAME = Kind(
+    _by_name, {"type": "object", "additionalProperties": EXPRESSION.schema, "minProperties": 1}
+)
 _METHODS = ("OmniFold", "Flow", "Bayes", "Inversion", "Likelihood")
 
 GENERAL: Table = (
@@ -62,7 +80,10 @@ SYSTEMATIC: Table = (
     Field("Name", TEXT, "name of the systematic", required=True),
     Field("GenWeight", EXPRESSION, "weight at truth level at +1; nominal if left out"),
     Field("RecoWeight", EXPRESSION, "weight at detector level at +1; nominal if left out"),
-)
+    Field("PassReco", EXPRESSION, "true for reconstructed events at +1; nominal if left out"),
+    Field("Reco", _BY_NAME, "detector level at +1 of the observables that move, by name",
+          default=()),
+)  # fmt: skip
 OPTIONS: Table = (
     Field("Iterations", integer(1), "number of iterations (OmniFold, Flow, Bayes)", default=4),
     Field("Strength", number(least=0.0), "of the penalty (Inversion, Likelihood)", default=0.0),
@@ -74,6 +95,8 @@ OPTIONS: Table = (
     Field("Epochs", integer(1), "largest number of epochs of a training; left out: by the method"),
     Field("BatchSize", integer(1), "events a step; left out: by the method and the sample"),
     Field("LearningRate", number(above=0.0), "that of Adam; left out: by the method"),
+    Field("PositiveWeights", FLAG, "learn positive weights of the simulation first",
+          default=False),
 )  # fmt: skip
 _SECTIONS = ("General", "Simulation", "Data", "Background", "Observables", "Systematics", "Options")
 _REQUIRED = ("Simulation", "Data", "Observables")
@@ -162,11 +185,18 @@ def read_unfolding(path: str | Path) -> UnfoldingConfig:
         options=section("Options", OPTIONS),
         echo=root.plain(),
     )
+    names = [entry["Name"] for entry in config.observables]
     for entry in config.systematics:
-        if entry["GenWeight"] is None and entry["RecoWeight"] is None:
+        where = f"systematic '{entry['Name']}'"
+        if not any(entry[key] for key in ("GenWeight", "RecoWeight", "PassReco", "Reco")):
             line = root.value["Systematics"].line
-            text = f"systematic '{entry['Name']}' changes nothing: give GenWeight or RecoWeight"
+            text = f"{where} changes nothing: give GenWeight, RecoWeight, PassReco or Reco"
             problems.add(line, text)
+        for name in entry["Reco"]:
+            if name not in names:
+                line = root.value["Systematics"].line
+                hint = nearest(name, names)
+                problems.add(line, f"{where} moves the unknown observable '{name}'.{hint}")
     if "Observables" in root.value and not config.observables:
         problems.add(root.value["Observables"].line, "Observables is empty: give at least one")
     problems.raise_if_any()

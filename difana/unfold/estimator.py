@@ -129,9 +129,10 @@ class OmniFold(eqx.Module):
         Args:
             problem: The inputs, see ``difana.unfold.unfolding_problem``.
             key: Random key of everything.
-            variations: By name, factors on the weights of the simulation after a shift of one
-                standard deviation: ``{"scale": {"gen": [events], "reco": [events]}}``, or
-                ``"background"``.
+            variations: By name, the simulation after a shift of one standard deviation: factors
+                on its weights, ``{"scale": {"gen": [events], "reco": [events]}}``, or
+                ``"background"``; or other numbers at detector level, ``{"jes": {"observables":
+                [events, reco], "pass_reco": [events]}}``.
             checkpoint: Folder of checkpoints, one after each half step; a run that was
                 interrupted continues there. Without it each chunk is one compiled program.
             resume: False: delete the checkpoints and start over.
@@ -152,6 +153,7 @@ class OmniFold(eqx.Module):
         if checkpoint is not None and devices is not None:
             raise ConfigError("checkpoint and devices exclude each other: give one of them")
         plan = Plan(self.seeds, self.bootstraps, checked_variations(variations, problem))
+        shifts = plan.shifts(problem)
         workers = 1 if devices is None else len(devices)
         size = -(-min(self.chunk or plan.number, plan.number) // workers) * workers
         parts, factors = [], []
@@ -169,11 +171,20 @@ class OmniFold(eqx.Module):
                     settings,
                     key=run,
                     replicas=replicas,
+                    shifts=shifts,
                     devices=devices,
                 )
             else:
                 part = omnifold_with_checkpoints(
-                    prepared(problem, reco_nets, gen_nets, settings, key=run, replicas=replicas),
+                    prepared(
+                        problem,
+                        reco_nets,
+                        gen_nets,
+                        settings,
+                        key=run,
+                        replicas=replicas,
+                        shifts=shifts,
+                    ),
                     Path(checkpoint) / f"replicas_{start}",
                     resume=resume,
                     progress_bar=progress_bar,

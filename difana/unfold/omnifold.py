@@ -18,7 +18,7 @@ from difana._typing import PyTree
 from difana.nn import trainable
 from difana.unfold._loop import Indices, Inputs, Loop, State
 from difana.unfold.problem import UnfoldingProblem
-from difana.unfold.replicas import Replicas
+from difana.unfold.replicas import Replicas, Shifts
 from difana.unfold.report import IterationReport, OmniFoldResult
 from difana.unfold.settings import Settings
 from difana.unfold.status import UnfoldStatus
@@ -34,6 +34,7 @@ def omnifold(
     *,
     key: Array,
     replicas: Replicas | None = None,
+    shifts: Shifts | None = None,
     devices: Sequence[Any] | None = None,
 ) -> OmniFoldResult:
     r"""Run OmniFold for all replicas.
@@ -50,6 +51,8 @@ def omnifold(
         settings: How to run.
         key: Random key of the split and of the order of the events.
         replicas: Factors on the weights of each replica; None means 1.
+        shifts: Versions of the simulation at detector level, of which ``replicas.level`` chooses;
+            None means that of the problem.
         devices: Devices over which the replicas are spread; None takes the default one. Their
             number must divide the number of replicas.
 
@@ -64,7 +67,9 @@ def omnifold(
     References:
         arXiv:1911.09107, equations 4 to 8.
     """
-    inputs = prepared(problem, reco_nets, gen_nets, settings, key=key, replicas=replicas)
+    inputs = prepared(
+        problem, reco_nets, gen_nets, settings, key=key, replicas=replicas, shifts=shifts
+    )
     if devices is None:
         return _whole(inputs)
     return _spread(inputs, Mesh(np.array(devices), (_AXIS,)))
@@ -78,19 +83,22 @@ def prepared(
     *,
     key: Array,
     replicas: Replicas | None = None,
+    shifts: Shifts | None = None,
 ) -> Inputs:
     """Return the checked inputs of a run, with the rows that take part in each step."""
     settings.check()
     gen_rows, reco_rows = problem.pass_gen, problem.pass_reco
+    if shifts is not None:  # rows that fail in a replica have no weight there
+        reco_rows = jnp.any(shifts.pass_reco, axis=0)
     if settings.missed == "learned":
         gen_rows = gen_rows & reco_rows
-    fakes = problem.pass_reco & ~problem.pass_gen
+    fakes = reco_rows & ~problem.pass_gen
     any_fakes = isinstance(fakes, Tracer) or bool(jnp.any(fakes))
-    both = _index(problem.pass_gen & problem.pass_reco)
+    both = _index(problem.pass_gen & reco_rows)
     return Inputs(
         problem, reco_nets, gen_nets, replicas or Replicas(), key,
         Indices(_index(gen_rows), _index(reco_rows), both), settings,
-        any_fakes and settings.fakes == "learned",
+        any_fakes and settings.fakes == "learned", shifts,
     )  # fmt: skip
 
 

@@ -169,6 +169,52 @@ def unfolding_problem(
     )
 
 
+def shifted_level(
+    problem: UnfoldingProblem,
+    *,
+    name: str,
+    observables: Float[ArrayLike, "events *detector"] | None = None,
+    pass_reco: Bool[ArrayLike, " events"] | None = None,
+) -> dict[str, Array]:
+    """Return the checked detector level of the same simulated events after a systematic shift.
+
+    Args:
+        problem: The inputs.
+        name: What messages call the shift.
+        observables: Shifted observables, columns as in ``reco``; None if only the mask moves.
+        pass_reco: Events that are reconstructed now; None means the same events.
+
+    Returns:
+        ``observables`` (zero where an event fails) and ``pass_reco``.
+
+    Raises:
+        InputError: If a shape is another than that of the problem, the mask passes nothing, or a
+            number is not finite.
+
+    Example:
+        >>> import numpy as np
+        >>> z = np.array([0.1, 0.2])
+        >>> moved = shifted_level(unfolding_problem(z, z, z), name="jes", observables=z + 1)
+        >>> moved["observables"].tolist()
+        [[1.1], [1.2]]
+    """
+    passed = problem.pass_reco
+    if pass_reco is not None:
+        passed = _mask(pass_reco, len(problem.gen), f"{name}: pass_reco")
+    values = problem.reco if observables is None else _columns(observables, None)[0]
+    if values.shape != problem.reco.shape:
+        raise InputError(
+            f"{name}: the observables have shape {values.shape}, reco {problem.reco.shape}: give"
+            " the same events and columns"
+        )
+    if observables is None and not (np.asarray(problem.pass_reco) | ~np.asarray(passed)).all():
+        raise InputError(f"{name}: pass_reco takes events that had failed: give observables, too")
+    return {
+        "observables": _features(values, passed, f"{name}: observables"),
+        "pass_reco": jnp.asarray(passed),
+    }
+
+
 def _known(*values: Any) -> bool:
     return not any(isinstance(value, Tracer) for value in values)
 

@@ -9,14 +9,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import InputError, nearest
 from difana._typing import PyTree
 from difana.nn import trainable
-from difana.unfold.problem import UnfoldingProblem
+from difana.unfold.problem import UnfoldingProblem, shifted_level
 
 _LEVELS = ("gen", "reco", "background")
+_SHIFTED = ("observables", "pass_reco")
 
 
 class Replicas(NamedTuple):
@@ -27,12 +28,26 @@ class Replicas(NamedTuple):
         gen: On the truth-level weights of the simulation, ``[replicas, events]``.
         reco: On its detector-level weights.
         background: On the background, ``[replicas, background]``.
+        level: Which of the ``Shifts`` a replica looks at; None without any.
     """
 
     data: Float[Array, "replicas data"] | None = None
     gen: Float[Array, "replicas events"] | None = None
     reco: Float[Array, "replicas events"] | None = None
     background: Float[Array, "replicas background"] | None = None
+    level: Int[Array, " replicas"] | None = None
+
+
+class Shifts(NamedTuple):
+    """The simulation at detector level: as it is, then as each variation shifts it.
+
+    Attributes:
+        reco: Observables, ``[levels, events, *detector]``.
+        pass_reco: Which events are reconstructed, ``[levels, events]``.
+    """
+
+    reco: Float[Array, "levels events *detector"]
+    pass_reco: Bool[Array, "levels events"]
 
 
 class Plan(NamedTuple):
@@ -41,7 +56,8 @@ class Plan(NamedTuple):
     Attributes:
         seeds: Number of initialisations on the data as they are.
         bootstraps: Number of replicas with Poisson factors, each with its own initialisation.
-        variations: Name and factors by level of each systematic variation.
+        variations: Name of each systematic variation, and its factors by level, shifted
+            ``observables`` and ``pass_reco``.
     """
 
     seeds: int
@@ -99,34 +115,63 @@ class Plan(NamedTuple):
                     for position, (c, i) in enumerate(zip(chosen, index, strict=True))
                 ]  # fmt: skip
                 levels[name] = jnp.stack(found)
-        return Replicas(data, levels["gen"], levels["reco"], levels["background"])
+        level = None
+        if self._shifting:
+            index = np.maximum((chosen - own) // self.seeds, 0)
+            level = jnp.asarray([
+                self._shifting.index(i) + 1 if c >= own and i in self._shifting else 0
+                for c, i in zip(chosen, index, strict=True)
+            ])  # fmt: skip
+        return Replicas(data, levels["gen"], levels["reco"], levels["background"], level)
+
+    @property
+    def _shifting(self) -> list[int]:
+        return [i for i, (_, v) in enumerate(self.variations) if any(k in v for k in _SHIFTED)]
+
+    def shifts(self, problem: UnfoldingProblem) -> Shifts | None:
+        """Return the simulation at detector level in all versions; None if there is only one."""
+        if not self._shifting:
+            return None
+        found = [self.variations[i][1] for i in self._shifting]
+        nominal = {"observables": problem.reco, "pass_reco": problem.pass_reco}
+        return Shifts(*(
+            jnp.stack([nominal[name], *(levels.get(name, nominal[name]) for levels in found)])
+            for name in _SHIFTED
+        ))  # fmt: skip
 
 
 def checked_variations(
     variations: Mapping[str, Any] | None, problem: UnfoldingProblem
 ) -> tuple[tuple[str, dict[str, Array]], ...]:
-    """Return the variations of weights, or raise ``InputError`` for factors that do not fit.
+    """Return the systematic variations, or raise ``InputError`` for what does not fit.
 
     Args:
-        variations: By name, factors on the weights by level (``gen``, ``reco``, ``background``).
+        variations: By name, factors on the weights by level (``gen``, ``reco``, ``background``),
+            shifted ``observables`` and ``pass_reco`` of the simulation at detector level.
         problem: The inputs.
     """
     others = 0 if problem.background is None else len(problem.background)
     sizes = {"gen": len(problem.gen), "reco": len(problem.gen), "background": others}
     found = []
     for name, levels in (variations or {}).items():
+        shifted = {level: values for level, values in levels.items() if level in _SHIFTED}
+        if shifted:
+            shifted = shifted_level(problem, name=f"variation '{name}'", **shifted)
+        levels = {level: values for level, values in levels.items() if level not in _SHIFTED}
         for level, values in levels.items():
             if level not in sizes:
+                known = (*_LEVELS, *_SHIFTED)
                 raise InputError(
                     f"variation '{name}' has factors on '{level}'; give those of"
-                    f" {', '.join(_LEVELS)}.{nearest(level, _LEVELS)}"
+                    f" {', '.join(_LEVELS)}, or {' and '.join(_SHIFTED)}.{nearest(level, known)}"
                 )
             if np.shape(values) != (sizes[level],) or not np.isfinite(np.asarray(values)).all():
                 raise InputError(
                     f"variation '{name}': the factors on '{level}' have shape {np.shape(values)};"
                     f" give one finite number for each of the {sizes[level]} events"
                 )
-        found.append((name, {level: jnp.asarray(v, float) for level, v in levels.items()}))
+        factors = {level: jnp.asarray(v, float) for level, v in levels.items()}
+        found.append((name, factors | shifted))
     return tuple(found)
 
 

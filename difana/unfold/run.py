@@ -24,7 +24,8 @@ from difana.unfold.estimator import OmniFold
 from difana.unfold.flow import FlowUnfolding
 from difana.unfold.inversion import invert
 from difana.unfold.likelihood import fit_truth
-from difana.unfold.problem import UnfoldingProblem, unfolding_problem
+from difana.unfold.positive import positive_weights
+from difana.unfold.problem import UnfoldingProblem, shifted_level, unfolding_problem
 from difana.unfold.report import IterationReport
 from difana.unfold.response import Response, response
 from difana.unfold.result import UnfoldedEvents, UnfoldedHistogram
@@ -99,6 +100,11 @@ def run_unfolding(
     say(f"reading {config.path}")
     problem = load_problem(config)
     varied = [_varied(config, problem, entry) for entry in config.systematics]
+    if config.options["PositiveWeights"]:
+        say("learning positive weights")
+        positive = positive_weights(problem, key=jax.random.key(config.general["Seed"] + 1))
+        varied = [_reweighted(other, problem, positive) for other in varied]
+        problem = positive
     say(f"unfolding {len(problem.data)} events by {config.general['Method']}")
     responses = _responses(config, problem)
     events, report = None, None
@@ -176,18 +182,46 @@ def load_problem(config: UnfoldingConfig) -> UnfoldingProblem:
 def _varied(
     config: UnfoldingConfig, problem: UnfoldingProblem, entry: Mapping[str, Any]
 ) -> UnfoldingProblem:
-    """Return the problem with the weights of a systematic."""
+    """Return the problem with the weights and the detector level of a systematic."""
     sim = config.simulation
     gen = entry["GenWeight"] or sim["GenWeight"]
     reco = entry["RecoWeight"] or entry["GenWeight"] or sim["RecoWeight"] or sim["GenWeight"]
-    table = _read(config, "Simulation", sim, {"GenWeight": gen, "RecoWeight": reco})
-    for name, values in table.items():
-        if not np.isfinite(values).all():
-            raise InputError(f"systematic '{entry['Name']}': {name} is not finite")
-    return eqx.tree_at(
+    columns = {"GenWeight": gen, "RecoWeight": reco, "PassReco": entry["PassReco"] or "1 > 0"}
+    moved = dict(entry["Reco"])
+    shifted = bool(moved) or entry["PassReco"] is not None
+    if shifted:
+        observables = {other["Name"]: other["Reco"] for other in config.observables}
+        columns |= {f"Reco {name}": text for name, text in (observables | moved).items()}
+    table = _read(config, "Simulation", sim, columns)
+    where = f"systematic '{entry['Name']}'"
+    for name in ("GenWeight", "RecoWeight"):
+        if not np.isfinite(table[name]).all():
+            raise InputError(f"{where}: {name} is not finite")
+    problem = eqx.tree_at(
         lambda p: (p.gen_weights, p.reco_weights), problem,
         (jnp.asarray(table["GenWeight"]), jnp.asarray(table["RecoWeight"])),
     )  # fmt: skip
+    if not shifted:
+        return problem
+    values = np.stack([table[f"Reco {other['Name']}"] for other in config.observables], axis=1)
+    passed = table["PassReco"].astype(bool) if entry["PassReco"] is not None else None
+    with _blame(config, "Systematics"):
+        level = shifted_level(problem, name=where, observables=values, pass_reco=passed)
+    return eqx.tree_at(
+        lambda p: (p.reco, p.pass_reco), problem, (level["observables"], level["pass_reco"])
+    )
+
+
+def _reweighted(
+    varied: UnfoldingProblem, signed: UnfoldingProblem, positive: UnfoldingProblem
+) -> UnfoldingProblem:
+    """Return a variation of signed weights as the same variation of positive ones."""
+    weights = lambda p: (p.gen_weights, p.reco_weights)  # noqa: E731
+    new = tuple(
+        p * safe_divide(v, s, 1.0)
+        for v, s, p in zip(*(weights(q) for q in (varied, signed, positive)), strict=True)
+    )
+    return eqx.tree_at(weights, varied, new)
 
 
 def _read(
@@ -257,6 +291,11 @@ def _unbinned(
         entry["Name"]: {
             "gen": safe_divide(other.gen_weights, problem.gen_weights, 1.0),
             "reco": safe_divide(other.reco_weights, problem.reco_weights, 1.0),
+            **(
+                {"observables": other.reco, "pass_reco": other.pass_reco}
+                if entry["Reco"] or entry["PassReco"]
+                else {}
+            ),
         }
         for entry, other in zip(config.systematics, varied, strict=True)
     }

@@ -10,8 +10,8 @@ from difana._errors import ConfigError, InputError
 from difana.data.generate import gaussian_levels
 from difana.unfold import OmniFold, closure_test, halved, unfolding_problem
 from difana.unfold._halves import omnifold_with_checkpoints
-from difana.unfold.omnifold import prepared
-from difana.unfold.replicas import Plan
+from difana.unfold.omnifold import _whole, prepared
+from difana.unfold.replicas import Plan, Shifts
 
 # float64: the order of sums must not change which epoch is the best
 SETTINGS = {
@@ -67,6 +67,62 @@ def test_replicas_are_what_they_say(fitted, problem):
     np.testing.assert_allclose(
         events.variations["slope"], np.where(problem.pass_gen, wanted.mean(0), 0)
     )
+
+
+@pytest.fixture(scope="module")
+def shifts(problem):
+    """Two shifts of the detector: of the scale, with another acceptance, and of the mask only."""
+    passed = np.asarray(problem.pass_reco)
+    every = np.asarray(problem.reco) + 0.3 * passed[:, None]
+    other = passed.copy()
+    other[:100], every[:100] = True, 0.5
+    other[100:200] = False
+    return {
+        "jes": {"observables": every, "pass_reco": other, "reco": np.full(2000, 0.9)},
+        "slope": {"gen": 1 + 0.1 * np.asarray(problem.gen[:, 0])},
+        "cut": {"pass_reco": passed & (np.arange(2000) % 9 > 0)},
+    }
+
+
+@pytest.mark.parametrize("more", [
+    {},
+    pytest.param({"missed": "learned", "fakes": "learned", "ensemble": 2}, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_shift_of_observables_is_a_problem_of_its_own(model, problem, shifts, more):
+    own = OmniFold(**SETTINGS, gen_net=model.gen_net, reco_net=model.reco_net, **more)
+    found = own.fit(problem, key=KEY, variations=shifts).result
+    assert found.log_weights.shape == (2, 4, 2000)
+    nets, run = own.start(problem, np.arange(1), key=KEY)
+    every = prepared(problem, *nets, own.settings, key=run, shifts=Shifts(
+        problem.reco[None], (problem.pass_reco | shifts["jes"]["pass_reco"])[None]
+    ))  # fmt: skip
+    for replica, name in ((0, None), (1, "jes"), (3, "cut")):
+        change = shifts.get(name, {})
+        passed = jnp.asarray(change.get("pass_reco", problem.pass_reco))
+        values = jnp.where(passed[:, None], change.get("observables", problem.reco), 0.0)
+        weights = problem.reco_weights * change.get("reco", 1.0)
+        alone = eqx.tree_at(
+            lambda p: (p.reco, p.pass_reco, p.reco_weights), problem, (values, passed, weights)
+        )
+        inputs = prepared(alone, *nets, own.settings, key=run)
+        # the same rows in the same order: those that fail here have no weight
+        alone = _whole(eqx.tree_at(lambda i: i.rows, inputs, every.rows))
+        for one, other in ((found.log_weights, alone.log_weights),
+                           (found.report.chi2, alone.report.chi2)):  # fmt: skip
+            np.testing.assert_allclose(one[:, replica], other[:, 0], rtol=1e-6, atol=1e-9)
+    assert not np.allclose(found.log_weights[:, 0], found.log_weights[:, 3], atol=1e-3)
+
+
+def test_shifts_that_do_not_fit_are_refused(model, problem):
+    for change, message in (
+        ({"observables": np.ones((1999, 1))}, "the observables have shape"),
+        ({"observables": np.full((2000, 1), np.nan)}, "observables is not finite"),
+        ({"pass_reco": np.zeros(2000, bool)}, "pass_reco passes no event"),
+        ({"pass_reco": np.ones(2000, bool)}, "give observables, too"),
+        ({"observable": np.ones((2000, 1))}, "Did you mean 'observables'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            model.fit(problem, key=KEY, variations={"jes": change})
 
 
 def test_a_run_killed_at_a_half_step_goes_on(model, problem, tmp_path):

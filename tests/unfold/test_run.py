@@ -45,6 +45,7 @@ SYSTEMATICS = """
 Systematics:
   - {Name: efficiency, RecoWeight: weight * sf * 1.1}
 """
+JES = "  - {Name: jes, Reco: {z: reco + 0.3}, PassReco: reco > -1.2}\n"
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +98,49 @@ def test_a_configured_unfolding_is_that_of_the_functions(folder, tmp_path):
     assert summary["fiducial"] == "all z"
 
 
+def test_a_systematic_shifts_observables_and_acceptance(folder, tmp_path):
+    path, problem = folder
+    rest = """
+Systematics:
+  - {Name: jes, Reco: {z: reco + 0.2}, PassReco: reco + 0.2 > -0.5}
+Options: {Iterations: 3}
+"""
+    result = run_unfolding(configured(path, "Bayes", rest), tmp_path / "out", progress=False)
+    values = np.asarray(problem.reco) + 0.2
+    moved = eqx.tree_at(
+        lambda p: (p.reco, p.pass_reco), problem,
+        (jnp.asarray(values), problem.pass_reco & (values[:, 0] > -0.5)),
+    )  # fmt: skip
+    nominal, other = (
+        bayes(response(p, gen_edges=EDGES, reco_edges=EDGES), iterations=3)
+        for p in (problem, moved)
+    )
+    shift = np.asarray(other.values - nominal.values)
+    assert np.abs(shift).max() > 10
+    np.testing.assert_allclose(
+        result.histograms["z"].covariance, nominal.covariance + np.outer(shift, shift), rtol=1e-4
+    )
+
+
+@pytest.mark.slow
+def test_negative_weights_are_made_positive(folder, tmp_path):
+    config = configured(folder[0], "Bayes", SYSTEMATICS + "Options: {PositiveWeights: true}")
+    text = config.read_text().replace(
+        "GenWeight: weight", "GenWeight: weight * (1 - 2 * (sf < 0.91))"
+    )
+    text = text.replace("weight * sf", "weight * (1 - 2 * (sf < 0.91)) * sf")
+    config.write_text(text)
+    found = run_unfolding(config, tmp_path, progress=False)
+    assert (np.asarray(found.problem.gen_weights) > 0).all()
+    config.write_text(text.replace("PositiveWeights: true", "PositiveWeights: false"))
+    signed = run_unfolding(config, tmp_path, progress=False)
+    assert (np.asarray(signed.problem.gen_weights) < 0).any()
+    one, two = found.histograms["z"], signed.histograms["z"]
+    np.testing.assert_allclose(one.values, two.values, rtol=0.08)
+    shifts = [np.sqrt(np.diag(h.covariance)) for h in (one, two)]
+    np.testing.assert_allclose(*shifts, rtol=0.1)
+
+
 @pytest.mark.parametrize("method", ["Inversion", "Likelihood"])
 def test_other_binned_methods_run(folder, tmp_path, method):
     config = configured(folder[0], method, "Options: {Strength: 1.0, Order: 1}")
@@ -122,8 +166,9 @@ def test_the_command_writes_histograms_and_report(folder, tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_the_command_writes_a_dataset(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFANA_CACHE", "off")
-    options = "Options: {Iterations: 1, Epochs: 2, BatchSize: 500, Bootstraps: 5}"
-    config = configured(folder[0], "OmniFold", SYSTEMATICS + options)
+    training = "Epochs: 8, BatchSize: 300, LearningRate: 0.01"
+    options = f"Options: {{Iterations: 2, Bootstraps: 5, {training}}}"
+    config = configured(folder[0], "OmniFold", SYSTEMATICS + JES + options)
     done = CliRunner().invoke(main, ["unfold", str(config), "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "unfolded" in done.output
@@ -132,6 +177,11 @@ def test_the_command_writes_a_dataset(folder, tmp_path, monkeypatch):
     # more efficiency, less truth
     total = float(events.variations["efficiency"].sum() / events.weights.sum())
     assert 0.85 < total < 0.95
+    # measured at a higher scale: the truth lies lower
+    gen = np.asarray(events.observables[:, 0])
+    means = [np.average(gen, weights=np.asarray(w))
+             for w in (events.variations["jes"], events.weights)]  # fmt: skip
+    assert -0.4 < means[0] - means[1] < -0.05
     texts = dict(events.metadata)
     assert (texts["luminosity"], texts["fiducial"]) == ("10 fb^-1", "all z")
     entry = json.loads((tmp_path / "result.json").read_text())["histograms"]["z"]
@@ -153,6 +203,12 @@ def test_the_command_writes_a_dataset(folder, tmp_path, monkeypatch):
         ("Observables: [{Name: z, Gen: z, Reco: z, Edges: [1, 0]}]", "that increase"),
         ("Observables: [{Name: z, Gen: 'z +', Reco: z, Edges: [0, 1]}]", "not valid"),
         ("Systematics: [{Name: jes}]", "changes nothing"),
+        ("Systematics: [{Name: jes, Reco: 3}]", "must map observables to expressions"),
+        ("Systematics: [{Name: jes, Reco: {z: 'z +'}}]", "'z' is not valid"),
+        (
+            f"Observables: [{ENTRY}]\nSystematics: [{{Name: jes, Reco: {{zz: z}}}}]",
+            "unknown observable 'zz'. Did you mean 'z'",
+        ),
         ("Options: {Iterations: 0}", "at least 1"),
         (
             f"Observables: [{ENTRY}, {ENTRY}]",

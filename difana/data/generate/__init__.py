@@ -16,6 +16,7 @@ from difana.data.generate.jets import (
     JET_NAMES,
     JET_UNITS,
     JetLevels,
+    jet_recursion,
     jets,
 )
 from difana.data.generate.resonance import (
@@ -54,6 +55,7 @@ __all__ = [
     "gaussian_recursion",
     "inferno",
     "inferno_log_ratio",
+    "jet_recursion",
     "jets",
     "resolution_levels",
     "resonance",
