@@ -10,6 +10,9 @@ from difana._errors import ConfigError, InputError, ModelError
 from difana.data.generate import acceptance_levels, gaussian_levels, gaussian_recursion
 from difana.nn import MLP
 from difana.unfold import OmniFold, Settings, unfolding_problem
+from difana.unfold._loop import _Split
+from difana.unfold._ratio import log_mean
+from difana.unfold.report import summary
 
 FAST = {
     "iterations": 3, "epochs": 8, "batch_size": 1000, "learning_rate": 3e-2, "final_rate": 0.02,
@@ -94,11 +97,15 @@ def test_unfolded_events_bring_replicas_and_variations(fitted):
 
 
 def test_the_run_stops_at_the_tolerance_and_non_finite_numbers(minimal, exact):
+    exact = exact | {"patience": 1}
     broken = eqx.tree_at(lambda p: p.data_weights, minimal, minimal.data_weights.at[0].set(jnp.nan))
     with pytest.raises(ModelError, match=r"replicas \[0\]: a value was not finite"):
         OmniFold(**exact, tolerance=1.0).fit(broken, key=jax.random.key(0))
     model = OmniFold(**exact, tolerance=1.0).fit(minimal, key=jax.random.key(0))
     assert model.result.report.ran[:, 0].tolist() == [True, False, False]
+    epochs = model.result.report.epochs[:, 0]
+    assert 2 <= int(epochs[0].min()) < exact["epochs"]  # stopped early
+    assert int(epochs[1:].max()) == 0
     logs = model.result.log_weights[:, 0]
     np.testing.assert_array_equal(logs[1], logs[0])
     np.testing.assert_array_equal(logs[2], logs[0])
@@ -117,6 +124,58 @@ def test_fakes_misses_and_background_keep_the_yield(exact, moments):
     total = float(model.unfolded().weights.sum())
     np.testing.assert_allclose(total, len(toy.truth), rtol=0.03)
     assert float(jnp.abs(model.unfolded().weights[~problem.pass_gen]).sum()) == 0.0
+
+
+def test_weights_of_every_level_count(exact, moments):
+    toy = gaussian_levels("minimal", key=jax.random.key(12), events=20_000)
+    rng = np.random.default_rng(1)
+    z, x = np.asarray(toy.gen), np.asarray(toy.reco)
+    other = rng.normal(2.0, 0.5, 3000)  # 2000 of them in the data, 1000 with weight 2 simulated
+    data = np.concatenate([np.asarray(toy.data), other[:2000]])
+    inputs = {
+        "gen_weights": np.exp(0.3 * z), "reco_weights": 0.5 * np.exp(0.3 * z),
+        "data_weights": np.where(np.arange(22_000) < 20_000, np.exp(0.2 * data), 1.0),
+        "background": other[2000:], "background_weights": np.full(1000, 2.0),
+        "pass_reco": rng.uniform(size=20_000) < 0.9,
+    }  # fmt: skip
+    problem = unfolding_problem(z, x, data, **inputs)
+    model = OmniFold(**exact | {"iterations": 1}).fit(problem, key=jax.random.key(13))
+    gen, missed = inputs["gen_weights"], ~inputs["pass_reco"]
+    measured = 2 * (inputs["data_weights"].sum() - 2000)
+    norm = (measured + gen[missed].sum()) / gen.sum()
+    np.testing.assert_allclose(model.result.report.norm[0, 0], norm, rtol=1e-4)
+    # a tilt moves the mean of a Gaussian by its slope times the variance
+    start, seen, gain = 0.2 + 0.3 * 0.64, 0.2 * 1.25, 0.64 / 0.89
+    parts = np.array([start + gain * (seen - start), start])
+    variances = np.array([gain**2 * 1.25 + (1 - gain) * 0.64, 0.64])
+    share = np.array([measured, gen[missed].sum()]) / (measured + gen[missed].sum())
+    mean = share @ parts
+    sd = np.sqrt(share @ (variances + parts**2) - mean**2)
+    np.testing.assert_allclose(moments(problem, model.result.log_weights[0, 0]), (mean, sd),
+                               atol=0.025)  # fmt: skip
+
+
+def test_the_facts_of_an_iteration():
+    new, old = jnp.log(jnp.array([[2.0, 4.0, 0.5]])), jnp.zeros((1, 3))
+    fiducial = jnp.array([True, True, False])
+    facts = summary(new, old, jnp.array([[3.0, 1.0, 0.0]]), fiducial, float(np.log(4.0)))
+    expected = [100 / (2 * 52), 10 / 4, 4.0, (3 * np.log(2) + np.log(4)) / 4, 1]
+    np.testing.assert_allclose(np.ravel(jnp.stack(facts)), expected, rtol=1e-6)
+
+
+def test_no_event_is_on_both_sides_of_the_split():
+    held = jnp.arange(50) % 4 == 0
+    one = _Split(jnp.arange(50.0)[:, None], held, Settings(held_out=0.2))
+    train, test = one.rows(jnp.arange(50.0)[None], jnp.ones((1, 50)))
+    assert sorted([*train.x[:, 0].tolist(), *test.x[:, 0].tolist()]) == list(range(50))
+    assert len(test.x) == 10
+    assert bool(jnp.all(held[test.x[:, 0].astype(int)]))
+    np.testing.assert_array_equal(train.above[0], train.x[:, 0])
+
+
+def test_the_mean_of_ratios_is_not_that_of_logs():
+    logs = jnp.log(jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 5.0], [7.0, 1.0]]))
+    np.testing.assert_allclose(jnp.exp(log_mean(logs, 2)), [[2.0, 3.0], [6.0, 3.0]], rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -55,7 +57,22 @@ def test_chunks_change_nothing(model, fitted, problem, variations):
 def test_replicas_are_what_they_say(fitted, problem):
     plan = Plan(2, 2, (("slope", {}), ("scale", {})))
     assert [plan.start(r) for r in range(plan.number)] == [0, 1, 2, 3, 0, 1, 0, 1]
+    keys = jax.random.split(jax.random.key(0), 3)
+    drawn = plan.factors(np.arange(8), problem, keys)
+    rows = [
+        np.asarray(drawn.data[2:4]),
+        np.asarray(drawn.gen[2:4]),
+        np.asarray(drawn.background[2:4]),
+    ]
+    for row in rows:
+        assert (row[0] != row[1]).mean() > 0.5  # each replica has its own
+        assert abs(row.var() - 1) < 0.1
+    size = min(row.shape[1] for row in rows)
+    for one, two in itertools.combinations(rows, 2):  # and each sample
+        assert abs(np.corrcoef(one[0, :size], two[0, :size])[0, 1]) < 0.2
     events = fitted.unfolded()
+    for kind in events.replicas.values():
+        assert float(jnp.abs(jnp.log(kind[0] + 1e-9) - jnp.log(kind[1] + 1e-9)).mean()) > 1e-3
     assert {k: len(v) for k, v in events.replicas.items()} == {"ensemble": 2, "bootstrap": 2}
     assert list(events.variations) == ["slope", "scale"]
     factors = np.asarray(fitted.gen_factors)
@@ -125,7 +142,7 @@ def test_shifts_that_do_not_fit_are_refused(model, problem):
             model.fit(problem, key=KEY, variations={"jes": change})
 
 
-def test_a_run_killed_at_a_half_step_goes_on(model, problem, tmp_path):
+def test_a_run_killed_at_a_half_step_goes_on(model, fitted, problem, tmp_path):
     nets, key = model.start(problem, np.arange(2), key=KEY)
     inputs = prepared(problem, *nets, model.settings, key=key)
     whole = omnifold_with_checkpoints(inputs, tmp_path / "whole", progress_bar=False)
@@ -142,6 +159,7 @@ def test_a_run_killed_at_a_half_step_goes_on(model, problem, tmp_path):
     model = OmniFold(**SETTINGS, gen_net=model.gen_net, reco_net=model.reco_net, seeds=2)
     steps = model.fit(problem, key=KEY, checkpoint=tmp_path / "fit", progress_bar=False)
     np.testing.assert_allclose(steps.result.log_weights, found.log_weights, atol=1e-12)
+    np.testing.assert_allclose(found.log_weights, fitted.result.log_weights[:, :2], atol=1e-9)
 
 
 @pytest.mark.slow
