@@ -3,6 +3,7 @@
 python paper_examples/inferno/run.py [--models B2 classifier ...] [--seeds 10] [--out result.json]
 
 All seeds of a model are trained in one program. Every number is from hard bins on test events.
+"B2" starts from random weights, "B2-score" from bins of the efficient score (see score.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -19,6 +20,7 @@ import numpy as np
 import optax
 from analytic import asimov, efficient_score, likelihood_width, lloyd_edges, optimal_classifier
 from problem import BENCHMARKS, Binned, generate, select, templates, uncertainty
+from score import log_ratios, score_bins, shapes
 
 import difana
 from difana.data import Sample
@@ -52,6 +54,13 @@ DEFAULTS = {
     "nuisances": "interpolated",
     "train_events": 100_000,
     "test_events": 200_000,
+    "from_score": {
+        "steps": 40,
+        "batch_size": 10_000,
+        "learning_rate": 5e-4,
+        "temperatures": (0.1, 0.05),
+        "classifier_steps": 250,
+    },
 }
 REDUCED = {
     "seeds": 2,
@@ -61,6 +70,13 @@ REDUCED = {
     "learning_rate": 2e-2,
     "train_events": 10_000,
     "test_events": 20_000,
+    "from_score": {
+        "steps": 10,
+        "batch_size": 4000,
+        "learning_rate": 5e-4,
+        "temperatures": (0.1, 0.05),
+        "classifier_steps": 150,
+    },
 }
 """Options of the quick run of the tests."""
 
@@ -84,47 +100,77 @@ def loss_of(model: str, *, temperatures: tuple[float, float], nuisances: str) ->
     return loss
 
 
-def train(
-    model: str,
-    samples: tuple[Sample, ...],
-    *,
-    seeds: int,
-    steps: int,
-    batch_size: int,
-    bins: int,
-    hidden: tuple[int, ...],
-    activation: str,
-    learning_rate: float,
-    temperatures: tuple[float, float],
-    nuisances: str,
-) -> tuple[tuple[Callable, ...], dict]:
-    """Train all seeds of a model at once; return the networks and what was measured.
-
-    A seed sets the initial weights, as in the paper; events and batches are the same for all.
-    """
+def networks(
+    samples: Sequence[Sample], *, outputs: int, seeds: int, hidden: tuple[int, ...], activation: str
+) -> list[Standardised]:
+    """Return untrained networks; a seed sets the initial weights, as in the paper."""
     features = np.concatenate([sample.nominal.features for sample in samples])
-    outputs = 1 if model == "classifier" else bins
-    nets = [
+    return [
         Standardised.fit(
             MLP(3, hidden, outputs, activation=activation, key=jax.random.key(seed)), features
         )
         for seed in range(seeds)
     ]
+
+
+def train(
+    loss: Callable,
+    nets: Sequence[Callable],
+    samples: Sequence[Sample],
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    stage: str,
+) -> tuple[tuple[Callable, ...], float]:
+    """Train all seeds at once, on the same events and batches; return them and the seconds."""
     schedule = optax.cosine_decay_schedule(learning_rate, steps)
     result = fit_ensemble(
-        loss_of(model, temperatures=temperatures, nuisances=nuisances),
+        loss,
         nets,
-        samples if model == "classifier" else select(samples, model),
+        samples,
         steps=steps,
         batch_size=batch_size,
         optimizer=optax.chain(optax.clip_by_global_norm(10.0), optax.adam(schedule)),
         key=jax.random.key(5000),
         trained=trainable(nets[0]),
-        stage=model,
+        stage=stage,
     )
     if result.status != "finished" or result.skipped.any():
-        raise RuntimeError(f"{model}: {result.status}, {result.skipped} steps skipped")
-    return result.members, {"seconds": round(result.seconds, 1)}
+        raise RuntimeError(f"{stage}: {result.status}, {result.skipped} steps skipped")
+    return result.members, result.seconds
+
+
+def train_model(
+    model: str, samples: tuple[Sample, ...], options: dict
+) -> tuple[dict[str, tuple[Callable, ...]], float]:
+    """Return the networks behind each row of a model, and the seconds of training."""
+    own = {name: options[name] for name in ("steps", "batch_size", "learning_rate")}
+    temperatures = options["temperatures"]
+    shape = {name: options[name] for name in ("seeds", "hidden", "activation")}
+    benchmark, _, start = model.partition("-")
+    kept = samples if model == "classifier" else select(samples, benchmark)
+    seconds = 0.0
+    if start == "score":
+        later = options["from_score"]
+        names = shapes(benchmark)
+        nets, seconds = train(
+            lambda net, batch, progress: log_ratios(net, batch, names),
+            networks(samples, outputs=1 + len(names), **shape),
+            kept,
+            **own | {"steps": later["classifier_steps"]},
+            stage=f"{benchmark}, score",
+        )
+        nets = [score_bins(net, kept, benchmark, bins=options["bins"]) for net in nets]
+        own = {name: later[name] for name in own}
+        temperatures = later["temperatures"]
+    else:
+        outputs = 1 if model == "classifier" else options["bins"]
+        nets = networks(samples, outputs=outputs, **shape)
+    before = {f"{model}, before": tuple(nets)} if start else {}
+    loss = loss_of(benchmark, temperatures=temperatures, nuisances=options["nuisances"])
+    found, more = train(loss, nets, kept, **own, stage=model)
+    return {**before, model: found}, seconds + more
 
 
 def evaluate(nets: tuple[Callable, ...], test: tuple[Sample, ...]) -> dict[str, list[float]]:
@@ -184,7 +230,6 @@ def run(models: tuple[str, ...], *, out: Path | None = None, **changes) -> dict:
         generate(jax.random.key(seed), events=sizes[name])
         for name, seed in (("train", 1000), ("test", 2000))
     )
-    choices = {k: v for k, v in options.items() if not k.endswith("_events")}
     for model in models:
         if model in found["rows"] or (
             model == "analytic" and "analytic likelihood" in found["rows"]
@@ -195,11 +240,12 @@ def run(models: tuple[str, ...], *, out: Path | None = None, **changes) -> dict:
         if model == "analytic":
             rows = analytic_rows(test, events=sizes["test"])
         else:
-            nets, measured = train(model, training, **choices)
+            nets, seconds = train_model(model, training, options)
+            measured = {"seconds": round(seconds, 1)}
             if model == "classifier":
-                rows = classifier_rows(nets, training, test)
+                rows = classifier_rows(nets[model], training, test)
             else:
-                rows = {model: evaluate(nets, test)}
+                rows = {name: evaluate(own, test) for name, own in nets.items()}
         found["rows"] |= rows
         found["measured"][model] = measured | {"total": round(time.perf_counter() - begin, 1)}
         if out is not None:
@@ -226,7 +272,7 @@ def table(rows: dict) -> str:
 
 def main() -> None:
     """Read the command line and run."""
-    known = (*BENCHMARKS, "classifier", "analytic")
+    known = (*BENCHMARKS, *(f"{b}-score" for b in BENCHMARKS), "classifier", "analytic")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", choices=known, default=known)
     parser.add_argument("--out", type=Path, help="JSON file of all numbers; finished models stay")

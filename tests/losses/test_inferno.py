@@ -187,6 +187,24 @@ def test_hard_bins_count_the_largest_logit(net, samples):
         np.testing.assert_allclose(other, counts, rtol=1e-12)
 
 
+def test_tangents_leave_the_other_variations_alone(net, samples):
+    @eqx.filter_jit
+    def background(net):
+        return [
+            channel_from_logits(net, samples, temperature=TAU, tangents=tangents).templates[1]
+            for tangents in (False, True)
+        ]
+
+    plain, exact = ({m.name: m for m in t.modifiers} for t in background(net))
+    for name in ("slope", "other"):
+        np.testing.assert_allclose(exact[name].hi, plain[name].hi, rtol=1e-10)
+        np.testing.assert_allclose(exact[name].lo, plain[name].lo, rtol=1e-10)
+    # up is up: the first order of the templates
+    change = 0.5 * (plain["shift"].hi - plain["shift"].lo)
+    np.testing.assert_allclose(0.5 * (exact["shift"].hi - exact["shift"].lo), change, atol=0.6)
+    assert np.max(np.abs(change)) > 3
+
+
 def test_bad_options(net, samples):
     with pytest.raises(InputError, match="choose 'exact'"):
         inferno(net, samples, temperature=0.1, nuisances="both")

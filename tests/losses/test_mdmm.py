@@ -30,6 +30,7 @@ from difana.losses import (
     background_events,
     closure,
     constrained,
+    lagrangian,
     minimum_background,
     nuisance_width,
     relative_difference,
@@ -90,6 +91,18 @@ def test_quadratic_with_a_linear_constraint(kind, bound, optimum, multiplier):
     # in the sign convention of the infeasibility, an equality pulls down here
     expected = -multiplier if kind == "equal" else multiplier
     assert float(state.multipliers[0]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_value_of_the_lagrangian():
+    """Against the formula, with the slack variable of the inequalities on a grid."""
+    x, multiplier, damping = 0.7, 0.4, 3.0
+    slack = np.linspace(0, 3, 100_001) ** 2
+    for kind, h in (("equal", 0.5), ("at_least", 0.5), ("at_most", -0.5)):
+        line = Constraint(lambda x: x, 1.2, kind=kind, damping=damping, name="line")
+        found, _ = lagrangian(jnp.asarray(2.0), jnp.asarray(x), [line], [jnp.asarray(multiplier)])
+        held = h if kind == "equal" else h + slack
+        terms = multiplier * held + 0.5 * damping * held**2
+        assert float(found) == pytest.approx(2.0 + np.min(terms), rel=1e-6)
 
 
 def test_multipliers_are_trained_by_fit():
@@ -183,6 +196,10 @@ def test_effective_background_and_closure():
     np.testing.assert_allclose(background_events(model, effective=True), [25.0, 4.0])
     constraint = minimum_background(5.0, effective=True)
     np.testing.assert_allclose(constraint.infeasibility(model), np.log(5.0 / np.array([25.0, 4.0])))
+    side = Channel((Template([7.0], (NormFactor("norm"),), name="b"),), name="CR")
+    two = build_model([side, Channel((s, b), name="SR")], poi="mu")
+    np.testing.assert_array_equal(background_events(two, channel="SR"), [100.0, 4.0])
+    np.testing.assert_array_equal(background_events(two, channel="CR"), [7.0])
     # independent observables close; correlated ones do not, and soft counts have a gradient
     x = jax.random.normal(jax.random.key(0), (4000, 2))
 
@@ -191,6 +208,8 @@ def test_effective_background_and_closure():
         cut = jnp.array([-9.0, 0.5, 9.0])
         return soft_histogram_nd(y, None, [cut, cut], bandwidth=0.1).contents
 
+    below = closure(0.3, of=lambda r: r).infeasibility(jnp.asarray(-0.5))
+    assert float(below) == pytest.approx(0.2)  # of either sign
     within = closure(0.3, of=lambda r: abcd_non_closure(counts(r)))
     assert float(within.infeasibility(jnp.asarray(0.0))) < 0
     assert float(within.infeasibility(jnp.asarray(0.5))) > 0.5
