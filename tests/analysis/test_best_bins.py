@@ -9,10 +9,10 @@ import pytest
 
 from difana._errors import ConfigError, InputError
 from difana.analysis import best_bins
-from difana.analysis.best_bins import _dynamic, merged
+from difana.analysis.best_bins import _dynamic, _moves, merged
 from difana.analysis.start_edges import start_edges
 from difana.analysis.templates import ObservedSample, Values, hard_channel, is_signal
-from difana.likelihood import StatError
+from difana.likelihood import Channel, NormFactor, StatError, Template
 
 
 def events(rng, *, signal=400, background=4000, shift=0.3):
@@ -80,6 +80,21 @@ def test_dynamic_programming_against_all_binnings(splits):
     # the strength of the search differs a little from 0.3: near the best, and far above the rest
     assert scores[found] <= 0.99 * min(scores.values())
     assert np.mean(np.array(list(scores.values())) < scores[found]) < 0.02
+
+
+def test_dynamic_programming_avoids_what_the_simulation_does_not_know():
+    """Two pure cells belong together, unless too few simulated events stand behind one."""
+    signal = Template(np.array([3.0, 3.0, 3.0]), (NormFactor("mu"),), name="s")
+    for uncertainty, wanted in ((0.0, (2,)), (10.0, (1,))):
+        stat = StatError(np.array([0.0, uncertainty, 0.0]), "stat")
+        background = Template(np.array([1.0, 1.0, 8.0]), (stat,), name="b")
+        fine = Channel((signal, background), name="SR")
+        assert _dynamic(fine, poi="mu", bins=2) == wanted
+
+
+def test_an_edge_moves_within_its_bins_and_into_the_middle_of_others():
+    assert set(_moves((1, 2), 0, 9)) == {(2, 6)}
+    assert set(_moves((4, 8), 0, 11)) == {(3, 8), (5, 8), (2, 8), (6, 8), (8, 10)}
 
 
 @pytest.mark.parametrize("score", [information, with_shape])

@@ -10,6 +10,7 @@ from scipy import stats
 
 from difana._errors import ConfigError, ModelError
 from difana.analysis import coverage
+from difana.analysis.coverage import _truth
 from difana.infer import sample_data, upper_limit
 from difana.likelihood import Channel, NormFactor, Parameter, ShapeSys, Template, build_model
 
@@ -82,6 +83,7 @@ def test_every_toy_has_the_cls_of_its_counts(model, result):
     assert result.best[2, :40] == pytest.approx((data[:, 0] - B) / S, abs=1e-6)
     assert result.sigma[2, :40] == pytest.approx(np.sqrt(data[:, 0]) / S, rel=1e-5)
     assert data[:, 1].mean() == pytest.approx(33.0, abs=4 * np.sqrt(33 / 40))
+    assert _truth(model, {"unc[1]": 1.1})[model.index("unc[1]")] == 1.1
 
 
 def test_a_test_of_the_truth_replaces_the_search_for_the_limit(model):

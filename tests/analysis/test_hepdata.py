@@ -10,6 +10,8 @@ import yaml
 
 from difana._errors import InputError
 from difana.analysis import Table, Uncertainty, Variable, hepdata_tables, write_hepdata
+from difana.analysis.publish import _yields
+from difana.analysis.result import RegionYields
 
 # the validator does not close its files
 pytestmark = [
@@ -111,6 +113,27 @@ def test_an_analysis_is_published(finished):
     )
     errors = [v["errors"][0]["symerror"] for v in total["values"]]
     assert errors == pytest.approx(region.postfit_errors, rel=1e-5)
+
+
+def test_yields_before_and_after_the_fit():
+    region = RegionYields(
+        "SR",
+        "score",
+        np.array([0.0, 1.0]),
+        prefit={"s": np.array([0.0]), "b": np.array([9.0])},
+        postfit={"s": np.array([2.0]), "b": np.array([8.0])},
+        prefit_errors=np.array([3.0]),
+        postfit_errors=np.array([1.5]),
+        signal={"s": np.array([4.0])},
+        data=np.array([10.0]),
+    )
+    for when, total, error in (("prefit", 9.0, 3.0), ("postfit", 10.0, 1.5)):
+        columns = {column.name: column for column in _yields(region, when, real=True).dependent}
+        assert ("s" in columns) == (when == "postfit")
+        assert list(columns["total"].values) == [total]
+        assert list(columns["total"].uncertainties[0].up) == [error]
+        assert list(columns["s at unit strength"].values) == [4.0]
+        assert list(columns["data"].values) == [10.0]
 
 
 def test_wrong_tables_are_refused(tmp_path):

@@ -159,3 +159,14 @@ def test_running_sums_are_the_weighted_mean_of_the_past():
     assert float(slope) == 1.0
     with pytest.raises(InputError, match="decay is 1"):
         running_sums(memory, of(1.0), decay=1.0)
+
+
+def test_a_reference_has_no_derivatives():
+    own = TemplateSums(jnp.array([[2.0]]), jnp.array([[1.0]]))
+
+    def used(x):
+        reference = TemplateSums(jnp.array([[x]]), jnp.array([[1.0]]))
+        return own.valued(reference).contents[0, 0]
+
+    value, slope = jax.value_and_grad(used)(3.0)
+    assert (float(value), float(slope)) == (3.0, 0.0)
