@@ -152,11 +152,8 @@ def coverage(*, seed: int, events: int, experiments: int, bootstraps: int) -> di
             inputs[name] = inputs[name][:events]
         measured = int(jax.random.poisson(key_yield, events))
         problem = unfolding_problem(**inputs, data_weights=np.arange(room) < measured)
-        make = lambda key: MLP(1, [16], activation="silu", key=key)  # noqa: E731
-        model = OmniFold(
-            gen_net=make, reco_net=make, iterations=4, bootstraps=bootstraps, epochs=12,
-            batch_size=1000, learning_rate=2e-2, final_rate=0.05, patience=4,
-        ).fit(problem, key=key_fit)  # fmt: skip
+        model = OmniFold(gen_net=mlp(1), reco_net=mlp(1), bootstraps=bootstraps)  # else by default
+        model = model.fit(problem, key=key_fit)
         histogram = model.unfolded().histogram(problem.gen[:, 0], edges)
         pulls.append(
             ((np.asarray(histogram.values) - truth) / np.asarray(histogram.errors)).tolist()

@@ -38,6 +38,13 @@ def test_expected_values_follow_the_closed_form(example):
                 assert found == pytest.approx(expected["exact"][toy][iteration], abs=0.0101)
 
 
+def test_bootstraps_cover():
+    expected = json.loads((FOLDER / "expected.json").read_text())["coverage"]
+    pulls = np.concatenate([np.asarray(seed["pulls"]) for seed in expected.values()])
+    assert len(pulls) == 50
+    assert np.mean(np.abs(pulls) < 1) == pytest.approx(0.68, abs=0.06)
+
+
 @pytest.mark.slow
 def test_reduced_recursion(example):
     found = example.recursion(seed=0, **example.REDUCED["recursion"])["quadratic"]
