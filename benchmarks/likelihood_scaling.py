@@ -25,16 +25,17 @@ SIZES = [(10, 10), (100, 10), (1000, 10), (10_000, 10), (100, 100), (1000, 100),
 
 def measure(bins: int, nuisances: int) -> dict[str, float]:
     """Time nll and gradient, and a fit where that is not too long."""
+    from difana.cli import _setup
+
+    _setup.start(fits=True)  # as the commands do
     import equinox as eqx
     import jax
     import jax.numpy as jnp
     import numpy as np
 
-    import difana
     from difana.infer.fit import profile
     from difana.likelihood import Channel, HistoSys, NormFactor, Template, build_model
 
-    difana.enable_x64()
     rng = np.random.default_rng(0)
     yields = rng.uniform(50, 150, (3, bins))
     shifts: list[list] = [[], [], []]
@@ -114,6 +115,7 @@ def main() -> None:
     for bins, nuisances in SIZES:
         done = subprocess.run(
             [sys.executable, __file__, "--measure", str(bins), str(nuisances)],
+            env={**os.environ, "DIFANA_CACHE": "off"},
             capture_output=True,
             text=True,
             check=True,

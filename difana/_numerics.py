@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -45,3 +47,41 @@ def safe_sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+def take(values: Float[Array, "lines *rest"], index: np.ndarray) -> Float[Array, "*places *rest"]:
+    """Return lines at fixed places: one operation, where indexing also checks and wraps them.
+
+    Args:
+        values: Lines.
+        index: Numbers of lines, not negative and below their number: known when a program is made.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> take(jnp.array([1.0, 2.0, 3.0]), np.array([[2, 0]])).tolist()
+        [[3.0, 1.0]]
+    """
+    index = np.asarray(index, np.int32)
+    rest = tuple(range(index.ndim, index.ndim + values.ndim - 1))
+    numbers = lax.GatherDimensionNumbers(rest, collapsed_slice_dims=(0,), start_index_map=(0,))
+    sizes = (1, *values.shape[1:])
+    places = lax.expand_dims(index, (index.ndim,))  # in the program: it then holds an index once
+    return lax.gather(values, places, numbers, sizes, mode="promise_in_bounds")
+
+
+def add_at(
+    values: Float[Array, "lines *rest"], index: np.ndarray, added: Float[Array, "places *rest"]
+) -> Float[Array, "lines *rest"]:
+    """Return lines with others added at fixed places, which may repeat; see :func:`take`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> add_at(jnp.zeros(3), np.array([2, 0, 2]), jnp.array([1.0, 2.0, 3.0])).tolist()
+        [2.0, 0.0, 4.0]
+    """
+    index = np.asarray(index, np.int32)
+    rest = tuple(range(1, values.ndim))
+    numbers = lax.ScatterDimensionNumbers(rest, (0,), (0,))
+    return lax.scatter_add(
+        values, lax.expand_dims(index, (1,)), added, numbers, mode="promise_in_bounds"
+    )

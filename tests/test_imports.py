@@ -44,3 +44,20 @@ def test_every_room_names_its_public_door():
         module = __import__(f"difana.{room}", fromlist=["__all__"])
         missing = [name for name in module.__all__ if not hasattr(module, name)]
         assert missing == [], f"difana.{room}.__all__ names what is not there: {missing}"
+
+
+def test_commands_set_their_options_before_jax_is_imported():
+    code = """
+import sys, difana.cli, difana.cli.cls, difana.cli.run
+assert "jax" not in sys.modules
+from difana.cli import _setup
+_setup.start(fits=True)
+import jax
+print(jax.config.jax_use_simplified_jaxpr_constants, jax.config.jax_enable_x64)
+"""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "True"]

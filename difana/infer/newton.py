@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from difana._numerics import take
 from difana.infer.status import Status, flag
 from difana.likelihood import Model
 from difana.likelihood.curvature import Evaluation, constants_of, evaluate, layout_of
@@ -85,11 +86,13 @@ def minimise(
     constants = constants_of(model, layout)
     shared, dtype = layout.shared, start.dtype
     size = len(shared)
+    place = layout.column[:-1] % max(size, 1)
     terms = 1 + jnp.sum(jnp.abs(data[: model.bins]))  # the deviance is a difference of such
-    low, high, still = lower[shared], upper[shared], held[shared]
+    low, high, still = (take(each, shared) for each in (lower, upper, held))
 
     def pressed(params: Array, gradient: Array) -> Array:
-        at_low, at_high = params[shared] <= low, params[shared] >= high
+        here = take(params, shared)
+        at_low, at_high = here <= low, here >= high
         return (at_low & (gradient > 0)) | (at_high & (gradient < 0))
 
     def body(state: _State) -> _State:
@@ -109,15 +112,15 @@ def minimise(
         usable = jnp.all(jnp.isfinite(step))  # NaN if indefinite: stay, and be careful
         damping = jnp.where(usable | near, damping, jnp.maximum(10 * damping, 1e-3))
         distance = jnp.where(usable & (distance >= 0), distance, jnp.inf)
-        moved = jnp.clip(best.params[shared] - step, low, high)
-        moved = jnp.where(usable & ~still, moved, best.params[shared])
+        here = take(best.params, shared)
+        moved = jnp.where(usable & ~still, jnp.clip(here - step, low, high), here)
         # after a step that rounding refused, the distance before it counts
         left = jnp.where(
             good & (damping < 1e-2), distance, jnp.where(good, jnp.inf, state.distance)
         )
         done = left < 32 * eps * (1 + jnp.abs(best.value))
         done = done | (damping > 1e12) | ~jnp.isfinite(best.value)
-        trial = jnp.where(layout.is_private, best.params, moved[layout.column[:-1] % size])
+        trial = jnp.where(layout.is_private, best.params, take(moved, place))
         return _State(best, trial, damping, usable, distance, state.steps + 1, done)
 
     params = jnp.where(held, start, jnp.clip(start, lower, upper))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from difana._numerics import take
 from difana.likelihood._layout import Layout, alphas_of, padded_members, sum_groups
 from difana.likelihood.interpolation import (
     FactorCoefficients,
@@ -51,13 +52,13 @@ def _spread(
     order = np.argsort(columns)
     column = order[np.searchsorted(columns, parameter, sorter=order)]
     place[line, column] = np.arange(len(line))
-    return jnp.concatenate([values, jnp.zeros(1, values.dtype)])[place]
+    return take(jnp.concatenate([values, jnp.zeros(1, values.dtype)]), place)
 
 
 def entries_of(model: Model) -> Entries:
     """Return the templates as matrices."""
     s = model.structure
-    nominal = model.nominal[s.histosys_row]
+    nominal = take(model.nominal, s.histosys_row)
     shifting, scaling = alphas_of(s)
     rows = (s.histosys_row, s.histosys_parameter, shifting)
     blocks = (s.normsys_block, s.normsys_parameter, scaling)
@@ -98,12 +99,12 @@ def forward(
     additive, scale = model.nominal, jnp.ones(s.row_bin.size, params.dtype)
     bent = twisted = jnp.zeros(0, params.dtype)
     if s.histosys_row.size:
-        alpha = params[shifting]
+        alpha = take(params, shifting)
         curved, bent, twisted = shift_basis(s.interpolation[1], alpha)
         additive = additive + entries.half_sum @ alpha + entries.half_difference @ curved
     slope = bend = jnp.zeros((s.blocks, 1), params.dtype)
     if s.normsys_block.size:
-        alpha = params[scaling]
+        alpha = take(params, scaling)
         each = jnp.broadcast_to(alpha, (s.blocks, alpha.size)).ravel()
         found = factor_parts(s.interpolation[0], each, entries.factors)
         factor, rest, slope, bend = (value.reshape(s.blocks, -1) for value in found)
@@ -111,7 +112,7 @@ def forward(
         factor = jnp.pad(factor, [(0, 0), (0, missing)], constant_values=1.0)
         factor = jnp.prod(factor.reshape(s.blocks, -1, _TOGETHER), axis=2)
         log = jnp.sum(jnp.log(factor), axis=1) + jnp.sum(rest, axis=1)
-        scale = jnp.exp(log)[s.row_block]
+        scale = take(jnp.exp(log), s.row_block)
     return additive, scale, (bent, twisted, slope, bend)
 
 
@@ -135,14 +136,14 @@ def derive(
     powers = np.zeros((s.row_bin.size, len(safe)), dtype)
     for column in layout.factors.T:
         np.add.at(powers, (np.arange(len(column)), column), 1.0)
-    by_factor = jnp.asarray(powers[:, acting]) / safe[acting]
+    by_factor = jnp.asarray(powers[:, acting]) / take(safe, acting)
 
     # relative slopes by what scales and by factors, which are neighbours among the shared
     relative, steering = by_factor, acting
     own, shifts = jnp.zeros(shared, dtype), jnp.zeros((s.row_bin.size, 0), dtype)
     pulled = rows * pulls
     if s.normsys_block.size:
-        relative = jnp.concatenate([slope[s.row_block], by_factor], axis=1)
+        relative = jnp.concatenate([take(slope, s.row_block), by_factor], axis=1)
         steering = np.concatenate([scaling, acting])
         by_block = sum_groups(pulled, padded_members(s.row_block, s.blocks))
         own = own + _wide(by_block @ bend, scaling, layout)

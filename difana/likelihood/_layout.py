@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from difana._numerics import take
 from difana.likelihood.structure import Structure
 
 _DENSE = 1 << 18  # rows x parameters up to which matrices without gaps are faster
@@ -49,7 +50,7 @@ def sum_groups(
         ones[np.arange(groups)[:, None], members] = 1.0
         return jnp.matmul(ones[:, :-1], rows, precision="highest")
     padded = jnp.concatenate([rows, jnp.zeros((1, *rows.shape[1:]), rows.dtype)])
-    return jnp.sum(padded[members], axis=1)
+    return jnp.sum(take(padded, members), axis=1)
 
 
 def alphas_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from difana._numerics import safe_divide
+from difana._numerics import safe_divide, take
 from difana.likelihood._layout import Layout
 from difana.likelihood.model import _TINY, Model
 
@@ -39,7 +39,7 @@ def private_optimum(
     own = np.where(bound, own, 0)
     poisson = s.poisson[own]
     widths, taus = scales
-    aux, tau, variance = data[model.bins + own], taus[own], widths[own] ** 2
+    aux, tau, variance = take(data, model.bins + own), take(taus, own), take(widths, own) ** 2
     shift = rest + inner * (inner * variance - aux)
     cases = (
         (inner, inner * (inner + tau), zero),

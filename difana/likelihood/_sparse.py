@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from difana._numerics import add_at, take
 from difana.likelihood._layout import Layout
 from difana.likelihood.interpolation import (
     FactorCoefficients,
@@ -53,14 +54,14 @@ def forward(
     curved, bent, twisted = shift_basis(s.interpolation[1], params)
     if s.histosys_row.size:
         p = s.histosys_parameter
-        shifts = params[p] * entries.half_sum + curved[p] * entries.half_difference
-        additive = additive.at[s.histosys_row].add(shifts)
+        shifts = take(params, p) * entries.half_sum + take(curved, p) * entries.half_difference
+        additive = add_at(additive, s.histosys_row, shifts)
     slope = bend = jnp.zeros(0, dtype)
     if s.normsys_block.size:
-        alpha = params[s.normsys_parameter]
+        alpha = take(params, s.normsys_parameter)
         log, slope, bend = log_factor(s.interpolation[0], alpha, entries.factors)
-        logs = jnp.zeros(s.blocks, dtype).at[s.normsys_block].add(log)
-        scale = jnp.exp(logs)[s.row_block]
+        logs = add_at(jnp.zeros(s.blocks, dtype), s.normsys_block, log)
+        scale = take(jnp.exp(logs), s.row_block)
     return additive, scale, (bent, twisted, slope, bend)
 
 
@@ -82,20 +83,20 @@ def derive(
     own = jnp.zeros(shared + 1, dtype)
     if s.histosys_row.size:
         p, r = s.histosys_parameter, s.histosys_row
-        parts.append((entries.half_sum + bent[p] * entries.half_difference) * scale[r])
+        parts.append((entries.half_sum + take(bent, p) * entries.half_difference) * take(scale, r))
         cells.append((s.row_bin[r], layout.column[p]))
-        seconds = twisted[p] * entries.half_difference * (scale * pulls)[r]
-        own = own.at[layout.column[p]].add(seconds)
+        seconds = take(twisted, p) * entries.half_difference * take(scale * pulls, r)
+        own = add_at(own, layout.column[p], seconds)
     if s.normsys_block.size:
         entry, row = _rows_of(s)
         target = layout.column[s.normsys_parameter]
-        parts.append(slope[entry] * rows[row])
+        parts.append(take(slope, entry) * take(rows, row))
         cells.append((s.row_bin[row], target[entry]))
-        block = jnp.zeros(s.blocks, dtype).at[s.row_block].add(rows * pulls)
-        own = own.at[target].add(bend * block[s.normsys_block])
+        block = add_at(jnp.zeros(s.blocks, dtype), s.row_block, rows * pulls)
+        own = add_at(own, target, bend * take(block, s.normsys_block))
     for column in layout.factors.T:
         used = np.flatnonzero(column < len(safe) - 1)
-        parts.append(rows[used] / safe[column[used]])
+        parts.append(take(rows, used) / take(safe, column[used]))
         cells.append((s.row_bin[used], layout.column[column[used]]))
     jacobian = jnp.zeros((model.bins, shared + 1), dtype)
     if parts:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from difana._numerics import safe_divide
+from difana._numerics import safe_divide, take
 from difana.likelihood import _dense, _sparse
 from difana.likelihood._layout import Layout, layout_of
 from difana.likelihood._private import private_optimum
@@ -97,22 +97,22 @@ def evaluate(
     safe = jnp.concatenate([safe, jnp.ones(1, dtype)])
     additive, scale, memory = room.forward(model, constants.entries, params)
     for column in layout.factors.T:  # as many as the longest product of one row
-        scale = scale * safe[column]
+        scale = scale * take(safe, column)
     rows = additive * scale
 
     # the private factor of each bin: gamma s + c is what the bin expects
     inner, rest = layout.sum_halves(rows)
     owner = layout.owner
-    gamma = jnp.where(layout.eliminated, params[owner], 1.0)
-    moves = layout.eliminated & free[owner]
+    gamma = jnp.where(layout.eliminated, take(params, owner), 1.0)
+    moves = layout.eliminated & take(free, owner)
     bend = jnp.ones(bins, dtype)  # second derivative of the private constraint
     if layout.eliminated.any():
         scales = (constants.widths, constants.tau)
         best, bend = private_optimum(model, scales, layout, inner, rest, data)
-        low, high = model.lower[owner], model.upper[owner]
+        low, high = take(model.lower, owner), take(model.upper, owner)
         gamma = jnp.where(moves, jnp.clip(best, low, high), gamma)
         moves = moves & (gamma > low) & (gamma < high)
-        params = jnp.where(layout.is_private, gamma[layout.bin_of], params)
+        params = jnp.where(layout.is_private, take(gamma, layout.bin_of), params)
     rates = gamma * inner + rest
 
     # value, and derivatives with respect to the expected yields
@@ -125,8 +125,8 @@ def evaluate(
     stiff = weight * inner**2 + bend
 
     # derivatives of the expected yields
-    gammas = jnp.where(layout.row_private, gamma[s.row_bin], 1.0)
-    scale, pulls = scale * gammas, pull[s.row_bin]
+    gammas = jnp.where(layout.row_private, take(gamma, s.row_bin), 1.0)
+    scale, pulls = scale * gammas, take(pull, s.row_bin)
     rows = additive * scale
     slopes = room.derive(
         model, constants.entries, layout, memory, safe=safe, rows=rows, scale=scale, pulls=pulls
@@ -148,7 +148,7 @@ def evaluate(
 
     curvature = jax.lax.cond(near, exact, positive) if layout.dense else positive()
     if s.constrained.size:
-        theta = params[s.constrained]
+        theta = take(params, s.constrained)
         value = value + model.constraint(theta, auxiliary, constants.widths, constants.tau)
         derivatives = _constraint_derivatives(model, constants, theta, auxiliary)
         padded = jnp.concatenate([derivatives, jnp.zeros((3, 1), dtype)], axis=1)

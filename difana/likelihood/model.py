@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from difana._errors import ModelError, nearest
+from difana._numerics import add_at, take
 from difana.likelihood.interpolation import factor_coefficients, log_factor, shift_basis
 from difana.likelihood.structure import Structure
 
@@ -180,30 +181,30 @@ class Model(eqx.Module):
         normsys_code, histosys_code = s.interpolation
         rows = self.nominal
         if s.histosys_row.size:
-            nominal, alpha = self.nominal[s.histosys_row], params[s.histosys_parameter]
-            curved = shift_basis(histosys_code, params)[0][s.histosys_parameter]
+            nominal, alpha = take(self.nominal, s.histosys_row), take(params, s.histosys_parameter)
+            curved = take(shift_basis(histosys_code, params)[0], s.histosys_parameter)
             sums = alpha * (self.histosys_hi - self.histosys_lo)
             differences = curved * (self.histosys_hi + self.histosys_lo - 2.0 * nominal)
-            rows = rows.at[s.histosys_row].add(0.5 * (sums + differences))
+            rows = add_at(rows, s.histosys_row, 0.5 * (sums + differences))
         if s.normsys_block.size:
             coefficients = factor_coefficients(self.normsys_lo, self.normsys_hi)
-            log = log_factor(normsys_code, params[s.normsys_parameter], coefficients)[0]
-            logs = jnp.zeros(s.blocks, rows.dtype).at[s.normsys_block].add(log)
-            rows = rows * jnp.exp(logs)[s.row_block]
+            log = log_factor(normsys_code, take(params, s.normsys_parameter), coefficients)[0]
+            logs = add_at(jnp.zeros(s.blocks, rows.dtype), s.normsys_block, log)
+            rows = rows * take(jnp.exp(logs), s.row_block)
         extended = jnp.concatenate([params, jnp.ones(1, params.dtype)])
         for column in s.factors.T:  # as many as the longest product of one row, not as modifiers
-            rows = rows * extended[column]
+            rows = rows * take(extended, column)
         return rows
 
     def expected_main(self, params: Float[Array, " params"]) -> Float[Array, " bins"]:
         """Return the expected yields of all bins."""
         rows = self.rows(params)
-        return jnp.zeros(self.bins, rows.dtype).at[self.structure.row_bin].add(rows)
+        return add_at(jnp.zeros(self.bins, rows.dtype), self.structure.row_bin, rows)
 
     def expected_auxiliary(self, params: Float[Array, " params"]) -> Float[Array, " constraints"]:
         """Return the expected auxiliary data: theta, and theta tau for Poisson constraints."""
         _, tau = self.constraint_scales()
-        return params[self.structure.constrained] * tau
+        return take(params, self.structure.constrained) * tau
 
     def expected(self, params: Float[Array, " params"]) -> Float[Array, " data"]:
         """Return expected yields and expected auxiliary data: the Asimov data at ``params``."""
