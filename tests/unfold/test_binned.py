@@ -52,6 +52,8 @@ def test_response_is_that_of_numpy(problem, binned):
     background = np.histogramdd(p.background, RECO, weights=p.background_weights)[0].ravel()
     np.testing.assert_allclose(binned.background, background, rtol=1e-12)
     np.testing.assert_allclose(binned.fold(binned.prior), reco + background, rtol=1e-12)
+    squares = np.histogramdd(p.background, RECO, weights=p.background_weights**2)[0].ravel()
+    np.testing.assert_allclose(binned.background_variances, squares, rtol=1e-12)
 
 
 def test_bayes_is_the_direct_computation(binned):
@@ -136,6 +138,19 @@ def test_response_statistics_is_the_spread_of_resampled_simulation(problem, binn
     np.testing.assert_allclose(np.sqrt(np.diag(found)), np.sqrt(np.diag(expected)), rtol=0.15)
     with pytest.raises(InputError, match="does not know the variances"):
         bayes(dataclasses.replace(binned, prior_variances=None), response_statistics=True)
+
+
+def test_an_empty_bin_of_the_data_has_the_smallest_variance(binned):
+    variances = np.array(binned.data_variances + binned.background_variances)
+    empty = eqx.tree_at(
+        lambda r: (r.data_variances, r.background_variances), binned,
+        (jnp.asarray(variances).at[3].set(0.0), jnp.zeros(len(variances))),
+    )  # fmt: skip
+    variances[3] = variances[np.arange(len(variances)) != 3].min()
+    found = invert(empty, strength=1.0)
+    wanted = invert(empty, strength=1.0, data_covariance=jnp.diag(jnp.asarray(variances)))
+    np.testing.assert_allclose(found.values, wanted.values, rtol=1e-9)
+    np.testing.assert_allclose(found.covariance, wanted.covariance, rtol=1e-9)
 
 
 def test_closure_and_empty_bins(binned):

@@ -63,6 +63,16 @@ def test_the_model_is_the_folding(unfolded):
     np.testing.assert_allclose(model.expected_main(params), problem.fold(TRUTH), rtol=1e-12)
 
 
+def test_errors_and_variations_stand_where_they_belong():
+    nominal = dataclasses.replace(binned(), background_variances=jnp.array([4.0, 9.0, 1.0]))
+    sides = [dataclasses.replace(nominal, matrix=MATRIX * factor) for factor in (1.2, 0.9)]
+    model = unfolding_model(nominal, variations={"scale": tuple(sides)})
+    np.testing.assert_allclose(model.staterror, [2.0, 3.0, 1.0])
+    for pull, side in zip((1.0, -1.0), sides, strict=True):
+        params = model.init.at[model.index("scale")].set(pull)
+        np.testing.assert_allclose(model.expected_main(params), side.fold(PRIOR), rtol=1e-12)
+
+
 def test_the_penalty_is_that_of_tikhonov():
     noise = jnp.array([40.0, -60.0, 50.0])
     problem = binned(data=binned().data + noise)
