@@ -63,6 +63,14 @@ def test_gradients_of_a_linear_observable(samples):
     assert found[1] == pytest.approx(found[0])
 
 
+def test_gradients_of_events_without_weight_do_not_count(samples):
+    nominals = [Sample(s.nominal.with_weights(s.nominal.weights.at[200:].set(0)), name=s.name)
+                for s in samples]  # fmt: skip
+    kept = [Sample(s.nominal.take(np.arange(200)), name=s.name) for s in samples]
+    found, wanted = (gradient_importance(lambda x: x[:, :1] ** 3, own) for own in (nominals, kept))
+    assert found[0] == pytest.approx(wanted[0], rel=1e-5)
+
+
 def test_stretch_against_finite_differences(samples):
     options = {"edges": EDGES, "bandwidth": 0.4}
     found = stretch_importance(net, samples, purity, **options)

@@ -20,6 +20,7 @@ from difana.likelihood import (
     Template,
     channel_from_events,
 )
+from difana.train.diagnose import _of_edges
 
 NAN = float("nan")
 
@@ -92,6 +93,13 @@ def test_vanishing_bins(samples, tmp_path):
     assert not watch(result.last, samples)
     moved = {**result.last, "slope": result.last["slope"] + 1.0}
     assert watch(moved, samples), "the step after the last good state is the bad one"
+
+
+@pytest.mark.parametrize("j", range(3))
+def test_every_bin_of_the_edges_is_looked_at(j):
+    edges = np.arange(4.0)
+    edges[j + 1 :] -= 1.0
+    assert f"bin {j} reaches from" in _of_edges(edges, 0.01)[0]
 
 
 def test_degenerate_edges(samples, tmp_path):
