@@ -20,6 +20,7 @@ from difana.likelihood import (
     Channel,
     HistoSys,
     NormFactor,
+    Parameter,
     StatError,
     Template,
     build_model,
@@ -187,6 +188,17 @@ def test_a_nuisance_keeps_its_width():
     s = float(found)
     information = np.array([[26.0, 400.0 * s], [400.0 * s, 2e4 * s**2]]) / 100 + np.diag([0, 1])
     assert np.sqrt(np.linalg.inv(information)[1, 1]) == pytest.approx(0.7, abs=1e-3)
+
+
+def test_a_nuisance_without_effect_keeps_its_width():
+    idle = HistoSys([10.0, 10.0], [10.0, 10.0], "idle")
+    templates = (
+        Template([1.0, 3.0], (NormFactor("mu"),), name="s"),
+        Template([10.0, 10.0], (idle,), name="b"),
+    )
+    model = build_model([Channel(templates, name="SR")], parameters=[Parameter("idle", sigma=0.5)])
+    found = nuisance_width(["idle"], 0.7).infeasibility(model)
+    assert float(found[0]) == pytest.approx(np.log(0.7), abs=1e-9)
 
 
 def test_effective_background_and_closure():
