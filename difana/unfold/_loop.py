@@ -297,5 +297,6 @@ class _Split:
 
 def _log_norm(above: Array, below: Array, log: Array) -> Array:
     """Return what to add to ``log`` so that ``below * exp(log)`` has the total of ``above``."""
-    total = jnp.log(jnp.sum(above, axis=1)) - jnp.log(jnp.sum(below * jnp.exp(log), axis=1))
-    return total.astype(log.dtype)
+    # a wild logit must meet the cap, not overflow here
+    total = jax.nn.logsumexp(log, b=below, axis=1)
+    return (jnp.log(jnp.sum(above, axis=1)) - total).astype(log.dtype)

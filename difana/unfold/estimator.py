@@ -163,28 +163,13 @@ class OmniFold(eqx.Module):
             starts = np.array([plan.start(int(replica)) for replica in chosen])
             (reco_nets, gen_nets), run = self.start(problem, starts, key=key)
             replicas = plan.factors(chosen, problem, jax.random.split(key, 6)[3:])
+            given = (problem, reco_nets, gen_nets, settings)
+            named = {"key": run, "replicas": replicas, "shifts": shifts}
             if checkpoint is None:
-                part = omnifold(
-                    problem,
-                    reco_nets,
-                    gen_nets,
-                    settings,
-                    key=run,
-                    replicas=replicas,
-                    shifts=shifts,
-                    devices=devices,
-                )
+                part = omnifold(*given, **named, devices=devices)
             else:
                 part = omnifold_with_checkpoints(
-                    prepared(
-                        problem,
-                        reco_nets,
-                        gen_nets,
-                        settings,
-                        key=run,
-                        replicas=replicas,
-                        shifts=shifts,
-                    ),
+                    prepared(*given, **named),
                     Path(checkpoint) / f"replicas_{start}",
                     resume=resume,
                     progress_bar=progress_bar,
