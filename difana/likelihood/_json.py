@@ -81,7 +81,7 @@ def _bytes(source: str | Path | IO[bytes], where: str, what: str) -> bytes:
     return _unzip(raw, where) if raw[:2] == b"\x1f\x8b" else raw
 
 
-def decode_quickly(raw: bytes, kind: Any = Any) -> Any:
+def _decode_quickly(raw: bytes, kind: Any = Any) -> Any:
     """Return the JSON, or None where it is for the slow reader to say what is wrong with it.
 
     msgspec keeps the last of keys that stand twice: then fewer colons are written again than were
@@ -102,6 +102,7 @@ def read_json(
     what: str = "workspace",
     lists: bool = False,
     kind: Any = Any,
+    where: str | None = None,
 ) -> Any:
     """Return the JSON of a file or binary stream, gzipped or not.
 
@@ -113,6 +114,7 @@ def read_json(
         what: What the file should hold, for messages.
         lists: Allow a list at the top, not only an object.
         kind: A type of msgspec that the content is decoded to where all is well with it.
+        where: What messages call the source; its path or "standard input" by default.
 
     Raises:
         ModelError: Names the file and what is wrong with it.
@@ -122,8 +124,8 @@ def read_json(
         >>> read_json(io.BytesIO(b'{"a": [1, 2.5]}'))
         {'a': [1, 2.5]}
     """
-    named = isinstance(source, (str, Path))
-    where = f"'{source}'" if named else "standard input"
+    if where is None:
+        where = f"'{source}'" if isinstance(source, (str, Path)) else "standard input"
 
     def objects(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -146,7 +148,7 @@ def read_json(
             json.loads(start[:64].decode("utf-8", "replace"))  # is it JSON at all?
             raise ModelError(f"{where} is no {what}: expected a JSON object")
         with pause_collection():
-            found = decode_quickly(raw, kind)
+            found = _decode_quickly(raw, kind)
             if found is not None:
                 return found
             text = raw.decode("utf-8-sig")

@@ -53,6 +53,7 @@ def sum_groups(
     return jnp.sum(take(padded, members), axis=1)
 
 
+@functools.lru_cache(maxsize=64)
 def alphas_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
     """Return the parameters that shift and those that scale; what does both ends one, begins one.
 

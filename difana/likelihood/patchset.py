@@ -13,7 +13,7 @@ from typing import IO, Any
 import msgspec
 
 from difana._errors import ModelError, nearest
-from difana.likelihood._json import decode_quickly, load, pause_collection, read_json
+from difana.likelihood._json import load, read_json
 from difana.likelihood._schema import check_workspace
 from difana.likelihood.json_patch import Operations, apply_patch
 
@@ -69,15 +69,8 @@ class _Patches(Sequence[Operations]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         if isinstance(self._found[index], msgspec.Raw):
-            text = bytes(self._found[index])
-            with pause_collection():
-                found = decode_quickly(text)
-            if found is None:  # say what is wrong with it
-                try:
-                    found = read_json(io.BytesIO(text), what="patch", lists=True)
-                except ModelError as error:
-                    raise ModelError(f"the patch of '{self._names[index]}': {error}") from error
-            self._found[index] = found
+            text, where = io.BytesIO(self._found[index]), f"the patch of '{self._names[index]}'"
+            self._found[index] = read_json(text, what="patch", lists=True, where=where)
         return self._found[index]
 
 
