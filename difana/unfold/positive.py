@@ -18,7 +18,7 @@ def positive_weights(
     key: PRNGKeyArray,
     hidden: tuple[int, ...] = (64, 64),
     epochs: int = 30,
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     learning_rate: float = 2e-3,
     patience: int = 5,
 ) -> UnfoldingProblem:
@@ -39,7 +39,7 @@ def positive_weights(
         key: Random key.
         hidden: Widths of the classifier.
         epochs: Largest number of epochs.
-        batch_size: Events a step.
+        batch_size: Events a step; None: a 64th of the training events, between 128 and 2048.
         learning_rate: That of Adam.
         patience: Epochs without improvement on held-out events after which it stops.
 
