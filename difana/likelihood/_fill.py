@@ -59,3 +59,8 @@ def make_fill(edges: Array | Shares, bandwidth: Array | float | None, *, relativ
 def _from_shares(shares: Array, weights: Array) -> tuple[Array, Array]:
     found = jnp.stack([weights, weights**2]).astype(shares.dtype) @ shares
     return found[0], found[1]
+
+
+def wide(x: Array) -> Array:
+    """Cross the border from the network's precision to that of the statistical part."""
+    return x.astype(float)

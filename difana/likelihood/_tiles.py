@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array
 
 from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
-from difana.likelihood._fill import Fill
+from difana.likelihood._fill import Fill, wide
 from difana.likelihood.sums import TemplateSums
 
 
@@ -93,7 +93,7 @@ def tiled_sums(
     def filled(x: Array, weights: Array) -> tuple[Array, Array, Array]:
         out = outputs(x)
         contents, squares = fill.sums(out, weights.astype(out.dtype))
-        return _wide(contents), _wide(squares), out
+        return wide(contents), wide(squares), out
 
     # recomputed in the reverse pass; a loop needs no protection against merging
     remat = partial(jax.checkpoint, prevent_cse=False)
@@ -175,7 +175,7 @@ def _weighted(
         shares = fill.shares(out)
         cut = jnp.stack([lax.dynamic_slice_in_dim(row, start, chunk) for row in rows])
         cut = jnp.where(start + jnp.arange(chunk) >= first, cut, 0)
-        return _wide(cut.astype(shares.dtype) @ shares)
+        return wide(cut.astype(shares.dtype) @ shares)
 
     return jnp.sum(lax.map(tile, (scores, *places)), axis=0)
 
@@ -196,8 +196,3 @@ def _padded(rows: Array, chunk: int) -> Array:
     if rows.ndim == 1 or not len(rows):
         return jnp.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
     return jnp.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1), mode="edge")
-
-
-def _wide(x: Array) -> Array:
-    """Cross the border from the network's precision to that of the statistical part."""
-    return x.astype(float)

@@ -13,17 +13,11 @@ from difana._errors import InputError
 from difana._typing import Network
 from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
 from difana.hist import argmax_histogram, softmax_histogram
+from difana.likelihood._blocks import Block, Job, block_of, fill, inputs_and_jobs, outputs_of
 from difana.likelihood._fill import Sums
 from difana.likelihood.modifiers import Channel
 from difana.likelihood.sums import TemplateSums, channel_from_sums, histograms_of
-from difana.likelihood.templates import (
-    Job,
-    fill,
-    inputs_and_jobs,
-    of_nominals,
-    outputs_of,
-    sums_at_once,
-)
+from difana.likelihood.templates import of_nominals, sums_at_once
 
 
 def channel_from_logits(
@@ -89,17 +83,17 @@ def channel_from_logits(
 def _sums_with_tangents(net: Network, samples: Sequence[Sample], one: Sums) -> TemplateSums:
     """Return the sums of all templates; those of transformations are nominal +- derivative."""
     moved = [any(isinstance(v, Transformation) for v in s.variations) for s in samples]
-    blocks: list[Array] = []
+    blocks: list[Block] = []
     jobs: list[Job] = []
     for sample, exact in zip(samples, moved, strict=True):
         if exact:  # the nominal events go through the network later, with their tangents
             shifted = [v for v in sample.variations if isinstance(v, ShiftedEvents)]
             for side in (side for v in shifted for side in (v.up, v.down)):
-                jobs.append(Job(len(blocks), side.weights))
-                blocks.append(side.features)
+                jobs.append(Job(len(blocks), 0, side.weights))
+                blocks.append(block_of([side.features]))
         else:
             new_blocks, new_jobs = inputs_and_jobs([sample])
-            jobs += [Job(len(blocks) + job.block, job.weights) for job in new_jobs]
+            jobs += [job._replace(block=len(blocks) + job.block) for job in new_jobs]
             blocks += new_blocks
     plain = iter(zip(*fill(outputs_of(net, blocks), jobs, one), strict=True) if blocks else [])
     rows: list[tuple[Array, Array]] = []
@@ -127,8 +121,8 @@ def _moved(
         features = nominal.features
         for alpha, function in zip(alphas, functions, strict=True):
             features = function(features, alpha)
-        (logits,) = outputs_of(net, [features])
-        found = fill([logits], [Job(0, w) for w in weights], one)
+        logits = outputs_of(net, [block_of([features])])
+        found = fill(logits, [Job(0, 0, w) for w in weights], one)
         return found[0][0], found
 
     origin = jnp.zeros(len(functions), nominal.features.dtype)

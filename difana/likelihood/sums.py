@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -95,21 +97,34 @@ def channel_from_sums(
             f"sums of {sums.contents.shape[0]} histograms and {sums.squares.shape[0]} samples; "
             f"these {len(samples)} samples have {needed} histograms"
         )
-    contents = iter(sums.contents)
+    nominals, ups, downs = _rows(sums.contents, [histograms_of(sample) for sample in samples])
     templates = []
     for sample, squares in zip(samples, sums.squares, strict=True):
-        nominal = next(contents)
+        nominal = next(nominals)
         modifiers: list[AbstractModifier] = [NormFactor(factor) for factor in sample.normfactors]
         for variation in sample.variations:
             if isinstance(variation, Normalisation):
                 up, down = (jnp.asarray(x).astype(float) for x in (variation.up, variation.down))
                 modifiers.append(NormSys(up, down, variation.name))
             else:
-                modifiers.append(HistoSys(next(contents), next(contents), variation.name))
+                modifiers.append(HistoSys(next(ups), next(downs), variation.name))
         if staterror:
             modifiers.append(StatError(safe_sqrt(squares), f"staterror_{name}"))
         templates.append(Template(nominal, tuple(modifiers), name=sample.name))
     return Channel(tuple(templates), name=name)
+
+
+def _rows(contents: Array, sizes: Sequence[int]) -> tuple[Iterator[Array], ...]:
+    """Return nominal histograms, those of up and those of down variations.
+
+    Each kind lies together, as in the model: XLA takes the split and its join for one slice.
+    """
+    first = np.cumsum([0, *sizes[:-1]])
+    varied = np.delete(np.arange(sum(sizes)), first)
+    order = np.concatenate([first, varied[::2], varied[1::2]])
+    rows = lax.split(contents[order].reshape(-1), [contents.shape[1]] * len(order))
+    cuts = np.cumsum([0, len(first), len(varied) // 2, len(varied) // 2])
+    return tuple(iter(rows[a:b]) for a, b in itertools.pairwise(cuts))
 
 
 def histograms_of(sample: Sample) -> int:

@@ -2,101 +2,36 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
+from difana.data import Sample
 from difana.hist import Shares
-from difana.likelihood._fill import Sums, make_fill
+from difana.likelihood._blocks import checked, fill, inputs_and_jobs, outputs_of
+from difana.likelihood._fill import Sums, make_fill, wide
 from difana.likelihood._tiles import tiled_sums
 from difana.likelihood.modifiers import Channel
 from difana.likelihood.sums import TemplateSums, channel_from_sums, histograms_of
 
 
-class Job(eqx.Module):
-    """One histogram to fill: which outputs, with which weights."""
-
-    block: int = eqx.field(static=True)
-    weights: Float[Array, " events"]
-
-
-def inputs_and_jobs(samples: Sequence[Sample]) -> tuple[list[Array], list[Job]]:
-    """List the inputs the network must see, and the histograms to fill from its outputs."""
-    blocks: list[Array] = []
-    jobs: list[Job] = []
-
-    def add(features: Array, weights: Array) -> None:
-        blocks.append(features)
-        jobs.append(Job(len(blocks) - 1, weights))
-
-    for sample in samples:
-        nominal = sample.nominal
-        add(nominal.features, nominal.weights)
-        own = len(blocks) - 1
-        for variation in sample.variations:
-            if isinstance(variation, Transformation):
-                for alpha in (1.0, -1.0):
-                    shift = jnp.asarray(alpha, nominal.features.dtype)
-                    add(variation.function(nominal.features, shift), nominal.weights)
-            elif isinstance(variation, ShiftedEvents):
-                add(variation.up.features, variation.up.weights)
-                add(variation.down.features, variation.down.weights)
-            elif isinstance(variation, WeightVariation):
-                jobs.append(Job(own, variation.up))
-                jobs.append(Job(own, variation.down))
-    return blocks, jobs
-
-
 def all_scores(net: Network, samples: Sequence[Sample]) -> list[Float[Array, " events"]]:
-    """Return the first observable of every block of events, all in one pass of the network."""
-    blocks, _ = inputs_and_jobs(samples)
-    return [outputs[:, 0] for outputs in outputs_of(net, blocks)]
-
-
-def _checked(net: Network, features: Array) -> Array:
-    output = net(features)
-    if output.ndim != 2:
-        raise InputError(
-            f"the network returned {output.shape}; it must return [events, observables]"
-        )
-    return output
-
-
-def outputs_of(net: Network, blocks: list[Array]) -> list[Float[Array, "events observables"]]:
-    """Return what the network makes of each block of events, all in one pass."""
-    output = _checked(net, jnp.concatenate(blocks))
-    starts = [0, *itertools.accumulate(block.shape[0] for block in blocks)]
-    return [output[a:b] for a, b in itertools.pairwise(starts)]
-
-
-def fill(outputs: Sequence[Array], jobs: Sequence[Job], one: Sums) -> tuple[Array, Array]:
-    """Return contents and squares of all jobs; those of equal length are filled in one call."""
-    groups: dict[int, list[int]] = {}
-    for i, job in enumerate(jobs):
-        groups.setdefault(job.weights.shape[0], []).append(i)
-    parts = []
-    for members in groups.values():
-        x = jnp.stack([outputs[jobs[i].block] for i in members])
-        weights = jnp.stack([jobs[i].weights.astype(x.dtype) for i in members])
-        parts.append(jax.vmap(one)(x, weights))
-    order = np.argsort([i for members in groups.values() for i in members])
-    contents, squares = (_wide(jnp.concatenate(rows))[order] for rows in zip(*parts, strict=True))
-    return contents, squares
+    """Return the first observable behind every histogram that is not one of other weights."""
+    blocks, jobs = inputs_and_jobs(samples)
+    outputs = outputs_of(net, blocks)
+    seen = dict.fromkeys((job.block, job.part) for job in jobs)
+    return [outputs.of(*place)[:, 0] for place in seen]
 
 
 def of_nominals(squares: Array, samples: Sequence[Sample]) -> Array:
     """Return the squares of the nominal histograms, at the variance of the full sample."""
     sizes = [histograms_of(sample) for sample in samples]
     first = np.cumsum([0, *sizes[:-1]])
-    scale = jnp.stack([_wide(jnp.asarray(sample.variance_scale)) for sample in samples])
+    scale = jnp.stack([wide(jnp.asarray(sample.variance_scale)) for sample in samples])
     return squares[first] * scale[:, None]
 
 
@@ -158,7 +93,7 @@ def template_sums(
         return sums_at_once(net, samples, rule.sums)
     if chunk < 1:
         raise InputError(f"chunk is {chunk}; it must be at least one event")
-    return tiled_sums(lambda x: _checked(net, x), samples, rule, chunk=chunk)
+    return tiled_sums(lambda x: checked(net, x), samples, rule, chunk=chunk)
 
 
 def channel_from_events(
@@ -211,8 +146,3 @@ def channel_from_events(
     )
     sums = sums if values is None else sums.valued(values)
     return channel_from_sums(sums, samples, name=name, staterror=staterror)
-
-
-def _wide(x: Array) -> Array:
-    """Cross the border from the network's precision to that of the statistical part."""
-    return x.astype(float)
