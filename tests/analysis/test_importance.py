@@ -118,6 +118,23 @@ def test_shuffled_values_come_from_all_samples_alike(samples):
     assert s1 == pytest.approx((s0 + b0) / 2, abs=0.09)
 
 
+def test_shifted_events_get_the_values_of_the_nominal_ones(samples):
+    """What is shuffled does not vary any more: up and down are the nominal template."""
+    seen = []
+
+    def look(channel):
+        for template in channel.templates:
+            (scale,) = (m for m in template.modifiers if m.name == "scale")
+            sides = (np.asarray(side) for side in (scale.hi, scale.lo))
+            seen.append(max(np.abs(side - np.asarray(template.values)).max() for side in sides))
+        return 0.0
+
+    shuffle_importance(lambda x: x[:, :1], samples, look, edges=EDGES)
+    before, shuffled = seen[:2], seen[2:4]  # then come the inputs that the network ignores
+    assert min(before) > 1
+    assert max(shuffled) < 1e-3
+
+
 def test_all_measures_at_once(samples):
     found = importance(net, samples, edges=EDGES, objective=purity)
     assert found.columns == COLUMNS

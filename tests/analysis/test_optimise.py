@@ -122,6 +122,34 @@ def test_a_trained_network_and_edges_are_taken(splits, optimised, monkeypatch):
     assert again.edges == pytest.approx(edges, abs=1e-5)
 
 
+def test_multipliers_are_trained_beside_network_and_edges(splits, optimised, monkeypatch):
+    """They ascend by plain gradient steps of their own rate; nothing is compiled here."""
+    seen = {}
+
+    def stub(loss, state, samples, **options):
+        seen.update(options, state=state)
+        return SimpleNamespace(trainable=state, history=(), status="stub", message="")
+
+    monkeypatch.setattr("difana.train.fit", stub)
+    wanted = ConstraintOptions(minimum_background=10.0, closure=0.1, rate=0.25)
+    optimise(
+        splits[0],
+        splits[1],
+        network=NetworkOptions(hidden=(8,)),
+        training=TrainingOptions(**TINY, constraints=wanted),
+        key=jax.random.key(0),
+        baseline=optimised.baseline_net,
+        edges=np.array([-9.0, -1.0, 0.0, 1.0, 9.0]),
+    )
+    trained = eqx.filter(seen["state"], seen["trained"])
+    multipliers = trained["multipliers"]
+    assert [m.shape for m in jax.tree.leaves(multipliers)] == [(4,), (4,)]
+    ones = jax.tree.map(jnp.ones_like, trained)
+    optimizer = seen["optimizer"]
+    steps, _ = optimizer.update(ones, optimizer.init(trained), trained)
+    assert np.concatenate(jax.tree.leaves(steps["multipliers"])) == pytest.approx(-0.25)
+
+
 def test_the_score_is_that_of_the_recipe(splits, optimised):
     """`log_objective` is the logarithm of the limit and a penalty; best_bins lowers it."""
     training = TrainingOptions(**TINY)

@@ -171,3 +171,17 @@ def test_diagnose_names_everything():
         "edges are not finite: edge 1 is nan",
     )
     assert not train.diagnose(Channel((Template([1.0], name="b"),), name="A"), edges=[0, 1])
+
+
+def test_effective_events_are_those_of_the_background_alone():
+    """(sum w)^2 / sum w^2 = 8^2 / 2^2 and 2^2 / 1^2, whatever the signal has."""
+    signal = Template(
+        [90.0, 90.0], (NormFactor("mu"), StatError([0.1, 0.1], "stat_s")), name="signal"
+    )
+    top = Template([8.0, 2.0], (StatError([2.0, 1.0], "stat_b"),), name="top")
+    channel = Channel((signal, top), name="A")
+    assert train.diagnose(channel, events=3.9) == ()
+    (one,) = train.diagnose(channel, events=4.1)
+    assert "channel 'A': bin 1 has no more than 4 effective" in one
+    (two,) = train.diagnose(channel, events=17.0)
+    assert "bins 0, 1 has no more than 16, 4 effective" in two
