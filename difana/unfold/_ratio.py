@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 class FitReport(NamedTuple):
-    """Of each replica: held-out loss of the kept weights, epochs trained, all finite."""
+    """Of each replica: lowest held-out loss of an epoch, epochs trained, all finite."""
 
     loss: Float[Array, " replicas"]
     epochs: Int[Array, " replicas"]
@@ -39,6 +39,8 @@ class _State(NamedTuple):
     optimizer: PyTree
     best: PyTree
     loss: Array
+    base: Array
+    mixed: Array
     waited: Array
     epochs: Array
     finite: Array
@@ -96,13 +98,17 @@ def fit_ratio(
     active: Bool[Array, " replicas"],
     key: Array,
 ) -> tuple[PyTree, FitReport]:
-    """Train stacked classifiers; return the mean weights over the best epoch of each.
+    """Train stacked classifiers; return the mean weights over the best epochs of each.
 
     There are ``settings.ensemble`` classifiers a replica, one after the other on the leading axis.
     One epoch goes once over the rows, in an order all replicas share, drawn anew at each call; from
     epoch to epoch the batches change order and cut. A classifier that did not improve on the held-
     out rows for ``patience`` epochs is frozen; when all are, the remaining epochs cost nothing.
     Replicas that are not active are frozen from the start.
+
+    Epochs whose held-out losses agree within the noise of the held-out rows are averaged, later
+    ones more. The best of them alone would be the one whose noise fits the held-out rows, with the
+    statistical error of these few.
     """
     rows, dtype, members = train.above.shape[1], train.x.dtype, settings.ensemble
     size = settings.batch(rows)
@@ -121,10 +127,12 @@ def fit_ratio(
     held_above = (held.above / total[0][:, None]).astype(dtype)
     held_below = (held.below / total[1][:, None]).astype(dtype)
 
-    shares = (1 / jnp.arange(1, steps + 1)).astype(dtype)
-
     def each(part: Array) -> Array:
         return part if members == 1 else jnp.repeat(part, members, axis=0)
+
+    # two units of log likelihood: less is the noise of the held-out rows
+    margin = each(_typical(held_above) + _typical(held_below))
+    shares = (1 / jnp.arange(1, steps + 1)).astype(dtype)
 
     level = None if train.level is None else each(train.level)
 
@@ -164,11 +172,17 @@ def fit_ratio(
         active = state.finite & (state.waited < settings.patience)
         finite = jnp.isfinite(value) & _all_finite(leaves)
         better = active & finite & (value < state.loss)
+        fresh = active & finite & (value < state.base - margin)
+        near = active & finite & ~fresh & (value < state.loss + margin)
+        mixed = jnp.where(fresh, 1, state.mixed + near)
+        best = _where(near, jax.vmap(_mix)(state.best, mean, mixed), state.best)
         return _State(
             weights=_where(active & finite, leaves, state.weights),
             optimizer=_where(active & finite, moments, state.optimizer),
-            best=_where(better, mean, state.best),
+            best=_where(fresh, mean, best),
             loss=jnp.where(better, value, state.loss),
+            base=jnp.where(fresh, value, state.base),
+            mixed=mixed,
             waited=jnp.where(active, jnp.where(better, 0, state.waited + 1), state.waited),
             epochs=state.epochs + active,
             finite=state.finite & (finite | ~active),
@@ -180,15 +194,28 @@ def fit_ratio(
 
     nets = len(train.above) * members
     zero = jnp.zeros(nets, jnp.int32)
+    infinite = jnp.full(nets, jnp.inf, dtype)
     waited = jnp.where(each(active), 0, settings.patience).astype(jnp.int32)
     start = _State(
         weights, jax.vmap(optimizer.init)(weights), weights,
-        jnp.full(nets, jnp.inf, dtype), waited, zero, jnp.ones(nets, bool),
+        infinite, infinite, zero, waited, zero, jnp.ones(nets, bool),
     )  # fmt: skip
     end, _ = jax.lax.scan(body, start, jax.random.split(key_epochs, settings.epochs))
     finite = end.finite & (jnp.isfinite(end.loss) | ~each(active))
     report = FitReport(end.loss, end.epochs, finite)
     return end.best, _by_replica(report, members)
+
+
+def _mix(mean: PyTree, new: PyTree, number: Array) -> PyTree:
+    """Return the mean of so many, the i-th of weight i."""
+    share = 2 / (number + 1)
+    return jax.tree.map(lambda a, b: a + share.astype(a.dtype) * (b - a), mean, new)
+
+
+def _typical(weights: Array) -> Array:
+    """Return the weight of a typical row of each replica."""
+    total = jnp.abs(jnp.sum(weights, axis=1))
+    return jnp.sum(weights**2, axis=1) / jnp.maximum(total, jnp.finfo(weights.dtype).tiny)
 
 
 def _by_replica(report: FitReport, members: int) -> FitReport:

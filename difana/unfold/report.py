@@ -20,7 +20,7 @@ class IterationReport(eqx.Module):
         saturated: Number of fiducial events at the cap.
         chi2: Fold-forward test: the unfolded simulation at detector level against data minus
             background, in bins of equal data, per bin and mean over the observables.
-        loss: Held-out loss of the two steps, ``[iterations, replicas, 2]``.
+        loss: Lowest held-out loss of the two steps, ``[iterations, replicas, 2]``.
         epochs: Epochs trained in the two steps, ``[iterations, replicas, 2]``.
         finite: False from the iteration on in which a number was not finite.
         ran: False for iterations after the stopping rule was met; they change nothing.
