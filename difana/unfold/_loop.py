@@ -18,8 +18,6 @@ from difana.unfold.replicas import Replicas, Shifts
 from difana.unfold.report import IterationReport, summary
 from difana.unfold.settings import Settings
 
-_CHUNK = 8192  # rows evaluated at once
-
 
 class Indices(NamedTuple):
     """Rows of the simulation that take part at truth level, at detector level, in both."""
@@ -165,7 +163,7 @@ class Loop:
     def _mean(self, nets: PyTree, static: PyTree, x: Array, level: Array | None = None) -> Array:
         members = self.settings.ensemble
         level = None if level is None else jnp.repeat(level, members)
-        return log_mean(evaluate(nets, static, x, _CHUNK, level), members)
+        return log_mean(evaluate(nets, static, x, level), members)
 
     def detector_weights(self, state: State) -> tuple[Array, Array]:
         """Return weights of the first replica: of the ``measured`` rows, of the simulation."""

@@ -53,14 +53,17 @@ def logits(net: PyTree, x: Array, dtype: jnp.dtype) -> Float[Array, " events"]:
 
 
 def evaluate(
-    weights: PyTree, static: PyTree, x: Array, size: int, level: Array | None = None
+    weights: PyTree, static: PyTree, x: Array, level: Array | None = None
 ) -> Float[Array, "nets rows"]:
-    """Return the logits of all rows for stacked weights, ``size`` rows at a time.
+    """Return the logits of all rows for stacked weights, some thousand rows at a time.
 
     With ``level`` a network looks at ``x[level]``.
     """
     axis = 0 if level is None else 1
     rows = x.shape[axis]
+    size = 8192
+    if jax.default_backend() == "cpu":  # what the layers make of them should stay in its cache
+        size = max(64, 2048 // len(jax.tree.leaves(weights)[0]))
     size = min(size, rows)
     chunks = -(-rows // size)
     padding = [(0, chunks * size - rows if k == axis else 0) for k in range(x.ndim)]
@@ -101,6 +104,8 @@ def fit_ratio(
     """Train stacked classifiers; return the mean weights over the best epochs of each.
 
     There are ``settings.ensemble`` classifiers a replica, one after the other on the leading axis.
+    So many replicas as ``settings.lanes`` says are trained at a time; the result does not depend
+    on it.
     One epoch goes once over the rows, in an order all replicas share, drawn anew at each call; from
     epoch to epoch the batches change order and cut. A classifier that did not improve on the held-
     out rows for ``patience`` epochs is frozen; when all are, the remaining epochs cost nothing.
@@ -110,6 +115,26 @@ def fit_ratio(
     ones more. The best of them alone would be the one whose noise fits the held-out rows, with the
     statistical error of these few.
     """
+    count = len(train.above)
+    at_once = settings.at_once(count, _bytes(weights) // count)
+    if at_once == count:
+        return _fit(weights, static, train, held, settings, active=active, key=key)
+
+    def group(part: tuple[PyTree, Rows, Rows, Array]) -> tuple[PyTree, FitReport]:
+        leaves, one, two, busy = part
+        one, two = one._replace(x=train.x), two._replace(x=held.x)
+        return _fit(leaves, static, one, two, settings, active=busy, key=key)
+
+    own = (weights, train._replace(x=None), held._replace(x=None), active)
+    groups = jax.tree.map(lambda a: a.reshape(count // at_once, -1, *a.shape[1:]), own)
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), jax.lax.map(group, groups))
+
+
+def _fit(
+    weights: PyTree, static: PyTree, train: Rows, held: Rows, settings: Settings, *,
+    active: Array, key: Array,
+) -> tuple[PyTree, FitReport]:  # fmt: skip
+    """Train the classifiers of some replicas at once."""
     rows, dtype, members = train.above.shape[1], train.x.dtype, settings.ensemble
     size = settings.batch(rows)
     steps = rows // size
@@ -167,7 +192,7 @@ def fit_ratio(
         (leaves, moments, mean), _ = jax.lax.scan(
             step, (state.weights, state.optimizer, state.weights), (starts, shares)
         )
-        test = evaluate(mean, static, held.x, max(size, 8192), level)
+        test = evaluate(mean, static, held.x, level)
         value = jax.vmap(binary_loss)(test, each(held_above), each(held_below))
         active = state.finite & (state.waited < settings.patience)
         finite = jnp.isfinite(value) & _all_finite(leaves)
@@ -235,3 +260,7 @@ def _all_finite(stacked: PyTree) -> Array:
     return jnp.all(jnp.stack([
         jnp.all(jnp.isfinite(leaf.reshape(len(leaf), -1)), axis=1) for leaf in leaves
     ]), axis=0)  # fmt: skip
+
+
+def _bytes(tree: PyTree) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

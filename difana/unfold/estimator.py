@@ -64,6 +64,8 @@ class OmniFold(eqx.Module):
         seeds: Number of initialisations; the nominal weight is their mean.
         bootstraps: Number of replicas with Poisson factors on data, simulation and background.
         chunk: Replicas in one program; the result does not depend on it. None: all.
+        lanes: Replicas trained side by side in a program, the others after them; the result does
+            not depend on it. None: all on an accelerator, as many as fit the cache on a CPU.
         result: What ``fit`` found; None before.
 
     Example:
@@ -97,6 +99,7 @@ class OmniFold(eqx.Module):
     seeds: int = eqx.field(static=True, default=1)
     bootstraps: int = eqx.field(static=True, default=0)
     chunk: int | None = eqx.field(static=True, default=None)
+    lanes: int | None = eqx.field(static=True, default=None)
     result: OmniFoldResult | None = None
     problem: UnfoldingProblem | None = None
     fitted_net: PyTree = None
@@ -236,7 +239,7 @@ class OmniFold(eqx.Module):
         if x.shape[1:] != problem.gen.shape[1:]:
             raise InputError(f"gen has columns {x.shape[1:]}, the fit {problem.gen.shape[1:]}")
         nets = jax.tree.map(lambda leaf: leaf[: self.seeds * self.ensemble], result.gen_net)
-        logit = evaluate(nets, self.fitted_net, x.astype(result.log_weights.dtype), 8192)
+        logit = evaluate(nets, self.fitted_net, x.astype(result.log_weights.dtype))
         log = log_mean(logit, self.ensemble) + result.log_norm[: self.seeds, None]
         return jnp.mean(jnp.exp(jnp.clip(log, -self.cap, self.cap)), axis=0)
 

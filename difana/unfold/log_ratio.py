@@ -104,6 +104,6 @@ def log_ratio(
     norm = float(np.log(totals[0] / totals[1]))
 
     def function(rows: Array) -> Array:
-        return _evaluate(weights, static, rows.astype(jnp.float32), 8192)[0] + norm
+        return _evaluate(weights, static, rows.astype(jnp.float32))[0] + norm
 
     return function

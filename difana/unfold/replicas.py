@@ -212,7 +212,19 @@ def stacked_nets(
     """
     numbers = np.arange(replicas) if isinstance(replicas, int) else np.asarray(replicas)
     every = (ensemble * numbers[:, None] + np.arange(ensemble)).ravel()
-    nets = [make(jax.random.fold_in(key, int(index))) for index in every]
-    parts = [eqx.partition(net, trainable(net)) for net in nets]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(part for part, _ in parts))
-    return eqx.combine(stacked, parts[0][1])
+    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.asarray(every))
+
+    def leaves(own: Array) -> PyTree:
+        net = make(own)
+        return eqx.filter(net, trainable(net))
+
+    one = make(keys[0])
+    if len(keys) == 1:
+        stacked = jax.tree.map(lambda leaf: leaf[None], eqx.filter(one, trainable(one)))
+    else:
+        try:
+            stacked = jax.vmap(leaves)(keys)
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+            rows = [leaves(own) for own in keys]  # make looks at the numbers of its key
+            stacked = jax.tree.map(lambda *row: jnp.stack(row), *rows)
+    return eqx.combine(stacked, eqx.filter(one, trainable(one), inverse=True))

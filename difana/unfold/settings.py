@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import jax
 import optax
 
 from difana._errors import ConfigError
@@ -13,6 +14,7 @@ _CHOICES = {
     "fakes": ("prior", "learned"),
     "background": ("subtract", "reweight", "add"),
 }
+_CACHE = 2**19  # bytes
 _DTYPES = ("float32", "float64")
 
 
@@ -40,10 +42,11 @@ class Settings(NamedTuple):
     tolerance: float = 0.0
     fold_bins: int = 20
     dtype: str = "float32"
+    lanes: int | None = None
 
     def check(self) -> Settings:
         """Return the settings, or raise ``ConfigError`` at one that has no meaning."""
-        for name in ("iterations", "epochs", "batch_size", "patience", "ensemble"):
+        for name in ("iterations", "epochs", "batch_size", "patience", "ensemble", "lanes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} = {value}: must be at least 1")
@@ -72,6 +75,21 @@ class Settings(NamedTuple):
         """
         size = self.batch_size or min(max(rows // 64, 128), 2048)
         return min(size, rows)
+
+    def at_once(self, replicas: int, size: int) -> int:
+        """Return how many replicas are trained side by side: a divisor of their number.
+
+        By default all on an accelerator. On a CPU as many as its cache holds, with gradient, two
+        moments and mean: one after the other is faster than all of them through the memory.
+
+        Args:
+            replicas: Their number.
+            size: Bytes of the weights of one.
+        """
+        lanes = self.lanes
+        if lanes is None:
+            lanes = replicas if jax.default_backend() != "cpu" else max(1, _CACHE // (5 * size))
+        return max(k for k in range(1, min(lanes, replicas) + 1) if replicas % k == 0)
 
     def optimizer(self, steps: int) -> optax.GradientTransformation:
         """Return Adam whose rate falls as a cosine over the steps of one training."""

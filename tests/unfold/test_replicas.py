@@ -10,10 +10,12 @@ import pytest
 
 from difana._errors import ConfigError, InputError
 from difana.data.generate import gaussian_levels
+from difana.nn import MLP
 from difana.unfold import OmniFold, closure_test, halved, unfolding_problem
 from difana.unfold._halves import omnifold_with_checkpoints
 from difana.unfold.omnifold import _whole, prepared
-from difana.unfold.replicas import Plan, Shifts
+from difana.unfold.replicas import Plan, Shifts, stacked_nets
+from difana.unfold.settings import Settings
 
 # float64: the order of sums must not change which epoch is the best
 SETTINGS = {
@@ -45,9 +47,10 @@ def fitted(model, problem, variations):
     return model.fit(problem, key=KEY, variations=variations)
 
 
-def test_chunks_change_nothing(model, fitted, problem, variations):
+@pytest.mark.parametrize("size", [{"chunk": 3}, {"lanes": 3}], ids=["chunk", "lanes"])
+def test_the_number_side_by_side_changes_nothing(size, model, fitted, problem, variations):
     parts = OmniFold(**{**SETTINGS, "gen_net": model.gen_net, "reco_net": model.reco_net},
-                     seeds=2, bootstraps=2, chunk=3)  # fmt: skip
+                     seeds=2, bootstraps=2, **size)  # fmt: skip
     parts = parts.fit(problem, key=KEY, variations=variations)
     assert parts.result.log_weights.shape == fitted.result.log_weights.shape == (2, 8, 2000)
     np.testing.assert_allclose(parts.result.log_weights, fitted.result.log_weights, atol=1e-9)
@@ -210,3 +213,26 @@ def test_closure_and_stress(quadratic):
     assert float(closed.norm) == pytest.approx(1, abs=0.02)
     stressed = closure_test(model, problem, key=KEY, factors=np.exp(0.5 * problem.gen[:, 0]))
     assert float(stressed.after[0]) < 0.1 * float(stressed.before[0])
+
+
+def test_lanes_divide_the_replicas_and_fit_the_cache():
+    assert Settings(lanes=3).at_once(8, 10**9) == 2
+    if jax.default_backend() == "cpu":
+        assert Settings().at_once(20, 66_000) == 1  # the weights of 64-128-64
+        assert Settings().at_once(20, 1_300) == 20
+    with pytest.raises(ConfigError, match="lanes = 0"):
+        Settings(lanes=0).check()
+
+
+def test_a_net_that_looks_at_its_key_is_made_one_by_one():
+    def make(key):
+        return MLP(1, [], key=jax.random.key(int(jax.random.randint(key, (), 0, 1000))))
+
+    one, two = (
+        stacked_nets(f, jax.random.key(3), 2)
+        for f in (make, lambda key: MLP(1, [], key=key))
+    )  # fmt: skip
+    assert one.layers[0].kernel.shape == two.layers[0].kernel.shape == (2, 1, 1)
+    assert float(one.layers[0].kernel[0, 0, 0]) != float(one.layers[0].kernel[1, 0, 0])
+    alone = MLP(1, [], key=jax.random.fold_in(jax.random.key(3), 1))
+    np.testing.assert_array_equal(two.layers[0].kernel[1], alone.layers[0].kernel)
