@@ -152,7 +152,7 @@ def main() -> None:
     if options.replicas:
         few, _ = problem_of(options.replica_events)
         spread = jax.devices() if len(jax.devices()) > 1 else None
-        for layers in ([16, 16], LAYERS):
+        for layers in ([16, 16], [64, 64], LAYERS):
             settings = {"epochs": options.epochs, "batch_size": 128, "learning_rate": 1e-3}
             spent = {
                 n: once(

@@ -14,7 +14,7 @@ _CHOICES = {
     "fakes": ("prior", "learned"),
     "background": ("subtract", "reweight", "add"),
 }
-_CACHE = 2**19  # bytes
+_CACHE = 2**21  # bytes
 _DTYPES = ("float32", "float64")
 
 

@@ -218,7 +218,8 @@ def test_closure_and_stress(quadratic):
 def test_lanes_divide_the_replicas_and_fit_the_cache():
     assert Settings(lanes=3).at_once(8, 10**9) == 2
     if jax.default_backend() == "cpu":
-        assert Settings().at_once(20, 66_000) == 1  # the weights of 64-128-64
+        assert Settings().at_once(20, 66_000) == 5  # the weights of 64-128-64
+        assert Settings().at_once(20, 10**6) == 1
         assert Settings().at_once(20, 1_300) == 20
     with pytest.raises(ConfigError, match="lanes = 0"):
         Settings(lanes=0).check()
