@@ -1,4 +1,4 @@
-"""Rotating Gaussians: six ways to train under one nuisance, and the sigma(mu) each leaves.
+"""Rotating Gaussians: ways to train under one nuisance, and the sigma(mu) each leaves.
 
 python paper_examples/uncertainty_aware/run.py [--reduced] [--write] [--out result.json]
 """
@@ -16,8 +16,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from scipy.stats import norm
+from rotating import (
+    NOMINAL,
+    PRIOR,
+    SPREAD,
+    STEP,
+    TRUTHS,
+    VALUES,
+    draw,
+    gaussians,
+    known_angle,
+)
+from sigma_bins import train_on_sigma
 
 import difana
 from difana.analysis import (
@@ -31,101 +41,25 @@ from difana.analysis import (
     train_aware,
     train_cross_entropy,
 )
-from difana.data import Events, Sample, Transformation
+from difana.data import Sample
 from difana.infer import describe, trustworthy
-from difana.losses import inferno
 from difana.metrics import roc_auc
-from difana.nn import MLP, Parametrised
-from difana.train import fit_ensemble
+from difana.nn import Parametrised
 
 HERE = Path(__file__).parent
-NOMINAL, PRIOR, SPREAD = np.pi / 4, 0.5, 0.7
-SIGNAL, BACKGROUND = 500.0, 50_000.0
-STEP = np.pi / 4 / PRIOR / 16  # of the nuisance, in standard deviations
-VALUES = STEP * np.arange(-24, 25)
-TRUTHS = {"0": -16, "pi/8": -8, "pi/4": 0, "3pi/8": 8, "pi/2": 16}  # z, and steps from nominal
-METHODS = ("nominal", "augmented", "adversarial", "pivot", "aware", "limit", "exact")
+METHODS = (
+    "nominal",
+    "augmented",
+    "adversarial",
+    "pivot",
+    "aware",
+    "limit",
+    "exact",
+    "limit-aware",
+)
+AWARE = ("aware", "limit-aware", "exact")  # told the angle
+LEARNED = ("limit", "limit-aware")  # bins of their own
 PUBLISHED = {"nominal": 0.97808, "shifted": 0.92355, "aware": 0.97828}
-
-
-def rotate(features: jax.Array, alpha: jax.Array) -> jax.Array:
-    """Turn the plane by ``alpha`` standard deviations of the angle."""
-    cosine, sine = jnp.cos(PRIOR * alpha), jnp.sin(PRIOR * alpha)
-    x, y = features[:, 0], features[:, 1]
-    return jnp.stack([cosine * x - sine * y, sine * x + cosine * y], axis=1)
-
-
-def gaussians(key: jax.Array, *, events: int) -> tuple[Sample, Sample]:
-    """Return signal and background at the nominal angle, opposite to each other."""
-    centre = jnp.asarray([np.cos(NOMINAL), np.sin(NOMINAL)])
-    turn = (Transformation(function=rotate, name="z"),)
-    found = []
-    for name, sign, total, own in zip(
-        ("signal", "background"), (1, -1), (SIGNAL, BACKGROUND), jax.random.split(key), strict=True
-    ):
-        features = sign * centre + SPREAD * jax.random.normal(own, (events, 2))
-        drawn = Events(
-            features.astype(jnp.float32),
-            jnp.full(events, total / events, jnp.float32),
-            columns=("x", "y"),
-        )
-        factors = ("mu",) if sign > 0 else ()
-        found.append(Sample(drawn, turn, name=name, normfactors=factors))
-    return tuple(found)
-
-
-def known_angle() -> tuple[float, float]:
-    """Return sigma(mu) without bins and with a known angle, for mu = 1; and the best AUC."""
-    x = np.linspace(-6, 6, 20_001)
-    s = SIGNAL * norm.pdf(x, 1.0, SPREAD)
-    b = BACKGROUND * norm.pdf(x, -1.0, SPREAD)
-    information = np.sum(s**2 / (s + b)) * (x[1] - x[0])
-    return float(information**-0.5), float(norm.cdf(np.sqrt(2) / SPREAD))
-
-
-def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return angles spread evenly over the tested range and a bit beyond."""
-    return jax.random.uniform(key, shape, minval=VALUES[4], maxval=VALUES[-5])
-
-
-def train_on_sigma(
-    samples: tuple[Sample, ...],
-    *,
-    key: jax.Array,
-    network: NetworkOptions,
-    bins: int,
-    steps: int,
-    batch_size: int,
-    members: int,
-    rate: float = 5e-3,
-) -> list[Callable]:
-    """Train bins on the mean ln sigma(mu) over true angles, each with exact derivatives."""
-    truths = jnp.asarray([STEP * k for k in TRUTHS.values()], jnp.float32)
-
-    def loss(net: Any, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        temperature = 1.0 * 0.1**progress
-
-        def one(truth: jax.Array) -> jax.Array:
-            moved = samples_at(batch, "z", truth, keep=True)
-            return inferno(net, moved, temperature=temperature, staterror=False)[0]
-
-        sigmas = jax.lax.map(one, truths)
-        return jnp.mean(jnp.log(sigmas)), {"sigma": jnp.mean(sigmas)}
-
-    keys = jax.random.split(key, (members, 2))
-    starts = [MLP(2, network.hidden, bins, activation="tanh", key=k[0]) for k in keys]
-    schedule = optax.cosine_decay_schedule(rate, steps)
-    found = fit_ensemble(
-        loss,
-        starts,
-        samples,
-        steps=steps,
-        batch_size=batch_size,
-        optimizer=optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)),
-        keys=[k[1] for k in keys],
-        progress_bar=False,
-    )
-    return list(found.members)
 
 
 class Exact(eqx.Module):
@@ -226,11 +160,11 @@ def train_one(
     shared: dict[str, Any] = {"network": NetworkOptions(hidden), "members": members}
     if method == "exact":
         return [Exact(jnp.asarray(2 / SPREAD**2, jnp.float32))]
-    if method == "limit":
-        # five true angles and the derivative by the angle: a step costs as much as twenty others
-        fewer = {"bins": bins, "steps": max(steps // 7, 1), "batch_size": batch_size}
-        return train_on_sigma(samples, key=key, **fewer, **shared)
-    shared |= {"steps": steps, "batch_size": batch_size, "rate": 3e-3}
+    shared |= {"steps": steps, "batch_size": batch_size}
+    if method in LEARNED:
+        told = method in AWARE
+        return train_on_sigma(samples, key=key, bins=bins, is_aware=told, **shared)
+    shared["rate"] = 3e-3
     opponent = NetworkOptions(hidden, "tanh")
     game = {**shared, "draw": draw, "adversary_network": opponent}
     calls: dict[str, Callable] = {
@@ -252,7 +186,7 @@ def measure(
     binnings: tuple[str, ...],
 ) -> dict[str, Any]:
     """Return AUC and sigma(mu) of every seed on the test events."""
-    is_aware = method in ("aware", "exact")
+    is_aware = method in AWARE
     found: dict[str, Any] = {"auc": {}, "sigma": {}}
     for net in nets:
         middle = Parametrised(net, jnp.zeros(1)) if is_aware else net
@@ -262,13 +196,13 @@ def measure(
             "learned": lambda: np.arange(bins + 1) - 0.5,
         }
         for name, angle in (("nominal", NOMINAL), ("shifted", np.pi / 2)):
-            if method == "limit":
+            if method in LEARNED:
                 continue  # bins have no order
             alpha = jnp.asarray([(angle - NOMINAL) / PRIOR])
             own = Parametrised(net, alpha) if is_aware else net
             found["auc"].setdefault(name, []).append(auc(own, samples["auc"], angle))
-        for binning in binnings if method != "limit" else ("learned",):
-            observable = Bins(net) if method == "limit" else net
+        for binning in ("learned",) if method in LEARNED else binnings:
+            observable = Bins(net) if method in LEARNED else net
             values = sigmas(observable, samples["test"], edges[binning](), is_aware=is_aware)
             for name, value in values.items():
                 found["sigma"].setdefault(binning, {}).setdefault(name, []).append(value)

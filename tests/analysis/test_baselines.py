@@ -12,6 +12,7 @@ from scipy.stats import norm
 from difana._errors import InputError
 from difana.analysis import (
     NetworkOptions,
+    NuisanceScan,
     nuisance_scan,
     profiled_interval,
     samples_at,
@@ -22,6 +23,7 @@ from difana.analysis import (
     train_parametrised,
 )
 from difana.data import Events, Normalisation, Sample, Transformation
+from difana.likelihood import Channel, NormFactor, NormSys, Template, build_model
 from difana.nn import Parametrised
 
 
@@ -189,3 +191,29 @@ def test_bad_input():
     norm_only = Sample(SAMPLES[1].nominal, (Normalisation(up=1.1, down=0.9, name="n"),), name="b")
     with pytest.raises(InputError, match="no Transformation"):
         samples_at([norm_only], "n", 1.0)
+
+
+def test_other_nuisances_are_fitted_at_each_value():
+    """Nothing depends on the scanned one: the interval is that of the model by itself."""
+    signal = Template([50.0, 0.0], (NormFactor("mu"),), name="s")
+    other = Template([100.0, 100.0], (NormSys(1.2, 0.8, "norm"),), name="b")
+    model = build_model([Channel((signal, other), name="SR")])
+    data = model.data([160.0, 95.0])
+    stack = lambda x: jnp.stack([x] * 3)  # noqa: E731
+    values = jnp.array([-1.0, 0.0, 1.0])
+    scan = NuisanceScan(jax.tree.map(stack, model), stack(data), values, jnp.asarray(0.0))
+    found = profiled_interval(scan)
+    assert found.ok
+
+    half = jax.jit(lambda mu, norm: model.half_deviance(jnp.stack([mu, norm]), data))
+    assert model.structure.parameters == ("mu", "norm")
+
+    def profile(mu):
+        return minimize_scalar(lambda norm: float(half(mu, norm)), bracket=(-0.5, 0.5)).fun
+
+    best = minimize_scalar(profile, bounds=(0.1, 4), method="bounded", options={"xatol": 1e-6})
+    rise = lambda mu: 2 * (profile(mu) - best.fun) - 1  # noqa: E731
+    ends = [brentq(rise, 0.1, best.x), brentq(rise, best.x, 4)]
+    np.testing.assert_allclose([found.lower, found.upper], ends, rtol=1e-4)
+    # with the nuisance held the interval would be shorter
+    assert float(found.sigma) > 1.1 * np.sqrt(160) / 50
