@@ -108,4 +108,8 @@ def test_expected_values(example):
     edge = {
         name: np.mean(next(iter(rows["sigma"].values()))["pi/2"]) for name, rows in methods.items()
     }
-    assert edge["aware"] < edge["limit"] < 0.7 * edge["nominal"]
+    assert edge["aware"] < edge["limit"] < 0.6 * edge["nominal"]
+    for rows in expected["coverage"].values():
+        found = [toys for seeds in rows.values() for toys in seeds]
+        assert np.mean([toys["68 %"] for toys in found]) == pytest.approx(0.6827, abs=0.025)
+        assert np.mean([toys["95 %"] for toys in found]) == pytest.approx(0.95, abs=0.015)
