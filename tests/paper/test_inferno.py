@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import json
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,33 +9,18 @@ import pytest
 
 from difana.data import Events, Sample
 
-FOLDER = Path(__file__).parents[2] / "paper_examples" / "inferno"
+EXAMPLE = "inferno"
 
-pytestmark = [
-    pytest.mark.paper,
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="paper_examples/inferno is not in the checkout"),
-]
-MODULES = ("problem", "analytic", "score", "run")
-
-
-@pytest.fixture(scope="module")
-def example():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield {name: importlib.import_module(name) for name in MODULES}
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
+pytestmark = pytest.mark.paper
 
 
 @pytest.mark.slow
-def test_the_published_rows_from_the_exact_density(example):
-    problem, analytic = example["problem"], example["analytic"]
+def test_the_published_rows_from_the_exact_density(example, run):
+    problem, analytic = example.problem, example.analytic
     x, weights = analytic.asimov(jax.random.key(1), events=30_000)
     assert analytic.likelihood_width("B2", x, weights) == pytest.approx(15.65, abs=0.25)
     test = problem.generate(jax.random.key(2), events=40_000)
-    edges = example["run"].logit_edges(10)
+    edges = example.run.logit_edges(10)
     yields = problem.templates([problem.Binned(analytic.optimal_classifier, edges)], test)
     assert yields[0, 0].sum() == pytest.approx(50, rel=1e-5)
     assert yields[0, 1:].sum(axis=1) == pytest.approx(1000 * np.ones(5), rel=1e-5)
@@ -50,7 +30,7 @@ def test_the_published_rows_from_the_exact_density(example):
 
 @pytest.mark.slow
 def test_training_on_the_uncertainty_beats_the_classifier(example):
-    run = example["run"]
+    run = example.run
     found = run.run(("B2", "classifier"), **run.REDUCED)
     rows = found["rows"]
     assert max(rows["B2"]["B2"]) < 19.5
@@ -60,7 +40,7 @@ def test_training_on_the_uncertainty_beats_the_classifier(example):
 
 @pytest.mark.slow
 def test_bins_of_the_score_come_near_the_exact_likelihood(example):
-    run = example["run"]
+    run = example.run
     found = run.run(("B2-score",), **run.REDUCED)
     rows = found["rows"]
     assert max(rows["B2-score, before"]["B2"]) < 16.6
@@ -70,7 +50,7 @@ def test_bins_of_the_score_come_near_the_exact_likelihood(example):
 
 def test_exact_ratios_give_the_efficient_score(example):
     """Classifiers that know the densities: their bins are those of the exact derivatives."""
-    problem, analytic, score = (example[name] for name in ("problem", "analytic", "score"))
+    problem, analytic, score = example.problem, example.analytic, example.score
 
     def classifiers(x):
         def moved(r, rate):
@@ -105,7 +85,7 @@ def test_exact_ratios_give_the_efficient_score(example):
 
 
 def test_expected_values(example):
-    expected = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+    expected = example.expected
     medians, rows = expected["medians"], expected["rows"]
     for name, values in rows.items():
         for benchmark, numbers in values.items():

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "paper_examples" / "lhco"
+EXAMPLE = "lhco"
 
-pytestmark = [
-    pytest.mark.paper,
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="paper_examples/lhco is not in this checkout"),
-]
+pytestmark = pytest.mark.paper
 
 
-@pytest.fixture(scope="module")
-def example():
-    before = set(sys.modules)
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location("lhco_run", FOLDER / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(FOLDER))
-    for name in ("baselines", "events", "limit", "prepare", "report"):
-        if name not in before:
-            sys.modules.pop(name, None)
-
-
-def test_expected_values_are_consistent(example):
+def test_expected_values_are_consistent(example, run):
     """What the read-me says of the numbers that were measured."""
-    report = sys.modules["report"]
-    expected = json.loads((FOLDER / "expected.json").read_text())
-    assert list(expected["limits"]) == [f"{size:g}" for size in example.SIZES]
+    report = example.report
+    expected = example.expected
+    assert list(expected["limits"]) == [f"{size:g}" for size in run.SIZES]
     for size, runs in expected["limits"].items():
         best, ratio, _ = report.ratios([{"limits": limits} for limits in runs])
         assert best == expected["best_baseline"][size]
@@ -51,7 +29,7 @@ def test_expected_values_are_consistent(example):
 
 def test_means_and_ratios_pair_the_seeds(example):
     """Closed form of the table's last line."""
-    report = sys.modules["report"]
+    report = example.report
     ours, theirs = np.array([0.8, 1.0, 0.9]), np.array([1.0, 1.1, 1.2])
     runs = [{"limits": {"a": t, "b": 2.0, "difana": o}} for o, t in zip(ours, theirs, strict=True)]
     best, ratio, error = report.ratios(runs)
@@ -61,10 +39,10 @@ def test_means_and_ratios_pair_the_seeds(example):
     assert "| difana | 0.9000 ± 0.0816 |" in table
 
 
-def test_events_of_a_size_are_those_of_another_moved(example):
+def test_events_of_a_size_are_those_of_another_moved(run):
     rows = {"signal": np.random.default_rng(0).uniform(1, 2, (100, 6))}
     rows["background"] = rows["signal"].copy()
-    none, full = (example.splits_of(rows, seed=1, size=size) for size in (0.0, 4.0))
+    none, full = (run.splits_of(rows, seed=1, size=size) for size in (0.0, 4.0))
     assert [len(part[0].nominal) for part in none] == [30, 20, 50]
     nominal, moved = none[0][1], full[0][1]
     assert np.array_equal(nominal.nominal.features, moved.nominal.features)
@@ -77,11 +55,11 @@ def test_events_of_a_size_are_those_of_another_moved(example):
         assert float(sample.nominal.total()) == pytest.approx(total, rel=1e-5)
 
 
-def test_training_moves_the_events_as_the_templates_do(example):
-    events = sys.modules["events"]
+def test_training_moves_the_events_as_the_templates_do(example, run):
+    events = example.events
     rows = {"signal": np.random.default_rng(0).uniform(1, 2, (10, 6))}
     rows["background"] = rows["signal"].copy()
-    (train, _, _) = example.splits_of(rows, seed=1, size=2.0)
+    (train, _, _) = run.splits_of(rows, seed=1, size=2.0)
     for sample, free in zip(train, events.moving(train, 2.0), strict=True):
         for shifted, scale in zip(sample.variations[:2], free.variations, strict=True):
             assert shifted.name == scale.name
@@ -98,11 +76,11 @@ def test_coverage_of_the_gaussian_limit(example, ratio):
 
     estimate = np.random.default_rng(0).normal(ratio, 1.0, 200_000)
     limit = estimate + norm.isf(0.05 * norm.cdf(estimate))  # CLs, unit standard deviation
-    expected = sys.modules["report"].gaussian_coverage(ratio)
+    expected = example.report.gaussian_coverage(ratio)
     assert np.mean(limit >= ratio) == pytest.approx(expected, abs=0.002)
 
 
-def test_finished_methods_are_not_run_again(example, monkeypatch):
+def test_finished_methods_are_not_run_again(run, monkeypatch):
     """An interrupted run goes on where it was, method by method."""
     calls = []
 
@@ -123,29 +101,29 @@ def test_finished_methods_are_not_run_again(example, monkeypatch):
         def workspace(self, net, edges):
             return {}
 
-    monkeypatch.setattr(example, "Analysis", Stub)
-    monkeypatch.setattr(example, "train_limit", lambda one, net, edges: (net, edges, {}))
+    monkeypatch.setattr(run, "Analysis", Stub)
+    monkeypatch.setattr(run, "train_limit", lambda one, net, edges: (net, edges, {}))
     results = {}
-    for size, found in example.analyse({}, 0, (0.0, 1.0), {}, {}):
+    for size, found in run.analyse({}, 0, (0.0, 1.0), {}, {}):
         results[f"0-{size:g}"] = found
-    fixed, every = set(example.FIXED), set(example.METHODS)
+    fixed, every = set(run.FIXED), set(run.METHODS)
     assert {name for size, name in calls if size} == every - fixed
-    assert [name for size, name in calls if not size] == list(example.FIXED)
+    assert [name for size, name in calls if not size] == list(run.FIXED)
     calls.clear()
-    assert not list(example.analyse({}, 0, (0.0, 1.0), results, {}))
+    assert not list(run.analyse({}, 0, (0.0, 1.0), results, {}))
     del results["0-1"]["limits"]["pivot, best bins"]
-    assert len(list(example.analyse({}, 0, (0.0, 1.0), results, {}))) == 1
+    assert len(list(run.analyse({}, 0, (0.0, 1.0), results, {}))) == 1
     assert calls == [(1.0, "pivot")]
 
 
-def test_the_trained_head_stands_on_the_hidden_layers(example):
+def test_the_trained_head_stands_on_the_hidden_layers(example, run):
     """A tiny network: its own head on the features computed once gives its own logit."""
-    limit = sys.modules["limit"]
+    limit = example.limit
     rng = np.random.default_rng(2)
     rows = {"signal": rng.normal(1.5, 0.3, (60, 6)), "background": rng.normal(1.0, 0.3, (90, 6))}
-    setup = {**example.REDUCED, "network": {"hidden": (8, 8)}}
+    setup = {**run.REDUCED, "network": {"hidden": (8, 8)}}
     setup["training"] = {**setup["training"], "pretrain_steps": 2}
-    one = example.Analysis(rows, 0, 2.0, setup)
+    one = run.Analysis(rows, 0, 2.0, setup)
     net = one.train("cross-entropy")
     whole = limit.Whole(net, limit.Head.of(net))
     for part, lifted in zip(one.splits[1], limit.lifted(net, one.splits[1]), strict=True):
@@ -157,9 +135,9 @@ def test_the_trained_head_stands_on_the_hidden_layers(example):
 
 
 @pytest.mark.slow
-def test_a_small_run(example, data_dir):
-    rows = example.load(data_dir / "lhco")
-    *_, (size, found) = example.analyse(rows, 0, (4.0,), {}, example.REDUCED, ("augmented",))
+def test_a_small_run(run, data_dir):
+    rows = run.load(data_dir / "lhco")
+    *_, (size, found) = run.analyse(rows, 0, (4.0,), {}, run.REDUCED, ("augmented",))
     limits = found["limits"]
     assert size == 4.0
     assert found["status"] == "ok"

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import json
-import sys
-from pathlib import Path
-
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "paper_examples" / "neos"
-MODULES = ("problem", "run")
+EXAMPLE = "neos"
 
-pytestmark = [
-    pytest.mark.paper,
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="paper_examples/neos is not in this checkout"),
-]
-
-
-@pytest.fixture(scope="module")
-def example():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield {name: importlib.import_module(name) for name in MODULES}
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
+pytestmark = pytest.mark.paper
 
 
 @pytest.mark.slow
 def test_training_on_cls_beats_cross_entropy(example):
-    run = example["run"]
+    run = example.run
     found = run.run(("CLs", "BCE"), bins=(5,), **run.REDUCED)
     rows = found["rows"]
     equal, equal_signal = rows["5 bins, BCE, equal"], rows["5 bins, BCE, equal-signal"]
@@ -44,21 +24,21 @@ def test_training_on_cls_beats_cross_entropy(example):
 
 
 def test_no_row_undercuts_the_exact_densities(example):
-    bound = example["problem"].exact_sigma()
-    assert bound == pytest.approx(example["problem"].exact_sigma(cells=200), rel=1e-4)
+    bound = example.problem.exact_sigma()
+    assert bound == pytest.approx(example.problem.exact_sigma(cells=200), rel=1e-4)
     assert bound > 20**-0.5  # separation without background
-    expected = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+    expected = example.expected
     for row in expected["medians"].values():
         assert row["sigma_mu"] > 0.999 * bound  # test events fluctuate
 
 
-def test_expected_values(example):
-    expected = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+def test_expected_values(example, run):
+    expected = example.expected
     medians, rows = expected["medians"], expected["rows"]
     for name, values in rows.items():
         for metric, numbers in values.items():
             assert len(numbers) >= 7
-            middle = example["run"].quantiles(numbers)[1]
+            middle = example.run.quantiles(numbers)[1]
             assert medians[name][metric] == pytest.approx(middle, rel=1e-3)
     targets = {  # the best of the thesis, each trained for itself
         "5 bins, CLs": ("CLs", 5.8e-7),
@@ -67,7 +47,7 @@ def test_expected_values(example):
         "20 bins, CLs": ("CLs", 3.6e-7),
     }
     for name, (metric, target) in targets.items():
-        for kernel in example["run"].KERNELS:
+        for kernel in example.run.KERNELS:
             assert None not in rows[f"{name}, {kernel}"][metric]
             assert medians[f"{name}, {kernel}"][metric] <= target
     for bins in (5, 20):

@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import json
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "paper_examples" / "uncertainty_aware"
+EXAMPLE = "uncertainty_aware"
 
-pytestmark = [
-    pytest.mark.paper,
-    pytest.mark.skipif(not FOLDER.is_dir(), reason="no paper_examples in this checkout"),
-]
+pytestmark = pytest.mark.paper
 
 
-MODULES = ("rotating", "sigma_bins", "fixed_bins", "run", "toys")
-
-
-@pytest.fixture(scope="module")
-def modules():
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield {name: importlib.import_module(name) for name in MODULES}
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in MODULES:
-            sys.modules.pop(name, None)
-
-
-@pytest.fixture(scope="module")
-def example(modules):
-    return modules["run"]
-
-
-def test_best_fixed_bins(modules):
+def test_best_fixed_bins(example):
     """Without bins the angle costs nothing; ten bins that do not know it cost 4 to 5 %."""
-    fixed = modules["fixed_bins"]
-    known, _ = modules["rotating"].known_angle()
+    fixed = example.fixed_bins
+    known, _ = example.rotating.known_angle()
     cells = fixed.grid(points=81)
     unbinned = np.sqrt(fixed.inverse(cells + 1e-300)[:, 0, 0])
     assert unbinned == pytest.approx(known, rel=2e-3)
@@ -50,8 +23,8 @@ def test_best_fixed_bins(modules):
     assert 1.035 < np.exp(np.mean(np.log(found))) / known < 1.06
 
 
-def test_centres_are_means_of_what_is_nearest(modules):
-    bins = modules["sigma_bins"]
+def test_centres_are_means_of_what_is_nearest(example):
+    bins = example.sigma_bins
     rng = np.random.default_rng(1)
     points, weights = rng.uniform(size=(400, 2)), rng.uniform(0.5, 1.5, 400)
     found = bins.centres(points, weights, bins=5, rng=rng, steps=200)
@@ -63,32 +36,32 @@ def test_centres_are_means_of_what_is_nearest(modules):
         np.testing.assert_allclose(found[j], mean, atol=1e-9)
 
 
-def test_experiments_are_poisson_and_share_their_events(modules):
+def test_experiments_are_poisson_and_share_their_events(example):
     """Both values see the same events, here in swapped bins."""
     place = np.repeat([[0, 1], [1, 0]], [3, 1], axis=1)[:, :4].astype(np.uint8)
     pool = {"signal": place, "background": place}
     rng = np.random.default_rng(2)
-    found = modules["toys"].experiments(pool, bins=2, number=400, rng=rng)
+    found = example.toys.experiments(pool, bins=2, number=400, rng=rng)
     assert (found[:, 0] == found[:, 1, ::-1]).all()
     total = found[:, 0].sum(axis=1)
     assert total.mean() == pytest.approx(50_500, abs=4 * np.sqrt(50_500 / 400))
     assert total.var() == pytest.approx(50_500, rel=0.3)
 
 
-def test_auc_of_the_exact_classifiers(example):
-    test = example.gaussians(jax.random.key(0), events=50_000)
+def test_auc_of_the_exact_classifiers(run):
+    test = run.gaussians(jax.random.key(0), events=50_000)
     nominal = lambda x: jnp.sum(x, axis=1, keepdims=True)  # noqa: E731
-    _, best = example.known_angle()
+    _, best = run.known_angle()
     assert best == pytest.approx(0.97832, abs=1e-5)
-    assert example.auc(nominal, test, np.pi / 4) == pytest.approx(best, abs=2e-3)
-    assert example.auc(nominal, test, np.pi / 2) == pytest.approx(0.92344, abs=3e-3)
+    assert run.auc(nominal, test, np.pi / 4) == pytest.approx(best, abs=2e-3)
+    assert run.auc(nominal, test, np.pi / 2) == pytest.approx(0.92344, abs=3e-3)
     aware = lambda x: x[:, 1:2]  # the classifier at pi/2  # noqa: E731
-    assert example.auc(aware, test, np.pi / 2) == pytest.approx(best, abs=2e-3)
+    assert run.auc(aware, test, np.pi / 2) == pytest.approx(best, abs=2e-3)
 
 
 @pytest.mark.slow
-def test_an_aware_network_pays_off_the_nominal_angle(example):
-    found = example.run(**example.REDUCED)
+def test_an_aware_network_pays_off_the_nominal_angle(run):
+    found = run.run(**run.REDUCED)
     methods = found["methods"]
     sigma = {name: rows["sigma"]["signal"] for name, rows in methods.items()}
     assert sigma["aware"]["pi/2"][0] < 0.8 * sigma["nominal"]["pi/2"][0]
@@ -98,7 +71,7 @@ def test_an_aware_network_pays_off_the_nominal_angle(example):
 
 
 def test_expected_values(example):
-    expected = json.loads((FOLDER / "expected.json").read_text())
+    expected = example.expected
     published, methods = expected["published"], expected["methods"]
     mean = {name: {k: np.mean(v) for k, v in methods[name]["auc"].items()} for name in methods}
     assert mean["nominal"]["nominal"] == pytest.approx(published["nominal"], abs=2e-3)
