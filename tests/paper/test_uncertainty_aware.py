@@ -82,6 +82,11 @@ def test_expected_values(example):
         name: np.mean(next(iter(rows["sigma"].values()))["pi/2"]) for name, rows in methods.items()
     }
     assert edge["aware"] < edge["limit"] < 0.6 * edge["nominal"]
+    everywhere = {
+        name: np.mean(list(next(iter(methods[name]["sigma"].values())).values()))
+        for name in methods
+    }
+    assert everywhere["limit-aware"] == min(everywhere.values())
     for rows in expected["coverage"].values():
         found = [toys for seeds in rows.values() for toys in seeds]
         assert np.mean([toys["68 %"] for toys in found]) == pytest.approx(0.6827, abs=0.025)
