@@ -56,6 +56,12 @@ def test_response_is_that_of_numpy(problem, binned):
     np.testing.assert_allclose(binned.background_variances, squares, rtol=1e-12)
 
 
+def test_the_last_edge_belongs_to_the_last_bin():
+    z = np.array([0.0, 1.0, 2.0, 2.1])
+    one = response(unfolding_problem(z, z, z), gen_edges=[0, 1, 2], reco_edges=[0, 1, 2])
+    assert one.prior.tolist() == one.data.tolist() == [1.0, 2.0]
+
+
 def test_bayes_is_the_direct_computation(binned):
     r = jax.tree.map(np.asarray, binned)
     t = r.prior.copy()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +85,40 @@ def test_iterations_follow_the_exact_recursion():
     events = model.unfolded()
     found.append(moments(np.asarray(events.observables)[:, 0], np.asarray(events.weights)))
     np.testing.assert_allclose(found, expected, atol=0.03)
+
+
+def test_a_second_iteration_starts_from_the_unfolded_spectrum(monkeypatch):
+    """Without training: what the flow and the classifier are given."""
+    seen, ratios = [], []
+
+    def fit_flow(flow, gen, reco, *, weights, **_):
+        seen.append(np.asarray(weights))
+        return SimpleNamespace(flow=flow, training=SimpleNamespace(status="ok"))
+
+    def log_ratio(x, above, below, **_):
+        ratios.append((np.asarray(above), np.asarray(below)))
+        return lambda z: 0.5 * z[:, 0]
+
+    for name, stub in (
+        ("spline_flow", lambda *_, **__: jnp.zeros(1)), ("fit_flow", fit_flow),
+        ("log_ratio", log_ratio), ("_sample", lambda _, reco, key, samples: reco[:, None] + 1.0),
+    ):  # fmt: skip
+        monkeypatch.setattr(f"difana.unfold.flow.{name}", stub)
+    z = np.array([0.0, 1.0, 2.0, 3.0])
+    problem = unfolding_problem(
+        z, z, z[:3], gen_weights=np.full(4, 3.0), reco_weights=[1.0, 2.0, 3.0, 4.0],
+        pass_reco=z != 1.0,
+    )  # fmt: skip
+    model = FlowUnfolding(iterations=2, samples=1, cap=1.2).fit(problem, key=jax.random.key(0))
+    push = np.minimum(0.5 * z, 1.2)
+    np.testing.assert_allclose(model.log_weights, push[None])
+    np.testing.assert_allclose(seen[0], [1.0, 3.0, 4.0])
+    np.testing.assert_allclose(seen[1], (np.array([1.0, 2.0, 3.0, 4.0]) * np.exp(push))[z != 1.0])
+    # efficiency: reconstructed over all; unfolded: draws over the simulated truth
+    np.testing.assert_allclose(ratios[0], [[1.0, 0.0, 3.0, 4.0], [3.0] * 4])
+    unfolded = np.exp(-np.minimum(0.5 * (z[:3] + 1.0), 1.2))
+    np.testing.assert_allclose(ratios[1], [[*unfolded, *[0.0] * 4], [*[0.0] * 3, *[3.0] * 4]])
+    np.testing.assert_allclose(model.unfolded().weights, unfolded, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -96,8 +96,8 @@ def test_unfolded_events_bring_replicas_and_variations(fitted):
     assert float(fitted.result.report.norm[-1, 2]) == pytest.approx(1 / 1.1, rel=1e-4)
 
 
-def test_the_run_stops_at_the_tolerance_and_non_finite_numbers(minimal, exact):
-    exact = exact | {"patience": 1}
+def test_the_run_stops_at_tolerance_cap_and_non_finite_numbers(minimal, exact):
+    exact = exact | {"patience": 1, "cap": 0.1}
     broken = eqx.tree_at(lambda p: p.data_weights, minimal, minimal.data_weights.at[0].set(jnp.nan))
     with pytest.raises(ModelError, match=r"replicas \[0\]: a value was not finite"):
         OmniFold(**exact, tolerance=1.0).fit(broken, key=jax.random.key(0))
@@ -109,6 +109,10 @@ def test_the_run_stops_at_the_tolerance_and_non_finite_numbers(minimal, exact):
     logs = model.result.log_weights[:, 0]
     np.testing.assert_array_equal(logs[1], logs[0])
     np.testing.assert_array_equal(logs[2], logs[0])
+    # step 2 averages weights that step 1 has cut: few of them reach the cap themselves
+    assert int(model.result.report.saturated[-1, 0]) > 100
+    assert float(jnp.abs(logs).max()) <= 0.1 + 1e-6
+    assert "cap of the weights" in model.unfolded().describe()
 
 
 def test_fakes_misses_and_background_keep_the_yield(exact, moments):
@@ -176,15 +180,6 @@ def test_no_event_is_on_both_sides_of_the_split():
 def test_the_mean_of_ratios_is_not_that_of_logs():
     logs = jnp.log(jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 5.0], [7.0, 1.0]]))
     np.testing.assert_allclose(jnp.exp(log_mean(logs, 2)), [[2.0, 3.0], [6.0, 3.0]], rtol=1e-6)
-
-
-@pytest.mark.slow
-def test_the_cap_is_counted(minimal, exact):
-    model = OmniFold(**exact | {"cap": 0.1, "iterations": 1}).fit(minimal, key=jax.random.key(1))
-    # step 2 averages weights that step 1 has cut: few of them reach the cap themselves
-    assert int(model.result.report.saturated[-1, 0]) > 100
-    assert float(jnp.abs(model.result.log_weights).max()) <= 0.1 + 1e-6
-    assert "cap of the weights" in model.unfolded().describe()
 
 
 @pytest.mark.parametrize(
@@ -261,14 +256,16 @@ def test_the_full_toy_is_recovered_within_two_hundredths(background, moments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missed", ["prior", "learned"])
-def test_a_toy_with_acceptance_closes(missed, moments):
+@pytest.mark.parametrize(("missed", "iterations"), [("prior", 15), ("learned", 5)])
+def test_a_toy_with_acceptance_closes(missed, iterations, moments):
     toy = acceptance_levels(key=jax.random.key(10), events=200_000, measured=100_000)
     problem = unfolding_problem(**toy.inputs())
-    model = OmniFold(gen_net=small, reco_net=small, iterations=5, missed=missed, **TRAINING)
+    settings = TRAINING | {"learning_rate": 2e-3, "iterations": iterations, "missed": missed}
+    # events beyond the fiducial edge are fakes: with prior weights the data seem to lack them
+    model = OmniFold(gen_net=small, reco_net=small, fakes="learned", **settings)
     model = model.fit(problem, key=jax.random.key(11))
     mean, sd = moments(problem, model.result.log_weights[-1, 0])
-    assert abs(mean) < 0.04
-    assert abs(sd - 2.0) < 0.04
+    assert abs(mean) < 0.03
+    assert abs(sd - 2.0) < 0.03
     total = float(model.unfolded().weights.sum())
     np.testing.assert_allclose(total, len(toy.truth), rtol=0.01)

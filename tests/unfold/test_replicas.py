@@ -198,6 +198,12 @@ def test_halves_of_the_simulation(problem):
     assert len(half.problem.gen) == 1000
     expected = np.where(half.truth[:, 0] > 0, 2.0, 1.0)
     np.testing.assert_allclose(half.weights, expected)
+    # the data are the seen events of the same half, each with its factor
+    order = np.asarray(jax.random.permutation(KEY, 2000))
+    rows = np.sort(order[1000:])
+    rows = rows[np.asarray(problem.pass_reco)[rows]]
+    np.testing.assert_array_equal(half.problem.data, problem.reco[rows])
+    np.testing.assert_array_equal(half.problem.data_weights, factors[rows])
     with pytest.raises(InputError, match="non-negative"):
         halved(problem, key=KEY, factors=-factors)
 
