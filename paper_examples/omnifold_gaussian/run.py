@@ -15,7 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import cauchy, norm
 
 import difana
 from difana.data.generate import (
@@ -30,8 +30,10 @@ from difana.unfold import OmniFold, UnfoldingProblem, fit_nuisance, unfolding_pr
 
 HERE = Path(__file__).parent
 ITERATIONS = (1, 2, 3, 5)
+MORE = {"blurred": 3}  # events where the resolution is twice the width, in units of the others
 CLEAN = {"missed": 0.0, "fakes": 0.0, "background": 0.0}
 TOYS = ("minimal", "full", "shifted", "blurred")  # T1, T2 without its extras, T6, T7
+MISSED = {"prior": (1, 5, 15), "learned": (1, 5)}  # iterations of T5
 TRAINING = {
     "epochs": 20, "batch_size": 2000, "learning_rate": 2e-3, "final_rate": 0.01, "patience": 5
 }  # fmt: skip
@@ -71,7 +73,8 @@ def recursion(*, seed: int, events: int, nets: tuple[str, ...]) -> dict[str, Any
     """Return (mean, sd) after iterations 1, 2, 3, 5 by network and toy."""
     found: dict[str, Any] = {name: {} for name in nets}
     for toy in TOYS:
-        levels = gaussian_levels(toy, key=jax.random.key(100 + seed), events=events, **CLEAN)
+        more = MORE.get(toy, 1) * events
+        levels = gaussian_levels(toy, key=jax.random.key(100 + seed), events=more, **CLEAN)
         problem = unfolding_problem(**levels.inputs())
         for name in nets:
             make = {"mlp": mlp, "quadratic": quadratic}[name](1)
@@ -100,16 +103,41 @@ def full(
 
 
 def acceptance(*, seed: int, events: int) -> dict[str, Any]:
-    """Return mean, sd and yield over that of the truth, T5."""
+    """Return mean, sd and yield over that of the truth, T5, by iteration."""
     levels = acceptance_levels(key=jax.random.key(300 + seed), events=events, measured=events // 2)
     problem = unfolding_problem(**levels.inputs())
     found = {}
-    for missed in ("prior", "learned"):
+    for missed, iterations in MISSED.items():
         make = lambda key: MLP(1, [64, 64], activation="silu", key=key)  # noqa: E731
-        model = OmniFold(gen_net=make, reco_net=make, iterations=5, missed=missed, **TRAINING)
-        model = model.fit(problem, key=jax.random.key(seed))
-        total = float(model.unfolded().weights.sum()) / len(levels.truth)
-        found[missed] = [*moments(problem, model.result.log_weights[-1, 0]), total]
+        model = OmniFold(
+            gen_net=make, reco_net=make, iterations=max(iterations), missed=missed, fakes="learned"
+        ).fit(problem, key=jax.random.key(seed))  # otherwise by default
+        logs, gen = model.result.log_weights[:, 0], problem.gen_weights[problem.pass_gen].sum()
+        total = model.result.report.norm[:, 0] * gen / len(levels.truth)
+        found[missed] = {
+            str(k): [*moments(problem, logs[k - 1]), float(total[k - 1])] for k in iterations
+        }
+    return found
+
+
+def exact_acceptance() -> dict[str, Any]:
+    """Return mean, sd and yield over that of the truth, T5, of ideal iterations on a fine grid."""
+    z, x = np.linspace(-10, 10, 2001), np.linspace(-11, 11, 2201)
+    # twice as many events are simulated as measured
+    prior, truth = 2 * cauchy.pdf(z, 0.3, 1.25), norm.pdf(z, 0, 2)
+    seen = 0.3 + 0.7 * (z + 10) / 20
+    smeared = norm.pdf(x[:, None], z, 0.2) * 0.01
+    data = smeared @ (truth * seen)
+    found: dict[str, Any] = {}
+    for missed, iterations in MISSED.items():
+        w, rows = np.ones_like(z), []
+        for _ in range(max(iterations)):
+            ratio = smeared.T @ (data / (smeared @ (prior * w * seen)))
+            w = w * (ratio if missed == "learned" else seen * ratio + 1 - seen)
+            total = np.sum(prior * w)
+            mean = prior * w @ z / total
+            rows.append([mean, np.sqrt(prior * w @ (z - mean) ** 2 / total), total / truth.sum()])
+        found[missed] = {str(k): [float(v) for v in rows[k - 1]] for k in iterations}
     return found
 
 
@@ -198,7 +226,7 @@ def main() -> None:
     difana.enable_x64()
     keep = options.keep
     found = json.loads(keep.read_text()) if keep and keep.exists() else {}
-    found["exact"] = exact()
+    found["exact"], found["exact_acceptance"] = exact(), exact_acceptance()
     for part in options.parts.split(","):
         function, settings = PARTS[part]
         rows = found.setdefault(part, {})

@@ -19,7 +19,27 @@ def test_expected_values_follow_the_closed_form(example, run):
     for seed in expected["recursion"].values():
         for toy, rows in seed["mlp"].items():
             for iteration, found in rows.items():
-                assert found == pytest.approx(expected["exact"][toy][iteration], abs=0.0101)
+                assert found == pytest.approx(expected["exact"][toy][iteration], abs=0.01)
+
+
+def test_the_full_toy_and_the_one_with_acceptance_close(example, run):
+    expected, ideal = example.expected, run.exact_acceptance()
+    for missed, rows in ideal.items():
+        for iteration, row in rows.items():
+            found = expected["exact_acceptance"][missed][iteration]
+            np.testing.assert_allclose(found, row, atol=1e-9)
+    # many ideal iterations end at the truth
+    np.testing.assert_allclose(ideal["learned"]["5"], (0, 2, 1), atol=1e-4)
+    np.testing.assert_allclose(ideal["prior"]["15"], (0, 2, 1), atol=2e-3)
+    # statistical errors by the data: 0.014, 0.010 and 0.007
+    for seed in expected["acceptance"].values():
+        for missed, rows in ideal.items():
+            for iteration, wanted in rows.items():
+                error = np.subtract(seed[missed][iteration], wanted)
+                assert (abs(error) < (0.04, 0.03, 0.02)).all()
+    for seed in expected["full"].values():
+        for name in ("subtract", "reweight", "add"):
+            np.testing.assert_allclose(seed[name], (0.2, 0.8, 1.0), atol=0.02)
 
 
 def test_bootstraps_cover(example):
