@@ -101,7 +101,7 @@ def test_expected_values(example):
         assert medians["classifier"][benchmark] == pytest.approx(optimal, rel=0.02)
     # the goal: halfway from the published 16.95 to the exact likelihood
     assert medians["B2-score"]["B2"] <= 16.3
-    for benchmark in ("B0", "B1", "B2", "B3"):
+    for benchmark in targets:
         found = rows[f"{benchmark}-score"][benchmark]
         assert len(found) >= 10
         assert min(found) > medians["analytic likelihood"][benchmark]
