@@ -128,6 +128,9 @@ def test_fakes_misses_and_background_keep_the_yield(exact, moments):
     total = float(model.unfolded().weights.sum())
     np.testing.assert_allclose(total, len(toy.truth), rtol=0.03)
     assert float(jnp.abs(model.unfolded().weights[~problem.pass_gen]).sum()) == 0.0
+    # the network alone knows densities, not the yield
+    inside, again = np.asarray(problem.pass_gen), model.weights(problem.gen)
+    np.testing.assert_allclose(again[inside], model.weights()[inside], rtol=1e-3)
 
 
 def test_weights_of_every_level_count(exact, moments):

@@ -35,11 +35,15 @@ def test_held_out_rows_do_not_choose_the_noise_they_like(quadratic):
     )
     nets = stacked_nets(quadratic(1), jax.random.key(0), replicas)
     start, static = eqx.partition(nets, eqx.is_array)
-    settings = Settings(epochs=40, batch_size=200, learning_rate=1e-2, patience=40)
-    found, report = eqx.filter_jit(fit_ratio)(
-        start, static, train, held, settings,
-        active=jnp.ones(replicas, bool), key=jax.random.key(1),
-    )  # fmt: skip
+
+    def run(patience):
+        settings = Settings(epochs=40, batch_size=200, learning_rate=1e-2, patience=patience)
+        return eqx.filter_jit(fit_ratio)(
+            start, static, train, held, settings,
+            active=jnp.ones(replicas, bool), key=jax.random.key(1),
+        )  # fmt: skip
+
+    found, report = run(40)
     kept = np.asarray(found.coefficients, float)
     one, two = (
         np.array([maximum_likelihood(a, f * b, f * ~b) for f in part])
@@ -49,6 +53,8 @@ def test_held_out_rows_do_not_choose_the_noise_they_like(quadratic):
     # of the epochs, each near the maximum likelihood, the best held-out one is 0.17 away
     assert np.linalg.norm((kept - one)[:, 1]) < 0.02 * apart
     assert report.epochs.tolist() == [40] * replicas
+    # each replica stops for itself
+    assert len(set(run(2)[1].epochs.tolist())) > 1
 
 
 def test_later_epochs_count_more():
