@@ -160,7 +160,7 @@ def coverage_of(
                 ratios = [mu / s for mu, s in zip(mus, spread, strict=True)]
                 rows["gaussian"] = [round(gaussian_coverage(float(r)), 5) for r in ratios]
         by_toys = [(1.0, 0.0)]  # CLs never excludes 0
-        by_toys += [toy_coverage(model, mu, experiments=toys // 2, toys=400) for mu in mus[1:]]
+        by_toys += [toy_coverage(model, mu, experiments=toys // 4, toys=400) for mu in mus[1:]]
         rows["by_toys"], rows["by_toys_error"] = (list(part) for part in zip(*by_toys, strict=True))
         found[key] = rows
         file.write_text(json.dumps(found), encoding="utf-8")
