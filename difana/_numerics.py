@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def enable_x64() -> None:
@@ -47,6 +47,21 @@ def safe_sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+def after(value: Float[Array, "..."], status: Int[Array, ""]) -> Float[Array, "..."]:
+    """Return ``value``, but not before ``status`` (never negative) is known.
+
+    Of two fits that do not need each other XLA runs both at once. Under ``vmap`` each then wants
+    to spread a batch of matrices over the threads in which both wait: on a machine with two cores
+    the program can hang (JAX 0.10, ``ParallelBatchMap``). So one fit waits for the other.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> after(jnp.array([1.0, 2.0]), jnp.array(0)).tolist()
+        [1.0, 2.0]
+    """
+    return jnp.where(status < 0, jnp.nan, value)
 
 
 def take(values: Float[Array, "lines *rest"], index: np.ndarray) -> Float[Array, "*places *rest"]:

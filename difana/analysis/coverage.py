@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
+from difana._numerics import after
 from difana.infer import (
     describe,
     fit,
@@ -167,6 +168,7 @@ class _Toy(eqx.Module):
         assert test.observed is not None
         assert test.clsb is not None
         p_value, status = test.observed if self.kind == "limit" else test.clsb, test.status
+        data = after(data, status)
         if self.kind == "interval":
             both = tmu_tilde(model, data, mu)
             p_value = tmu_tilde_p_value(both.value, test.q_asimov)

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
+from difana._numerics import after
 from difana.infer.fit import FitResult, fit, profile
 from difana.infer.newton import Minimum
 from difana.likelihood import Model
@@ -95,7 +96,7 @@ def _profile_ratio(
 ) -> tuple[FitResult, FitResult]:
     free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf) if free is None else free
     poi = model.parameters[model.poi_index]
-    return free, fit(model, data, fixed={poi: mu})
+    return free, fit(model, after(data, free.status), fixed={poi: mu})
 
 
 def qmu(

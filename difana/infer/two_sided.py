@@ -9,7 +9,7 @@ from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError
-from difana._numerics import safe_sqrt
+from difana._numerics import after, safe_sqrt
 from difana.infer.fit import FitResult, fit
 from difana.infer.statistics import StatisticResult
 from difana.likelihood import Model
@@ -21,7 +21,8 @@ def _ratio(
     mu = jnp.asarray(mu, model.nominal.dtype)
     if free is None:
         free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf)
-    conditional = fit(model, data, fixed={model.parameters[model.poi_index]: mu})
+    poi = model.parameters[model.poi_index]
+    conditional = fit(model, after(data, free.status), fixed={poi: mu})
     value = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
     return StatisticResult(value, free, conditional, free.status | conditional.status)
 
