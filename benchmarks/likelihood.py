@@ -84,7 +84,7 @@ def ours(name: str, data: Path, task: str) -> dict:
     start = time.perf_counter()
     model, observed = from_workspace(patched(name, data))
     read = time.perf_counter() - start
-    test = eqx.filter_jit(lambda m, d: hypotest(m, 1.0, d))
+    test = eqx.filter_jit(lambda m, d: hypotest(m, d, mu=1.0))
     limit = eqx.filter_jit(lambda m, d: upper_limit(m, d))
     call = {"test": test, "limit": limit}.get(task)
     if call is not None:
@@ -137,7 +137,7 @@ def scan(data: Path) -> dict:
     )
     read = time.perf_counter() - start
     call = eqx.filter_jit(
-        lambda m, d: jax.lax.map(lambda one: hypotest(one[0], 1.0, one[1]), (m, d))
+        lambda m, d: jax.lax.map(lambda one: hypotest(one[0], one[1], mu=1.0), (m, d))
     )
     result = jax.block_until_ready(call(stacked.model, stacked.data))
     first = time.perf_counter() - start

@@ -76,7 +76,7 @@ def main() -> None:
     model = build_model([Channel((signal, bkg), name="SR")])
     data, key = model.data(np.array(DATA)), jax.random.key(0)
     first, ours, result = timed(
-        lambda: toys(model, data, 1.0, number=args.number, key=key), args.repeat
+        lambda: toys(model, data, mu=1.0, number=args.number, key=key), args.repeat
     )
     first_pyhf, peer_time, (clsb, clb, cls) = timed(run_pyhf, args.repeat)
     rate, rate_pyhf = 2 * args.number / ours, 2 * args.pyhf / peer_time

@@ -164,13 +164,13 @@ class _Toy(eqx.Module):
         data = sample_data(model, point["params"], key=own, number=1)[0]
         poi = model.poi_index
         mu = point["params"][poi]
-        test = hypotest(model, mu, data)
+        test = hypotest(model, data, mu=mu)
         assert test.observed is not None
         assert test.clsb is not None
         p_value, status = test.observed if self.kind == "limit" else test.clsb, test.status
         data = after(data, status)
         if self.kind == "interval":
-            both = tmu_tilde(model, data, mu)
+            both = tmu_tilde(model, data, mu=mu)
             p_value = tmu_tilde_p_value(both.value, test.q_asimov)
             best, status = both.free, status | both.status
         else:

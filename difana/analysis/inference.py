@@ -118,7 +118,7 @@ class Inference:
 
     def cls(self, mu: float = 1.0) -> CLs:
         """Return observed and expected CLs of a tested value."""
-        found = _test(self.model, jnp.asarray(mu, self.model.nominal.dtype), self.data)
+        found = _test(self.model, self.data, mu=jnp.asarray(mu, self.model.nominal.dtype))
         return CLs(mu, _number(found.observed), _numbers(found.expected), _say(found.status))
 
     def significance(self) -> Significance:

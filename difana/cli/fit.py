@@ -72,7 +72,7 @@ def _free(model: Model) -> list[str]:
 def _pulls(model: Model, best: FitResult) -> dict[str, float]:
     from difana.infer import pulls
 
-    found = pulls(best, model)
+    found = pulls(model, best)
     pairs = zip(found.names, np.asarray(found.pulls).tolist(), np.asarray(found.free), strict=True)
     return {name: pull for name, pull, free in pairs if free}
 
@@ -135,7 +135,7 @@ def _draw(model: Model, data: Array, best: FitResult, folder: Path) -> None:
     from difana.infer import pulls, yields
 
     folder.mkdir(parents=True, exist_ok=True)
-    found = pulls(best, model)
+    found = pulls(model, best)
     single = any("[" not in name for name in found.names)
     for name, draw in (
         ("pulls.png", lambda: plot.pulls(found, bins=not single)),

@@ -64,7 +64,7 @@ def command(
     found = toys(
         inference.model,
         inference.data,
-        mu,
+        mu=mu,
         number=number,
         key=jax.random.key(seed),
         statistic=statistic,

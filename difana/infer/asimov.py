@@ -18,15 +18,15 @@ class Asimov(eqx.Module):
 
 
 def asimov_data(
-    model: Model, *, mu: Float[Array, ""] | float = 0.0, data: Float[Array, " data"] | None = None
+    model: Model, data: Float[Array, " data"] | None = None, *, mu: Float[Array, ""] | float = 0.0
 ) -> Asimov:
     """Return the Asimov data at a value of the parameter of interest.
 
     Args:
         model: The model.
-        mu: Value of the parameter of interest.
         data: If given, the nuisances are first fitted to these at ``mu`` (as pyhf does); else
             they stand at their starting values (a blind analysis).
+        mu: Value of the parameter of interest.
 
     Example:
         >>> from difana.likelihood import Channel, NormFactor, Template, build_model

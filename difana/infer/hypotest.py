@@ -85,7 +85,7 @@ def asimov_q(
 
 
 def hypotest(
-    model: Model, mu: Float[Array, ""] | float = 1.0, data: Float[Array, " data"] | None = None
+    model: Model, data: Float[Array, " data"] | None = None, *, mu: Float[Array, ""] | float = 1.0
 ) -> CLsResult:
     """Test a value of the parameter of interest with q-tilde and asymptotic formulae.
 
@@ -94,9 +94,9 @@ def hypotest(
 
     Args:
         model: The model.
-        mu: Tested value.
         data: Data vector. Without data, only expected values are computed, with nuisances at
             their starting values.
+        mu: Tested value.
 
     Returns:
         CLs observed and expected; see :class:`CLsResult`.
@@ -109,7 +109,7 @@ def hypotest(
         >>> signal = Template([12.0, 11.0], (NormFactor("mu"),), name="signal")
         >>> bkg = Template([50.0, 52.0], (ShapeSys([3.0, 7.0], "unc"),), name="background")
         >>> model = build_model([Channel((signal, bkg), name="SR")])
-        >>> result = hypotest(model, 1.0, model.data([51.0, 48.0]))
+        >>> result = hypotest(model, model.data([51.0, 48.0]), mu=1.0)
         >>> round(float(result.observed), 6), round(float(result.expected[2]), 6)
         (0.052516, 0.064455)
     """

@@ -305,8 +305,8 @@ def _limits(
 
 def expected_limits(
     model: Model,
-    *,
     data: Float[Array, " data"] | None = None,
+    *,
     level: float = 0.95,
     median_only: bool = False,
 ) -> LimitResult:
@@ -333,7 +333,7 @@ def expected_limits(
     """
     targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
     targets = targets[_MEDIAN, None] if median_only else targets
-    asimov = asimov_data(model, data=data)
+    asimov = asimov_data(model, data)
     lanes = _Lane(jnp.full(targets.size, int(_Kind.EXPECTED)), targets)
     frozen, there = jax.lax.stop_gradient((model, asimov))
     zero = jnp.zeros((), targets.dtype)

@@ -63,12 +63,12 @@ def _widths(model: Model) -> Float[Array, " constraints"]:
     return jnp.where(model.structure.poisson, 1 / jnp.sqrt(tau), widths)
 
 
-def pulls(result: FitResult, model: Model) -> PullsResult:
+def pulls(model: Model, result: FitResult) -> PullsResult:
     r"""Return the pulls :math:`(\hat\theta - \theta_0)/\sigma_0` of all constrained parameters.
 
     Args:
-        result: The fit.
         model: The model that was fitted.
+        result: The fit.
 
     Returns:
         Pulls and post-fit widths in units of the width of the constraint, one entry a constrained
@@ -80,7 +80,7 @@ def pulls(result: FitResult, model: Model) -> PullsResult:
         >>> signal = Template([12.0, 11.0], (NormFactor("mu"),), name="signal")
         >>> bkg = Template([50.0, 52.0], (ShapeSys([3.0, 7.0], "unc"),), name="background")
         >>> model = build_model([Channel((signal, bkg), name="SR")])
-        >>> result = pulls(fit(model, model.data([55.0, 60.0])), model)
+        >>> result = pulls(model, fit(model, model.data([55.0, 60.0])))
         >>> result.names, result.pulls.round(2).tolist(), result.ratios.round(2).tolist()
         (('unc[0]', 'unc[1]'), [-0.06, 0.15], [0.97, 0.85])
     """

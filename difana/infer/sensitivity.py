@@ -120,7 +120,7 @@ def limit_of(model: Model, scales: Scales, data: Array | None, level: float) -> 
         given, nominal = data[model.bins :], jax.lax.stop_gradient(model.auxiliary())
         counts = scales.luminosity * data[: model.bins]
         data = jnp.concatenate([counts, given + changed.auxiliary() - nominal])
-    found = expected_limits(changed, data=data, level=level, median_only=True)
+    found = expected_limits(changed, data, level=level, median_only=True)
     return found.median, found.status
 
 

@@ -102,8 +102,8 @@ def _profile_ratio(
 def qmu(
     model: Model,
     data: Float[Array, " data"],
-    mu: Float[Array, ""] | float,
     *,
+    mu: Float[Array, ""] | float,
     tilde: bool = True,
     free: FitResult | None = None,
 ) -> StatisticResult:
@@ -130,7 +130,7 @@ def qmu(
         >>> from difana.likelihood import Channel, NormFactor, Template, build_model
         >>> model = build_model([Channel((Template([10.0], (NormFactor("mu"),), name="s"),
         ...     Template([50.0], name="b")), name="SR")])
-        >>> round(float(qmu(model, model.data([50.0]), 1.0).value), 4)  # 20 - 100 ln 1.2
+        >>> round(float(qmu(model, model.data([50.0]), mu=1.0).value), 4)  # 20 - 100 ln 1.2
         1.7678
     """
     lower = model.lower[model.poi_index]

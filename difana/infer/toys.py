@@ -19,9 +19,9 @@ from difana.likelihood import Model
 
 def toys(
     model: Model,
-    data: Float[Array, " data"] | None,
-    mu: float = 1.0,
+    data: Float[Array, " data"] | None = None,
     *,
+    mu: float = 1.0,
     number: int,
     key: PRNGKeyArray,
     statistic: str = "qtilde",

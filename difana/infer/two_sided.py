@@ -30,8 +30,8 @@ def _ratio(
 def tmu(
     model: Model,
     data: Float[Array, " data"],
-    mu: Float[Array, ""] | float,
     *,
+    mu: Float[Array, ""] | float,
     free: FitResult | None = None,
 ) -> StatisticResult:
     r"""Return :math:`t_\mu = -2\ln\lambda(\mu)`; the best fit may lie on either side.
@@ -56,7 +56,7 @@ def tmu(
         >>> model = build_model([Channel((Template([10.0], (NormFactor("mu"),), name="s"),
         ...     Template([50.0], name="b")), name="SR")], parameters=[
         ...     Parameter("mu", bounds=((-5.0, 10.0),))])
-        >>> round(float(tmu(model, model.data([45.0]), 0.0).value), 4)  # 10 + 90 ln 0.9
+        >>> round(float(tmu(model, model.data([45.0]), mu=0.0).value), 4)  # 10 + 90 ln 0.9
         0.5176
     """
     lower = model.lower[model.poi_index]
@@ -71,8 +71,8 @@ def tmu(
 def tmu_tilde(
     model: Model,
     data: Float[Array, " data"],
-    mu: Float[Array, ""] | float,
     *,
+    mu: Float[Array, ""] | float,
     free: FitResult | None = None,
 ) -> StatisticResult:
     r"""Return :math:`\tilde t_\mu`: like :math:`t_\mu` with a best fit that is not negative.
@@ -94,7 +94,7 @@ def tmu_tilde(
         >>> from difana.likelihood import Channel, NormFactor, Template, build_model
         >>> model = build_model([Channel((Template([10.0], (NormFactor("mu"),), name="s"),
         ...     Template([50.0], name="b")), name="SR")])
-        >>> round(float(tmu_tilde(model, model.data([70.0]), 1.0).value), 4)  # 140 ln 7/6 - 20
+        >>> round(float(tmu_tilde(model, model.data([70.0]), mu=1.0).value), 4)  # 140 ln 7/6 - 20
         1.5811
     """
     return _ratio(model, data, mu, 0.0, free)

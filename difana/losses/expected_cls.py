@@ -56,6 +56,6 @@ def expected_cls(
         True
     """
     model = model_of(net, batch, edges=edges, bandwidth=bandwidth, **options)
-    result = hypotest(model, mu)
+    result = hypotest(model, mu=mu)
     loss = log_ndtr(-safe_sqrt(result.q_asimov)) + jnp.log(2.0)
     return loss, status_aux(jnp.exp(loss), result.status)

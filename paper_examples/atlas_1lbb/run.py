@@ -37,7 +37,7 @@ def scan(data: Path, out: Path) -> dict:
     )
     test = eqx.filter_jit(
         lambda models, observed: jax.lax.map(
-            lambda one: hypotest(one[0], 1.0, one[1]), (models, observed)
+            lambda one: hypotest(one[0], one[1], mu=1.0), (models, observed)
         )
     )
     result = jax.block_until_ready(test(grid.model, grid.data))

@@ -46,7 +46,7 @@ def run(data: Path, points: Sequence[str]) -> dict:
     from difana.infer import hypotest, upper_limit, what_would_help
     from difana.likelihood import from_workspace
 
-    test = eqx.filter_jit(lambda model, data: hypotest(model, 1.0, data))
+    test = eqx.filter_jit(lambda model, data: hypotest(model, data, mu=1.0))
     limit = eqx.filter_jit(upper_limit)
     found = {}
     for point in points:

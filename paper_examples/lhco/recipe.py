@@ -67,7 +67,7 @@ def compare_with_pyhf(workspace: dict) -> dict[str, float]:
         )
     theirs = np.array([float(observed), *map(float, expected)])
     own_model, data = from_workspace(workspace)
-    result = jax.jit(lambda m, d: hypotest(m, mu, d))(own_model, data)
+    result = jax.jit(lambda m, d: hypotest(m, d, mu=mu))(own_model, data)
     ours = np.array([float(result.observed), *np.asarray(result.expected)])
     return {"pyhf_cls": theirs[0], "difference": float(np.max(np.abs(ours / theirs - 1)))}
 

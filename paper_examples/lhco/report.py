@@ -184,7 +184,7 @@ def toy_coverage(
     key = jax.random.key(2)
     truth = model.init.at[model.poi_index].set(mu)
     data = sample_data(model, truth, key=key, number=experiments)
-    ask = eqx.filter_jit(lambda m, rows: jax.vmap(lambda row: hypotest(m, mu, row).clsb)(rows))
+    ask = eqx.filter_jit(lambda m, rows: jax.vmap(lambda row: hypotest(m, row, mu=mu).clsb)(rows))
     asked = np.concatenate([np.asarray(ask(model, rows)) for rows in np.array_split(data, 10)])
     covered = np.ones(experiments, bool)
     for i in np.flatnonzero(~(asked > 0.35)):
@@ -226,7 +226,7 @@ def check_with_pyhf(results: dict[str, Any]) -> dict[str, float]:
     from difana.infer import hypotest
     from difana.likelihood import from_workspace
 
-    compiled = jax.jit(lambda m, d: hypotest(m, MU, d))
+    compiled = jax.jit(lambda m, d: hypotest(m, d, mu=MU))
     found = {}
     for size, runs in by_size(results).items():
         workspace = runs[0]["workspace"]

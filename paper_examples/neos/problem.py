@@ -50,7 +50,7 @@ def _figures(
 
     channel = channel_from_events(wide, samples, edges=edges, bandwidth=None, staterror=False)
     model = build_model([channel])
-    cls, found = hypotest(model, 1.0), significance(model)
+    cls, found = hypotest(model), significance(model)
     return {
         "CLs": (cls.expected[2], cls.status),
         "p0": (found.expected_p, found.status),

@@ -34,7 +34,7 @@ def everything(model: Model, observed: jnp.ndarray) -> dict[str, Any]:
     data = model.data(observed)
     return {
         "fit": fit(model, data),
-        "cls": hypotest(model, 1.0, data),
+        "cls": hypotest(model, data, mu=1.0),
         "limit": upper_limit(model, data),
         "significance": significance(model, data),
     }

@@ -175,7 +175,7 @@ def test_goodness_of_fit_without_degrees_of_freedom(two_bins, best):
 
 
 def test_pulls(model, best):
-    found = pulls(best, model)
+    found = pulls(model, best)
     values = dict(zip(found.names, found.pulls.tolist(), strict=True))
     ratios = dict(zip(found.names, found.ratios.tolist(), strict=True))
     assert len(values) == model.structure.constrained.size

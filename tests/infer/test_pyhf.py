@@ -19,7 +19,7 @@ from difana.likelihood import from_workspace, to_workspace
 SETTINGS = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
 PLAIN = {"normsys": "code1", "histosys": "code0"}
 BAND = np.arange(-2.0, 3.0)
-cls_at_one = eqx.filter_jit(lambda model, data: hypotest(model, 1.0, data))
+cls_at_one = eqx.filter_jit(lambda model, data: hypotest(model, data, mu=1.0))
 
 
 def cls_of_q(result):
@@ -349,7 +349,7 @@ def test_limits_of_a_published_likelihood(data_dir, evaluate):
     model, data = sbottom(data_dir, "1300_205_60")
     result = evaluate(model, data[: model.bins])["limit"]
     assert result.ok, result.message
-    at_limit = eqx.filter_jit(hypotest)(model, result.observed, data)
+    at_limit = eqx.filter_jit(hypotest)(model, data, mu=result.observed)
     np.testing.assert_allclose(at_limit.observed, 0.05, rtol=1e-8)
     assert 1.5 < float(result.observed) < 2.5
     assert (np.diff(result.expected) > 0).all()

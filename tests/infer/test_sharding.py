@@ -191,9 +191,9 @@ def test_toys_and_impacts_on_a_cluster(tmp_path, two_bins):
         ) as cluster,
         distributed.Client(cluster) as client,
     ):  # fmt: skip
-        found = toys(model, data, 1.0, number=300, key=key, chunk=100, client=client)
+        found = toys(model, data, mu=1.0, number=300, key=key, chunk=100, client=client)
         ranked = impacts(model, data, client=client)
-    alone = toys(model, data, 1.0, number=300, key=key)
+    alone = toys(model, data, mu=1.0, number=300, key=key)
     np.testing.assert_allclose(found.signal, alone.signal, atol=1e-9)
     np.testing.assert_allclose(found.background, alone.background, atol=1e-9)
     np.testing.assert_allclose(ranked.postfit_up, impacts(model, data).postfit_up, rtol=1e-9)

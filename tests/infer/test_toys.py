@@ -26,7 +26,7 @@ def run(counting_model):
     def call(observed=2.0, mu=1.0, *, number=4000, key=SEED, **options):
         data = None if observed is None else counting_model.data([observed, 1.0])
         return toys(
-            counting_model, data, mu, number=number, key=key, chunk=1000, devices=ONE, **options
+            counting_model, data, mu=mu, number=number, key=key, chunk=1000, devices=ONE, **options
         )
 
     return call
@@ -68,7 +68,7 @@ def test_best_fits(counted):
 
 def test_chunks_and_devices_do_not_matter(run, counting_model, counted):
     data = counting_model.data([2.0, 1.0])
-    other = toys(counting_model, data, 1.0, number=4000, key=SEED, chunk=777)
+    other = toys(counting_model, data, mu=1.0, number=4000, key=SEED, chunk=777)
     np.testing.assert_allclose(other.signal, counted.signal, atol=1e-9)
     np.testing.assert_allclose(other.background_best, counted.background_best, atol=1e-9)
     few = run(number=1000)
@@ -167,7 +167,7 @@ def wide(two_bins):
 def test_gaussian_limit(wide, statistic):
     """Many events: the statistics follow their asymptotic distributions."""
     data = wide.data([4000.0, 3100.0])
-    found = toys(wide, data, 0.8, number=4000, key=SEED, statistic=statistic, devices=ONE)
+    found = toys(wide, data, mu=0.8, number=4000, key=SEED, statistic=statistic, devices=ONE)
     sigma = float(1 / np.sqrt(np.sum(np.array([100.0, 200.0]) ** 2 / np.array([4080.0, 3160.0]))))
     if statistic == "qmu":
         assert abs(np.mean(found.signal == 0) - 0.5) < 4 * 0.5 / np.sqrt(4000)
@@ -185,7 +185,7 @@ def test_same_as_pyhf(two_bins, exact_pyhf):
     pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer())
     numbers = [12.0, 11.0], [50.0, 52.0], [3.0, 7.0]
     model = two_bins(*numbers)
-    ours = toys(model, model.data([51.0, 48.0]), 1.0, number=4000, key=SEED, devices=ONE)
+    ours = toys(model, model.data([51.0, 48.0]), mu=1.0, number=4000, key=SEED, devices=ONE)
     peer = pyhf.simplemodels.uncorrelated_background(*numbers)
     data = [51.0, 48.0, *peer.config.auxdata]
     np.random.seed(7)  # noqa: NPY002

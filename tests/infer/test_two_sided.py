@@ -31,9 +31,9 @@ def both():
 
     def run(model, data, mu):
         gradient, found = jax.grad(
-            lambda d: (lambda r: (r.value, r))(tmu_tilde(model, d, mu)), has_aux=True
+            lambda d: (lambda r: (r.value, r))(tmu_tilde(model, d, mu=mu)), has_aux=True
         )(data)
-        return tmu(model, data, mu, free=None).value, found, gradient
+        return tmu(model, data, mu=mu, free=None).value, found, gradient
 
     return eqx.filter_jit(run)
 
@@ -78,4 +78,4 @@ def test_p_values():
 def test_bounds_are_checked(two_bins):
     model = two_bins([1.0], [5.0], [0.0])
     with pytest.raises(ModelError, match="may be negative"):
-        tmu(model, model.data([5.0]), 1.0)
+        tmu(model, model.data([5.0]), mu=1.0)
