@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,22 @@ from difana._errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+NOT_OK = 3  # exit code of a command whose numbers cannot be trusted; 2 is bad input
+
+
+def finish(*statuses: str) -> None:
+    """End a command: with one line on standard error and code 3 unless every status is "ok"."""
+    wrong = dict.fromkeys(status for status in statuses if status != "ok")
+    if wrong:
+        click.echo(f"Warning: {'; '.join(wrong)}", err=True)
+        sys.exit(NOT_OK)
+
+
+def note(text: str) -> None:
+    """Say on standard error what is worth knowing, and harmless."""
+    click.echo(f"Note: {text}", err=True)
 
 
 @contextlib.contextmanager

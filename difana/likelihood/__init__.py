@@ -9,6 +9,7 @@ from difana.likelihood.interpolation import code4, code4p
 from difana.likelihood.json_patch import apply_patch
 from difana.likelihood.learned_bins import channel_from_logits
 from difana.likelihood.model import Model
+from difana.likelihood.model_with import model_with
 from difana.likelihood.modifiers import (
     AbstractModifier,
     Channel,
@@ -25,7 +26,8 @@ from difana.likelihood.modifiers import (
 )
 from difana.likelihood.patchset import PatchSet, digest, read_patchset
 from difana.likelihood.prune import prune, rename
-from difana.likelihood.pyhf_json import from_workspace
+from difana.likelihood.prune_bins import prune_bins
+from difana.likelihood.pyhf_json import from_workspace, model_from_workspace
 from difana.likelihood.pyhf_write import to_workspace
 from difana.likelihood.signal import with_signal
 from difana.likelihood.signal_grid import SignalPoints, signal_points
@@ -62,7 +64,10 @@ __all__ = [
     "digest",
     "from_hs3",
     "from_workspace",
+    "model_from_workspace",
+    "model_with",
     "prune",
+    "prune_bins",
     "read_patchset",
     "read_workspace",
     "read_xml",

@@ -113,6 +113,13 @@ def _check_numbers(lists: Sequence[tuple[Any, Any]]) -> None:
                 _fail((*path, i), f"the number {shown} is not finite or beyond {_HUGE:g}")
 
 
+def _check_counts(lists: Sequence[tuple[Any, Any]]) -> None:
+    for entry, path in lists:
+        for i, value in enumerate(entry):
+            if value < 0:
+                _fail((*path, i), f"{value:g} events observed; counts cannot be negative")
+
+
 def _check_modifiers(
     modifiers: Sequence[Any], bins: int, path: tuple[Any, ...], lists: list[Any]
 ) -> None:
@@ -216,22 +223,25 @@ def check_workspace(spec: Any) -> Mapping[str, Any]:
         Traceback (most recent call last):
         difana._errors.ModelError: not a valid pyhf workspace: the key 'measurements' is missing
     """
-    _keys(spec, ("channels", "measurements", "observations", "version"), ())
+    _keys(spec, ("channels", "measurements", "version"), (), ("observations",))
     if spec["version"] != "1.0.0":
         _fail(("version",), f"expected '1.0.0', not {spec['version']!r}")
     lists: list[tuple[Any, Any]] = []
     bins = _check_channels(spec, lists)
-    names = []
-    for i, entry in enumerate(_items(spec["observations"], ("observations",))):
+    names, counts = [], []
+    observed = "observations" in spec  # without, expected results are possible
+    observations = _items(spec["observations"], ("observations",)) if observed else ()
+    for i, entry in enumerate(observations):
         _keys(entry, ("name", "data"), (f"observations[{i}]",))
         names.append(_name(entry["name"], (f"observations[{i}]", "name")))
         place = (f"observations[{i}] '{names[-1]}'", "data")
-        _vector(entry["data"], place, lists, bins.get(names[-1]))
+        _vector(entry["data"], place, counts, bins.get(names[-1]))
     _unique(names, ("observations",), "observations")
     measurements = [
         _check_measurement(entry, (f"measurements[{i}]",), lists)
         for i, entry in enumerate(_items(spec["measurements"], ("measurements",)))
     ]
     _unique(measurements, ("measurements",), "measurements")
-    _check_numbers(lists)
+    _check_numbers([*lists, *counts])
+    _check_counts(counts)
     return spec

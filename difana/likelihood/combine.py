@@ -8,7 +8,7 @@ from typing import Any
 
 from difana._errors import ModelError
 from difana.likelihood._schema import check_workspace
-from difana.likelihood.workspace import Workspace
+from difana.likelihood.workspace import Workspace, observed
 
 JOINS = ("none", "outer", "left outer", "right outer")
 
@@ -111,13 +111,13 @@ def combine(
         )
     channels = _join(join, left["channels"], right["channels"], samples=merge_channels)
     _refuse_twice(join, channels, "channels")
-    observations = _join(join, left["observations"], right["observations"])
+    observations = _join(join, left.get("observations", ()), right.get("observations", ()))
     _refuse_twice(join, observations, "observations")
     return check_workspace(
         {
             "channels": channels,
             "measurements": _join_measurements(join, left["measurements"], right["measurements"]),
-            "observations": observations,
+            **observed({"observations": observations}),
             "version": left["version"],
         }
     )

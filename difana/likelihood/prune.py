@@ -7,7 +7,7 @@ from typing import Any
 
 from difana._errors import ModelError, nearest
 from difana.likelihood._schema import check_workspace
-from difana.likelihood.workspace import Workspace
+from difana.likelihood.workspace import Workspace, observed
 
 
 def _known(workspace: Workspace) -> dict[str, list[str]]:
@@ -117,9 +117,15 @@ def prune(
         {
             "channels": kept_channels,
             "measurements": kept_measurements,
-            "observations": [
-                entry for entry in workspace["observations"] if entry["name"] not in channels
-            ],
+            **observed(
+                {
+                    "observations": [
+                        entry
+                        for entry in workspace.get("observations", ())
+                        if entry["name"] not in channels
+                    ]
+                }
+            ),
             "version": workspace["version"],
         }
     )
@@ -198,7 +204,13 @@ def rename(
                 }
                 for measurement in workspace["measurements"]
             ],
-            "observations": [renamed(entry, channels) for entry in workspace["observations"]],
+            **observed(
+                {
+                    "observations": [
+                        renamed(entry, channels) for entry in workspace.get("observations", ())
+                    ]
+                }
+            ),
             "version": workspace["version"],
         }
     )

@@ -72,6 +72,19 @@ def _drafts(spec: Mapping[str, Any]) -> tuple[list[Draft], dict[str, str]]:
     return drafts, origin
 
 
+def _need_luminosity(config: Mapping[str, Any], drafts: Sequence[Draft]) -> None:
+    given = {entry["name"]: entry for entry in config["parameters"]}.get("lumi", {})
+    if {"auxdata", "sigmas"} <= given.keys():
+        return
+    for draft in drafts:
+        if any(entry.kind == "lumi" for entry in draft.modifiers):
+            raise ModelError(
+                f"channel '{draft.channel}', sample '{draft.name}': the modifier lumi needs value "
+                "and width of the luminosity in the 'parameters' of the measurement, such as "
+                '{"name": "lumi", "auxdata": [1.0], "sigmas": [0.02]}'
+            )
+
+
 def choose_measurement(spec: Mapping[str, Any], measurement: str | int | None) -> Mapping[str, Any]:
     """Return a measurement by name or position; the first one by default.
 
@@ -94,6 +107,11 @@ def observed_yields(spec: Mapping[str, Any]) -> np.ndarray:
     Raises:
         ModelError: If a channel has no observation.
     """
+    if "observations" not in spec:
+        raise ModelError(
+            "the workspace has no observations: only expected results are possible "
+            "(model_from_workspace reads the model alone)"
+        )
     observations = {entry["name"]: entry["data"] for entry in spec["observations"]}
     names = sorted(channel["name"] for channel in spec["channels"])
     for name in names:
@@ -137,11 +155,18 @@ def model_of(
     config = choose_measurement(spec, measurement)["config"]
     drafts, origin = _drafts(spec)
     settings, held = parameter_settings(config["parameters"], drafts, origin)
+    _need_luminosity(config, drafts)
     regions = [
         Region(name, list(group))
         for name, group in itertools.groupby(drafts, key=lambda draft: draft.channel)
     ]
     chosen = config["poi"] if poi == "" else poi
+    names = {entry.name for draft in drafts for entry in draft.modifiers}
+    if chosen and chosen not in names:
+        raise ModelError(
+            f"the parameter of interest '{chosen}' steers no sample: patch in a signal, or choose "
+            f"another parameter, or none, with `poi`.{nearest(chosen, names)}"
+        )
     model = build_model(
         cast("list[Channel]", regions),
         poi=chosen or None,
@@ -157,6 +182,40 @@ def model_of(
             model, structure=dataclasses.replace(model.structure, fixed=fixed)
         )
     return model
+
+
+def model_from_workspace(
+    workspace: Mapping[str, Any] | str | Path | IO[bytes],
+    *,
+    measurement: str | int | None = None,
+    patches: Sequence[str | Path | Operations] = (),
+    interpolation: Mapping[str, str] | None = None,
+    poi: str | None = "",
+) -> Model:
+    """Read the model of a pyhf workspace alone: observations may be missing, and are not used.
+
+    Args:
+        workspace: As of :func:`from_workspace`.
+        measurement: Which measurement to use, by name or position; the first one by default.
+        patches: JSON patches to apply before, or paths of them.
+        interpolation: Codes of "normsys" and "histosys".
+        poi: Parameter of interest: None for none; by default that of the measurement.
+
+    Raises:
+        ModelError: As :func:`from_workspace`.
+
+    Example:
+        >>> model = model_from_workspace({
+        ...     "channels": [{"name": "SR", "samples": [{"name": "s", "data": [5.0], "modifiers":
+        ...         [{"name": "mu", "type": "normfactor", "data": None}]}]}],
+        ...     "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+        ...     "version": "1.0.0"})
+        >>> model.expected_main(model.init).tolist()
+        [5.0]
+    """
+    with pause_collection():
+        spec = read_workspace(workspace, patches=patches)
+        return model_of(spec, measurement=measurement, interpolation=interpolation, poi=poi)
 
 
 def from_workspace(

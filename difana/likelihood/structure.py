@@ -113,6 +113,24 @@ class Structure:
         return sum(len(channel.templates) for channel in self.channels)
 
 
+def with_poi(structure: Structure, poi: str) -> Structure:
+    """Return the structure with another parameter of interest; fits never eliminate that one."""
+    size = len(structure.parameters)
+    taken = np.zeros(size, bool)
+    for parameters in (
+        structure.histosys_parameter,
+        structure.normsys_parameter,
+        structure.constrained[structure.lognormal],
+        structure.constrained[structure.correlated],
+        structure.parameters.index(poi),
+    ):
+        taken[parameters] = True
+    private = private_factors(
+        structure.factors, structure.row_bin, taken, bins=structure.bins, parameters=size
+    )
+    return dataclasses.replace(structure, poi=poi, private=private)
+
+
 def private_factors(
     factors: np.ndarray,
     row_bin: np.ndarray,

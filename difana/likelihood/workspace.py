@@ -13,6 +13,11 @@ from difana.likelihood.json_patch import Operations, apply_patch
 Workspace = Mapping[str, Any]
 
 
+def observed(part: dict[str, Any]) -> dict[str, Any]:
+    """Return the observations of a workspace, or nothing: a workspace may lack them."""
+    return part if part["observations"] else {}
+
+
 def read_workspace(
     source: Workspace | str | Path | IO[bytes], *, patches: Sequence[str | Path | Operations] = ()
 ) -> Workspace:
@@ -85,6 +90,6 @@ def sort_workspace(workspace: Workspace) -> Workspace:
             }
             for measurement in by_name(workspace["measurements"])
         ],
-        "observations": by_name(workspace["observations"]),
+        **observed({"observations": by_name(workspace.get("observations", ()))}),
         "version": workspace["version"],
     }

@@ -180,7 +180,7 @@ CONFIG = ("measurements", 0, "config", "parameters")
         ("shapesys", CONFIG, [{"name": "unc", "sigmas": [9.0, 9.0]}], "shapesys does not use"),
         ("normsys", CONFIG, [{"name": "norm", "factors": [9.0]}], "does not use 'factors'"),
         ("staterror", CONFIG, [{"name": "stat", "sigmas": [1.0]}], "1 sigmas where 2 are needed"),
-        ("lumi", CONFIG, [], "lumi 'lumi' needs its value and width"),
+        ("lumi", CONFIG, [], "lumi needs value and width of the luminosity in the 'parameters'"),
         (
             "normsys",
             ("channels", 0, "samples", 1, "modifiers", 0, "type"),
