@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difana._numerics import take
+from difana.likelihood._clip import clipped
 from difana.likelihood._layout import Layout, alphas_of, padded_members, sum_groups
 from difana.likelihood.interpolation import (
     FactorCoefficients,
@@ -37,6 +39,7 @@ class Slopes(NamedTuple):
     inside: Float[Array, "bins shared"]  # its part from rows with private factors
     own: Float[Array, " shared"]  # second derivatives by one parameter, weighted with the pulls
     mixed: Callable[[], Float[Array, "shared shared"]]  # all second derivatives, weighted
+    corners: Callable[[], Float[Array, "shared shared"]] | None  # of clipped yields, where positive
 
 
 def _spread(
@@ -102,6 +105,7 @@ def forward(
         alpha = take(params, shifting)
         curved, bent, twisted = shift_basis(s.interpolation[1], alpha)
         additive = additive + entries.half_sum @ alpha + entries.half_difference @ curved
+    additive, *corner = clipped(model, additive) if s.clip else (additive,)
     slope = bend = jnp.zeros((s.blocks, 1), params.dtype)
     if s.normsys_block.size:
         alpha = take(params, scaling)
@@ -113,7 +117,7 @@ def forward(
         factor = jnp.prod(factor.reshape(s.blocks, -1, _TOGETHER), axis=2)
         log = jnp.sum(jnp.log(factor), axis=1) + jnp.sum(rest, axis=1)
         scale = take(jnp.exp(log), s.row_block)
-    return additive, scale, (bent, twisted, slope, bend)
+    return additive, scale, (bent, twisted, slope, bend, corner)
 
 
 def derive(
@@ -129,7 +133,7 @@ def derive(
 ) -> Slopes:
     """Return the derivatives of the yields of bins."""
     s, shared, dtype = model.structure, len(layout.shared), rows.dtype
-    bent, twisted, slope, bend = memory
+    bent, twisted, slope, bend, corner = memory
     shifting, scaling = alphas_of(s)
     # factors: few parameters, some rows each
     acting = np.unique(layout.factors[layout.factors < len(safe) - 1]).astype(np.int32)
@@ -148,10 +152,22 @@ def derive(
         by_block = sum_groups(pulled, padded_members(s.row_block, s.blocks))
         own = own + _wide(by_block @ bend, scaling, layout)
     split = _wide(layout.sum_halves(rows[:, None] * relative), steering, layout)
+    corner_of: Callable[[Array], Array] | None = None
+    sharp = jnp.zeros(0, dtype)
     if s.histosys_row.size:
-        shifts = scale[:, None] * (entries.half_sum + entries.half_difference * bent)
+        own_scale, raw = scale, entries.half_sum + entries.half_difference * bent
+        if corner:
+            own_scale, sharp = scale * corner[0], scale * pulls * corner[1]
+
+            def steep(weights: Array) -> Array:
+                found = _wide(raw.T @ (weights[:, None] * raw), shifting, layout)
+                return _wide(found.T, shifting, layout)
+
+            corner_of = steep
+
+        shifts = own_scale[:, None] * raw
         split = split + _wide(layout.sum_halves(shifts), shifting, layout)
-        seconds = twisted * ((scale * pulls) @ entries.half_difference)
+        seconds = twisted * ((own_scale * pulls) @ entries.half_difference)
         own = own + _wide(seconds, shifting, layout)
 
     def mixed() -> Array:
@@ -162,6 +178,8 @@ def derive(
         found = _wide(found.T, steering, layout)
         same = cross[np.arange(len(steering)), layout.column[steering]]
         own_twice = own + 2.0 * _wide(same, steering, layout)
-        return jnp.where(np.eye(shared, dtype=bool), own_twice, found + found.T)
+        found = jnp.where(np.eye(shared, dtype=bool), own_twice, found + found.T)
+        return found if corner_of is None else found + corner_of(sharp)
 
-    return Slopes(split[0] + split[1], split[0], own, mixed)
+    corners = None if corner_of is None else partial(corner_of, jnp.maximum(sharp, 0.0))
+    return Slopes(split[0] + split[1], split[0], own, mixed, corners)

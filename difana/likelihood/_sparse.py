@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difana._numerics import add_at, take
+from difana.likelihood._clip import clipped
 from difana.likelihood._layout import Layout
 from difana.likelihood.interpolation import (
     FactorCoefficients,
@@ -33,6 +34,7 @@ class Slopes(NamedTuple):
 
     jacobian: Float[Array, "bins shared"]
     own: Float[Array, " shared"]  # second derivatives by one parameter, weighted with the pulls
+    corners: None = None  # mixed ones too
 
 
 def entries_of(model: Model) -> Entries:
@@ -56,13 +58,14 @@ def forward(
         p = s.histosys_parameter
         shifts = take(params, p) * entries.half_sum + take(curved, p) * entries.half_difference
         additive = add_at(additive, s.histosys_row, shifts)
+    additive, *corner = clipped(model, additive) if s.clip else (additive,)
     slope = bend = jnp.zeros(0, dtype)
     if s.normsys_block.size:
         alpha = take(params, s.normsys_parameter)
         log, slope, bend = log_factor(s.interpolation[0], alpha, entries.factors)
         logs = add_at(jnp.zeros(s.blocks, dtype), s.normsys_block, log)
         scale = take(jnp.exp(logs), s.row_block)
-    return additive, scale, (bent, twisted, slope, bend)
+    return additive, scale, (bent, twisted, slope, bend, corner)
 
 
 def derive(
@@ -78,14 +81,19 @@ def derive(
 ) -> Slopes:
     """Return the derivatives of the yields of bins."""
     s, dtype, shared = model.structure, rows.dtype, len(layout.shared)
-    bent, twisted, slope, bend = memory
+    bent, twisted, slope, bend, corner = memory
     cells, parts = [], []
     own = jnp.zeros(shared + 1, dtype)
     if s.histosys_row.size:
         p, r = s.histosys_parameter, s.histosys_row
-        parts.append((entries.half_sum + take(bent, p) * entries.half_difference) * take(scale, r))
+        own_scale, raw = scale, entries.half_sum + take(bent, p) * entries.half_difference
+        if corner:
+            own_scale = scale * corner[0]
+            sharp = take(scale * pulls * corner[1], r) * raw**2
+            own = add_at(own, layout.column[p], sharp)
+        parts.append(raw * take(own_scale, r))
         cells.append((s.row_bin[r], layout.column[p]))
-        seconds = take(twisted, p) * entries.half_difference * take(scale * pulls, r)
+        seconds = take(twisted, p) * entries.half_difference * take(own_scale * pulls, r)
         own = add_at(own, layout.column[p], seconds)
     if s.normsys_block.size:
         entry, row = _rows_of(s)

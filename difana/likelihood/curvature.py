@@ -136,7 +136,8 @@ def evaluate(
     lowered = jnp.where(moves, weight * safe_divide(bend, stiff), weight)
 
     def positive() -> Array:
-        return (jacobian * lowered[:, None]).T @ jacobian + jnp.diag(jnp.maximum(slopes.own, 0.0))
+        found = (jacobian * lowered[:, None]).T @ jacobian + jnp.diag(jnp.maximum(slopes.own, 0.0))
+        return found if slopes.corners is None else found + slopes.corners()
 
     def exact() -> Array:
         # d^2/(d gamma d theta), eliminated as in the complement of Schur

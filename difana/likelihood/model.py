@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from difana._errors import ModelError, nearest
 from difana._numerics import add_at, take
+from difana.likelihood._clip import clipped
 from difana.likelihood.interpolation import factor_coefficients, log_factor, shift_basis
 from difana.likelihood.structure import Structure
 
@@ -186,6 +187,8 @@ class Model(eqx.Module):
             sums = alpha * (self.histosys_hi - self.histosys_lo)
             differences = curved * (self.histosys_hi + self.histosys_lo - 2.0 * nominal)
             rows = add_at(rows, s.histosys_row, 0.5 * (sums + differences))
+        if s.clip:
+            rows = clipped(self, rows).value
         if s.normsys_block.size:
             coefficients = factor_coefficients(self.normsys_lo, self.normsys_hi)
             log = log_factor(normsys_code, take(params, s.normsys_parameter), coefficients)[0]

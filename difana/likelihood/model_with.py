@@ -22,6 +22,7 @@ def model_with(
     fixed: Mapping[str, float | None] | None = None,
     init: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
+    clip: bool | None = None,
 ) -> Model:
     """Return the model with other settings of some parameters.
 
@@ -35,6 +36,8 @@ def model_with(
         init: Starting values; those of held parameters are the values they are held at.
         bounds: Lower and upper bounds; infinite ones are allowed. A starting value outside moves
             to the nearest bound unless ``init`` or ``fixed`` gives it.
+        clip: Bend yields of samples that shifts would make negative to 1e-5 events in their bin.
+            Without, such a model is flagged: the likelihood has no meaning there.
 
     Raises:
         ModelError: If there is no such parameter, or a value is not finite or outside its bounds.
@@ -85,6 +88,8 @@ def model_with(
         start[where] = value
     if (held != structure.fixed).any():
         structure = dataclasses.replace(structure, fixed=held)
+    if clip is not None and clip != structure.clip:
+        structure = dataclasses.replace(structure, clip=clip)
     start, lower, upper = jax.device_put((start, lower, upper))
     return dataclasses.replace(model, init=start, lower=lower, upper=upper, structure=structure)
 

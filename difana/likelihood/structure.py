@@ -72,6 +72,7 @@ class Structure:
     private: np.ndarray  # [bins] a factor that acts in this bin only, or the number of parameters
     fixed: np.ndarray  # one a parameter: held by request
     interpolation: tuple[str, str] = ("code4", "code4p")  # of normsys and of histosys
+    clip: bool = False  # additive shifts leave no negative yields of samples, see ``_clip``
     digest: str = ""
 
     def __post_init__(self) -> None:
