@@ -18,6 +18,8 @@ os.environ.setdefault(
     ),
 )
 os.environ.setdefault("MPLBACKEND", "agg")
+# small matrices, several test processes: threads of BLAS would only wait for each other
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 

@@ -10,6 +10,7 @@ from pathlib import Path
 _QUICK = {"xla_cpu_use_fusion_emitters": "false"}
 _QUICK_FITS = {"xla_backend_optimization_level": "2", "xla_cpu_parallel_codegen_split_count": "2"}
 _CONSTANTS = "JAX_USE_SIMPLIFIED_JAXPR_CONSTANTS"  # tables of indices stay out of programs
+_THREADS = "OPENBLAS_NUM_THREADS"  # matrices of a few hundred rows: threads wait for each other
 _SECONDS = 0.3  # compilations shorter than this are not worth a file
 
 
@@ -20,8 +21,9 @@ def start(*, fits: bool = False) -> None:
         fits: The command fits likelihoods and trains nothing: its programs are many small kernels,
             which gain nothing from the last passes of LLVM.
     """
-    if fits:  # read when JAX is imported
+    if fits:  # read when JAX and the BLAS of SciPy are loaded
         os.environ.setdefault(_CONSTANTS, "1")
+        os.environ.setdefault(_THREADS, "1")
     import jax
 
     import difana

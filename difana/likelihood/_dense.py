@@ -120,6 +120,16 @@ def forward(
     return additive, scale, (bent, twisted, slope, bend, corner)
 
 
+def _cells(layout: Layout, row_block: np.ndarray) -> np.ndarray:
+    """Return the row of each half, bin and block, or the number of rows: a block has one a bin."""
+    blocks = int(row_block[-1]) + 1
+    found = np.full((*layout.halves.shape[:2], blocks), len(row_block), np.int32)
+    half, place, which = np.nonzero(layout.halves < len(row_block))
+    row = layout.halves[half, place, which]
+    found[half, place, row_block[row]] = row
+    return found
+
+
 def derive(
     model: Model,
     entries: Entries,
@@ -142,16 +152,18 @@ def derive(
         np.add.at(powers, (np.arange(len(column)), column), 1.0)
     by_factor = jnp.asarray(powers[:, acting]) / take(safe, acting)
 
-    # relative slopes by what scales and by factors, which are neighbours among the shared
-    relative, steering = by_factor, acting
-    own, shifts = jnp.zeros(shared, dtype), jnp.zeros((s.row_bin.size, 0), dtype)
+    # what scales is the same for all rows of a block: sums over rows come first
+    steering = np.concatenate([scaling, acting])  # neighbours among the shared
     pulled = rows * pulls
+    own, shifts = jnp.zeros(shared, dtype), jnp.zeros((s.row_bin.size, 0), dtype)
+    members = padded_members(s.row_block, s.blocks)
+    by_block = sum_groups(pulled, members)
+    split = layout.sum_halves(rows[:, None] * by_factor)
     if s.normsys_block.size:
-        relative = jnp.concatenate([take(slope, s.row_block), by_factor], axis=1)
-        steering = np.concatenate([scaling, acting])
-        by_block = sum_groups(pulled, padded_members(s.row_block, s.blocks))
+        padded = jnp.concatenate([rows, jnp.zeros(1, dtype)])
+        split = jnp.concatenate([take(padded, _cells(layout, s.row_block)) @ slope, split], axis=2)
         own = own + _wide(by_block @ bend, scaling, layout)
-    split = _wide(layout.sum_halves(rows[:, None] * relative), steering, layout)
+    split = _wide(split, steering, layout)
     corner_of: Callable[[Array], Array] | None = None
     sharp = jnp.zeros(0, dtype)
     if s.histosys_row.size:
@@ -171,8 +183,18 @@ def derive(
         own = own + _wide(seconds, shifting, layout)
 
     def mixed() -> Array:
-        half = (0.5 * pulled)[:, None] * relative
-        products = relative.T @ jnp.concatenate([pulls[:, None] * shifts, half], axis=1)
+        # products of relative slopes with those of shifts, of what scales, of factors
+        pulled_factor, half = pulled[:, None] * by_factor, 0.5 * by_block[:, None]
+        lines = jnp.concatenate([pulls[:, None] * shifts, 0.5 * pulled_factor], axis=1)
+        products = by_factor.T @ lines
+        if s.normsys_block.size:
+            summed = sum_groups(lines, members)
+            parts = jnp.split(summed, [len(shifting)], axis=1)
+            above = slope.T @ jnp.concatenate([parts[0], half * slope, parts[1]], axis=1)
+            left, right = jnp.split(products, [len(shifting)], axis=1)
+            turned = above[:, len(shifting) + len(scaling) :].T
+            below = jnp.concatenate([left, turned, right], axis=1)
+            products = jnp.concatenate([above, below])
         cross = _wide(products[:, : len(shifting)], shifting, layout)
         found = cross + _wide(products[:, len(shifting) :], steering, layout)
         found = _wide(found.T, steering, layout)
