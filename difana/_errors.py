@@ -14,6 +14,10 @@ class InputError(DifanaError):
     """Bad events, files, branches, weights or expressions."""
 
 
+class WriteError(InputError, OSError):
+    """A file that cannot be written: a full disk, no permission, ..."""
+
+
 class ConfigError(DifanaError):
     """A configuration file that cannot be run."""
 

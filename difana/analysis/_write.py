@@ -33,7 +33,7 @@ def write_text(path: Path, text: str) -> None:
         ...     Path(folder, "a.txt").read_text()
         'hello'
     """
-    write_whole(path, [text.encode()], mode=0o644)
+    write_whole(path, [text.encode()])
 
 
 def write_json(path: Path, value: Any) -> None:

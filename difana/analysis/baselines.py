@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from difana import train as training_loop
+from difana._options import whole_number
 from difana._typing import Network
 from difana.analysis.options import NetworkOptions
 from difana.data import Sample
@@ -297,6 +298,8 @@ def _train(
         own = jax.random.fold_in(key, 2)
         return _Seeded(start(jax.random.fold_in(key, 0)), jax.random.key_data(own))
 
+    steps = whole_number("steps", steps)
+    members = None if members is None else whole_number("members", members)
     keys = [key] if members is None else list(jax.random.split(key, members))
     states = [seeded(own) for own in keys]
     batches = [jax.random.fold_in(own, 1) for own in keys]

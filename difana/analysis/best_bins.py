@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ConfigError, InputError
+from difana._options import whole_number
 from difana.analysis.start_edges import candidate_edges, pooled
 from difana.analysis.templates import ObservedSample, hard_channel, is_signal
 from difana.likelihood import Channel, HistoSys, StatError
@@ -94,10 +95,9 @@ def best_bins(
         >>> bool(0.7 < found.edges[1] < 0.85), found.converged
         (True, True)
     """
-    if bins < 2:
+    if whole_number("bins", bins) < 2:
         raise ConfigError(f"{bins} bin(s): a search needs at least two")
-    if budget < 1:
-        raise ConfigError(f"budget = {budget}: at least one binning must be scored")
+    budget, cuts = whole_number("budget", budget), whole_number("cuts", cuts)
     candidates = candidate_edges(splits[0], poi=poi, bins=bins)
     together = pooled(splits)
     inner = _grid(together, candidates, poi=poi, cuts=cuts)

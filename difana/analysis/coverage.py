@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
 from difana._numerics import after
+from difana._options import whole_number
 from difana.infer import (
     describe,
     fit,
@@ -253,10 +254,10 @@ def coverage(
         >>> model = build_model([Channel((signal, Template([50.0], name="b")), name="SR")])
         >>> coverage(model, mu=[1.0], number=0, key=jax.random.key(0))
         Traceback (most recent call last):
-        difana._errors.ConfigError: number = 0: at least one toy is needed
+        difana._errors.ConfigError: number = 0: must be at least 1.
     """
-    if number < 1:
-        raise ConfigError(f"number = {number}: at least one toy is needed")
+    number = whole_number("number", number)
+    chunk = whole_number("chunk", chunk)
     if not 0 < level < 1:
         raise ConfigError(f"level = {level}: must lie between 0 and 1")
     if kind not in KINDS:

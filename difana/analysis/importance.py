@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
+from difana._options import whole_number
 from difana._typing import Network
 from difana.analysis.templates import hard_channel, network_scores, observe
 from difana.data import Events, Sample, ShiftedEvents
@@ -205,6 +206,7 @@ def shuffle_importance(
         seen = observe(net, changed)
         return float(score(hard_channel(seen, np.asarray(edges), name=name, staterror=staterror)))
 
+    repeats = whole_number("repeats", repeats)
     start = judged(samples)
     rng = np.random.default_rng(seed)
     features = samples[0].nominal.features.shape[1]
@@ -296,6 +298,7 @@ def observable_profiles(
         >>> observable_profiles(lambda x: 2 * x, [sample], bins=2)[0].mean.tolist()
         [[3.0, 11.0]]
     """
+    bins = whole_number("bins", bins)
     if not samples:
         raise InputError("no samples: profiles need at least one")
     features = [np.asarray(s.nominal.features) for s in samples]

@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from scipy.interpolate import CubicSpline
 
 from difana._errors import InputError
+from difana._options import whole_number
 from difana._typing import Network
 from difana.data import Events, Sample, Transformation
 from difana.hist import hard_histogram, soft_histogram
@@ -214,6 +215,7 @@ def refined_scan(scan: NuisanceScan, *, factor: int) -> NuisanceScan:
         >>> refined_scan(scan, factor=2).models.nominal[:3, 0].round(3).tolist()  # 9 + x^3
         [1.0, 5.625, 8.0]
     """
+    factor = whole_number("factor", factor)
     old = np.asarray(scan.values)
     new = np.linspace(old[0], old[-1], factor * (len(old) - 1) + 1)
     matrix = jnp.asarray(CubicSpline(old, np.eye(len(old)))(new))
@@ -253,6 +255,7 @@ def profiled_interval(
         >>> print(f"{profiled_interval(scan).sigma:.4f}")
         0.1000
     """
+    steps = whole_number("steps", steps)
     return _interval(scan, jnp.asarray(norm.isf((1 - level) / 2)) ** 2, steps)
 
 

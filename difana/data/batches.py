@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from difana._errors import InputError
 from difana._numerics import safe_divide
+from difana._options import whole_number
 from difana.data.events import Events
 from difana.data.samples import Sample, ShiftedEvents, WeightVariation
 
@@ -60,6 +61,7 @@ class BatchSampler:
     Raises:
         InputError: If a sample has no events, weights that are not finite, or a weight variation
             with another number of events; if ``size`` is below 1.
+        ConfigError: If ``size`` is no whole number.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -75,9 +77,9 @@ class BatchSampler:
 
     def __init__(self, samples: Sequence[Sample], *, key: PRNGKeyArray, size: int) -> None:
         """Check the samples and sum their weights once."""
-        if size < 1:
+        if isinstance(size, int | np.integer) and size < 1:
             raise InputError(f"batch size {size}: draw at least 1 event of each sample.")
-        self.size = int(size)
+        self.size = whole_number("batch size", size)
         self.samples = tuple(jax.tree.map(jnp.asarray, sample) for sample in samples)
         self._entropy = key_words(key)
         self._leaves, self._structure = jax.tree.flatten(self.samples)

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from difana._errors import ConfigError, InputError
+from difana._options import whole_number
 from difana.nn.activations import activation as activation_by_name
 
 
@@ -53,8 +54,9 @@ class MLP(nnx.Module):
         key: Array,
     ) -> None:
         widths = [in_features, *hidden, out_features]
-        if min(widths) < 1:
+        if any(isinstance(width, int) and width < 1 for width in widths):
             raise ConfigError(f"the widths of an MLP must be positive, got {widths}")
+        widths = [whole_number("width of a layer", width) for width in widths]
         activation_by_name(activation)
         rngs = nnx.Rngs(params=key)
         self.activation = activation

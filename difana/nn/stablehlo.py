@@ -134,7 +134,7 @@ def export_network(
         "calling_convention": exported.calling_convention_version,
         **({"notes": notes} if notes else {}),
     }
-    write_whole(path, [json.dumps(header).encode() + b"\n", payload], mode=0o644)
+    write_whole(path, [json.dumps(header).encode() + b"\n", payload])
 
 
 def load_network(path: str | Path) -> ExportedNetwork:
@@ -157,7 +157,7 @@ def load_network(path: str | Path) -> ExportedNetwork:
         raise InputError(f"no network in {path}: there is no such file")
     with path.open("rb") as file:
         header = _read_header(path, file.readline(_MAX_HEADER))
-        payload = file.read()
+        payload = file.read(header["bytes"] + 1)
     if hashlib.sha256(payload).hexdigest() != header["sha256"]:
         raise InputError(f"{path} is damaged: the checksum is wrong; export the network again")
     try:
@@ -176,7 +176,12 @@ def load_network(path: str | Path) -> ExportedNetwork:
 def _read_header(path: Path, line: bytes) -> dict[str, Any]:
     try:
         header = json.loads(line)
-        texts = all(isinstance(header[key], str) for key in ("sha256", "dtype"))
+        size = header["bytes"]
+        texts = (
+            type(size) is int
+            and 0 <= size <= path.stat().st_size
+            and all(isinstance(header[key], str) for key in ("sha256", "dtype"))
+        )
         lists = all(isinstance(header[key], list) for key in ("columns", "units", "platforms"))
         if (header["format"], header["version"]) == (_FORMAT, _VERSION) and texts and lists:
             return header

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,11 +11,11 @@ import jax
 import numpy as np
 
 from difana._errors import InputError
-from difana._files import write_whole
+from difana._files import NoHeaderError, read_block, write_block
 
 _FORMAT = "difana-weights"
-_VERSION = 1
-_MAX_HEADER = 2**24
+_VERSION = 2
+_MOST_AROUND = 4096  # bytes around the numbers of a leaf
 
 T = TypeVar("T")
 
@@ -35,14 +34,15 @@ def save_weights(path: str | Path, tree: object) -> None:
     """Write the arrays of a PyTree to ``path``, whole or not at all.
 
     The file is written beside its final place and then renamed, so that a killed process leaves
-    either the old file or the new one. Its first line is a JSON description of the leaves.
+    either the old file or the new one. Its first line is a JSON description of the leaves, with
+    checksums.
 
     Args:
         path: File to write; an existing one is replaced.
         tree: Any PyTree, for instance a network; leaves that are no numbers are left out.
 
     Raises:
-        InputError: If the folder of ``path`` does not exist.
+        InputError: If the folder of ``path`` does not exist or cannot be written into.
 
     Example:
         >>> import tempfile, jax.numpy as jnp
@@ -56,13 +56,8 @@ def save_weights(path: str | Path, tree: object) -> None:
         raise InputError(f"cannot write {path}: the folder {path.parent} does not exist")
     payload = io.BytesIO()
     eqx.tree_serialise_leaves(payload, tree)
-    header = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "bytes": payload.getbuffer().nbytes,
-        "leaves": _describe(tree),
-    }
-    write_whole(path, [json.dumps(header).encode() + b"\n", payload.getbuffer()])
+    header = {"format": _FORMAT, "version": _VERSION, "leaves": _describe(tree)}
+    write_block(path, header, payload.getbuffer())
 
 
 def load_weights(path: str | Path, like: T) -> T:
@@ -84,34 +79,32 @@ def load_weights(path: str | Path, like: T) -> T:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no weights in {path}: there is no such file")
-    with path.open("rb") as file:
-        header = _read_header(path, file.readline(_MAX_HEADER))
-        payload = file.read()
-    if len(payload) != header["bytes"]:
+
+    def most(header: dict) -> int:
+        if (header.get("format"), header.get("version")) != (_FORMAT, _VERSION):
+            raise NoHeaderError("it is of another format")
+        if not isinstance(header.get("leaves"), list):
+            raise NoHeaderError("it names no leaves")
+        _compare(path, header["leaves"], _describe(like))
+        leaves = [leaf for leaf in jax.tree.leaves(like) if eqx.is_array_like(leaf)]
+        return sum(_MOST_AROUND + getattr(leaf, "nbytes", 0) for leaf in leaves)
+
+    try:
+        _, payload = read_block(path, most=most)
+    except InputError:
+        raise
+    except NoHeaderError as error:
         raise InputError(
-            f"{path} is damaged: {len(payload)} bytes of weights where {header['bytes']} were "
-            "written; save the weights again"
-        )
-    _compare(path, header["leaves"], _describe(like))
+            f"{path} is not a file of weights of difana (format {_FORMAT}, version {_VERSION}): "
+            "use a file that save_weights wrote"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is damaged: {error}; save the weights again") from error
     try:
         return eqx.tree_deserialise_leaves(io.BytesIO(payload), like)
     except (ValueError, TypeError, EOFError, OSError, RuntimeError, MemoryError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged, its arrays cannot be read: {reason}") from error
-
-
-def _read_header(path: Path, line: bytes) -> dict:
-    try:
-        header = json.loads(line)
-        known = header["format"] == _FORMAT and header["version"] == _VERSION
-        if known and isinstance(header["bytes"], int) and isinstance(header["leaves"], list):
-            return header
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise InputError(
-        f"{path} is not a file of weights of difana (format {_FORMAT}, version {_VERSION}): "
-        "use a file that save_weights wrote"
-    )
 
 
 def _compare(path: Path, stored: list, wanted: list) -> None:

@@ -30,7 +30,7 @@ Watch = Callable[[PyTree, tuple[Sample, ...]], Sequence[str]]
 class Plan:
     """What does not change during the loop."""
 
-    step: Callable[[TrainState, PyTree, tuple], tuple[TrainState, StepReport]]
+    step: Any  # jitted: (state, fixed, batch) -> (state, report)
     fixed: PyTree
     draw: Callable[[int], tuple[Sample, ...]]
     validate: Validate | None
@@ -98,7 +98,7 @@ def run(
         bar.update(step=step, loss=float(report.loss), metric=book.metric)
         if store is not None and (book.status != "running" or saving):
             journal.sync()
-            facts = {**book.facts(), "records": len(journal.records)}
+            facts = {**book.facts(), **journal.facts()}
             store.save(step, {"state": state, "best": book.best}, facts=facts)
     return state, book
 

@@ -1,11 +1,15 @@
-"""Checkpoints of a training: atomic, checked, bound to one configuration (orbax)."""
+"""Checkpoints of a training: atomic, checked, bound to one configuration."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from difana._errors import ConfigError
+from difana._errors import ConfigError, WriteError
+from difana._files import cannot_write, locked, read_block, refuse_links, write_block
 from difana._typing import PyTree
+
+_STEP = re.compile("0|[1-9][0-9]{0,17}")
+_PART = ".part"
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OSError, MemoryError)
 
 
 class Restored(eqx.Module):
@@ -36,13 +45,18 @@ class Restored(eqx.Module):
 class Checkpoints:
     """The last two checkpoints of one training in one folder.
 
-    The leaves are joined to one vector for each type of number, which keeps a save of a small
-    network at some hundredths of a second. A checkpoint appears in the folder whole or not at all;
-    its checksums are compared when it is read, and an unreadable one is left for the one before.
+    A checkpoint is a folder named after its step: ``meta/metadata``, a line of JSON, and
+    ``leaves/``, one file of plain numbers for each type of number, all with checksums. It appears
+    whole or not at all; a damaged one is left for the one before. Nothing in the files is executed
+    and no more is read than the training can use. One process at a time holds the folder.
 
     Args:
-        directory: The folder; made if missing.
+        directory: The folder; made if missing. No symbolic link may lie in it.
         fingerprint: JSON values that describe the configuration; must be equal on resume.
+
+    Raises:
+        InputError: If the folder cannot be written into, holds symbolic links, or another run
+            holds it.
 
     Example:
         >>> import tempfile, jax.numpy as jnp
@@ -58,18 +72,17 @@ class Checkpoints:
         self, directory: str | os.PathLike[str], *, fingerprint: Mapping[str, Any]
     ) -> None:
         """Open the folder and remove what a killed save left there."""
-        import orbax.checkpoint as ocp
-
         self.directory = Path(directory).absolute()
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._fingerprint = dict(fingerprint)
-        self._ocp = ocp
-        self._manager = ocp.CheckpointManager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, enable_async_checkpointing=False, cleanup_tmp_directories=True
-            ),
-        )
+        self._fingerprint = json.loads(json.dumps(dict(fingerprint)))
+        refuse_links(self.directory)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.directory, error) from error
+        self._open = ExitStack()
+        self._open.enter_context(locked(self.directory))
+        for path in self.directory.glob("*" + _PART):
+            shutil.rmtree(path, ignore_errors=True)
 
     def __enter__(self) -> Checkpoints:
         """Return itself."""
@@ -77,31 +90,51 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         """Close the folder."""
-        self._manager.close()
+        self._open.close()
 
     def clear(self) -> None:
         """Delete all checkpoints, to start anew."""
         self._delete_after(-1)
 
     def save(self, step: int, tree: PyTree, *, facts: Mapping[str, Any]) -> None:
-        """Save the arrays and facts after ``step``; older checkpoints but one are deleted."""
-        vectors = pack_leaves(tree)
+        """Save the arrays and facts after ``step``; older checkpoints but one are deleted.
+
+        Raises:
+            WriteError: If the disk is full or the like; the checkpoints before are kept.
+        """
+        vectors = {name: vector.tobytes() for name, vector in pack_leaves(tree).items()}
         meta = {
             "fingerprint": self._fingerprint,
             "facts": dict(facts),
-            "checksums": {name: zlib.crc32(vector.tobytes()) for name, vector in vectors.items()},
+            "checksums": {name: zlib.crc32(content) for name, content in vectors.items()},
         }
-        args = self._ocp.args
-        self._manager.save(
-            step,
-            args=args.Composite(leaves=args.PyTreeSave(vectors), meta=args.JsonSave(meta)),
-        )
+        new = self.directory / f"{step}{_PART}"
+        try:
+            for below in ("leaves", "meta"):
+                (new / below).mkdir(parents=True)
+            for name, content in vectors.items():
+                write_block(new / "leaves" / name, {"type": name}, content)
+            write_block(new / "meta" / "metadata", meta, b"")
+            self._delete(step)
+            os.rename(new, self.directory / str(step))  # noqa: PTH104
+            for old in self._steps()[:-2]:
+                self._delete(old)
+        except OSError as error:
+            shutil.rmtree(new, ignore_errors=True)
+            raise WriteError(
+                f"cannot write the checkpoint of step {step} to '{self.directory}': "
+                f"{_first_line(error.__cause__ or error)}. Those before are kept: the same call "
+                "continues from there"
+            ) from error
 
-    def restore(self, template: PyTree) -> Restored | None:
+    def restore(
+        self, template: PyTree, *, accept: Callable[[int, Mapping[str, Any]], None] | None = None
+    ) -> Restored | None:
         """Return the latest readable checkpoint, or None where there is none.
 
         Args:
             template: The arrays at the start, for structure, shapes and types.
+            accept: Called with step and facts; raises if what belongs to the checkpoint is damaged.
 
         Returns:
             The checkpoint. Unreadable ones after it are deleted, with a warning.
@@ -109,18 +142,19 @@ class Checkpoints:
         Raises:
             ConfigError: If the checkpoint is of another configuration, or if none is readable.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
         failures = []
-        for step in steps:
+        for step in reversed(self._steps()):
             try:
                 meta = self._read_meta(step)
-            except Exception as error:  # damaged files raise many kinds
+            except _DAMAGE as error:
                 failures.append((step, error))
                 continue
             self._check(meta["fingerprint"])
             try:
                 tree = self._read_leaves(step, template, meta["checksums"])
-            except Exception as error:
+                if accept is not None:
+                    accept(step, meta["facts"])
+            except _DAMAGE as error:
                 failures.append((step, error))
                 continue
             if failures:
@@ -139,23 +173,24 @@ class Checkpoints:
             )
         return None
 
+    def _steps(self) -> list[int]:
+        names = (path.name for path in self.directory.iterdir() if path.is_dir())
+        return sorted(int(name) for name in names if _STEP.fullmatch(name))
+
     def _read_meta(self, step: int) -> dict[str, Any]:
-        args = self._ocp.args
-        meta = self._manager.restore(step, args=args.Composite(meta=args.JsonRestore()))["meta"]
+        meta, _ = read_block(self.directory / str(step) / "meta" / "metadata", most=lambda _: 0)
         if not {"fingerprint", "facts", "checksums"} <= set(meta):
             raise ValueError("entries are missing")
         return meta
 
     def _read_leaves(self, step: int, template: PyTree, checksums: Mapping[str, int]) -> PyTree:
-        args = self._ocp.args
-        # As NumPy arrays: placing them on devices is the business of the caller.
-        how = {name: self._ocp.RestoreArgs(restore_type=np.ndarray) for name in checksums}
-        vectors = self._manager.restore(
-            step, args=args.Composite(leaves=args.PyTreeRestore(restore_args=how))
-        )["leaves"]
-        for name, checksum in checksums.items():
-            if zlib.crc32(np.asarray(vectors[name]).tobytes()) != checksum:
+        vectors = {}
+        for name, wanted in pack_leaves(template).items():
+            path = self.directory / str(step) / "leaves" / name
+            _, content = read_block(path, most=lambda _, size=wanted.nbytes: size)
+            if zlib.crc32(content) != checksums[name] or len(content) != wanted.nbytes:
                 raise ValueError(f"wrong checksum of {name}")
+            vectors[name] = np.frombuffer(content, wanted.dtype)
         return unpack_leaves(vectors, template)
 
     def _check(self, saved: Mapping[str, Any]) -> None:
@@ -167,10 +202,17 @@ class Checkpoints:
                 "Give another folder, delete this one, or start over with resume=False."
             )
 
+    def _delete(self, step: int) -> None:
+        """Delete a checkpoint; killed in the middle, nothing looks like one."""
+        path, gone = self.directory / str(step), self.directory / f"{step}.gone{_PART}"
+        if path.is_dir():
+            path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
     def _delete_after(self, step: int) -> None:
-        for other in self._manager.all_steps():
+        for other in self._steps():
             if other > step:
-                self._manager.delete(other)
+                self._delete(other)
 
 
 def pack_leaves(tree: PyTree) -> dict[str, np.ndarray]:
@@ -219,7 +261,7 @@ def _plain(leaf: Array) -> Array:
     return jax.random.key_data(leaf) if typed else leaf
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 

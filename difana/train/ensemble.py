@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError
+from difana._options import whole_number
 from difana._typing import PyTree
 from difana.data.batches import BatchSampler
 from difana.data.samples import Sample
@@ -100,12 +101,16 @@ def fit_ensemble(
     if (keys is None) == (key is None) or not (shared or keys is not None):
         raise ConfigError("give keys (one a member), or one key and samples that all share")
     each = [key] * len(members) if keys is None else list(keys)
-    if not members or not len(members) == len(each) == len(own):
+    if len(members) == 0 or not len(members) == len(each) == len(own):
         raise ConfigError(
             f"{len(members)} members, {len(each)} keys, samples of {len(own)}: give one each"
         )
-    if steps < 1:
-        raise ConfigError(f"steps = {steps}: must be at least 1.")
+    steps, batch_size, max_nonfinite = (
+        whole_number(name, value)
+        for name, value in (
+            ("steps", steps), ("batch_size", batch_size), ("max_nonfinite", max_nonfinite)
+        )
+    )  # fmt: skip
     parts = [eqx.partition(member, trained) for member in members]
     if not jax.tree.leaves(parts[0][0]):
         raise ConfigError("nothing to train: the members have no floating-point array.")

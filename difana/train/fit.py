@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from difana._errors import ConfigError
+from difana._options import whole_number
 from difana._typing import PyTree
 from difana.data.batches import BatchSampler
 from difana.data.samples import Sample
@@ -31,6 +32,8 @@ from difana.train.mesh import checked_mesh, gather, replicate, shard_batch
 from difana.train.progress import ProgressBar
 from difana.train.result import TrainResult
 from difana.train.step import Loss, LossWithMemory, TrainState, copy_leaves, make_step, start_state
+
+_SAME = 1e-5  # sums of a GPU differ from call to call
 
 
 def fit(
@@ -73,7 +76,11 @@ def fit(
 
     With ``checkpoint`` a killed run continues bit for bit: the same weights and the same history
     file as without the kill (on a device whose sums are deterministic, such as a CPU). A finished
-    run called again returns its result at once.
+    run called again returns its result at once. Both only if options, key, events, initial and
+    untrained numbers are the same and loss and optimizer make the same program: what JAX traces of
+    a step is compared, with all numbers in it, so that another loss, learning rate or constant of a
+    closure (or another version of JAX) is refused, a function that was moved or renamed is not. Of
+    an interrupted run, ``validate`` must find the initial state as good as before.
 
     Args:
         loss: ``loss(trainable, batch, progress) -> (scalar, aux)``: ``batch`` is a tuple of
@@ -117,7 +124,8 @@ def fit(
     Raises:
         ConfigError: If an option is out of range, the loss returns something else, no leaf is
             trained, or the checkpoint is of another training or unreadable.
-        InputError: If a sample has no events or weights that are not finite.
+        InputError: If a sample has no events or weights that are not finite; if another run holds
+            the folder of the checkpoints, or the disk is full (`WriteError`; what was saved stays).
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -134,13 +142,15 @@ def fit(
         ('finished', 3.5)
     """
     begin = time.perf_counter()
+    steps, batch_size = whole_number("steps", steps), whole_number("batch_size", batch_size)
     validate_every = max(1, steps // 20) if validate_every is None else validate_every
     checkpoint_every = max(1, steps // 10) if checkpoint_every is None else checkpoint_every
-    _check_options(
-        {"steps": steps, "validate_every": validate_every, "checkpoint_every": checkpoint_every,
-         "patience": 1 if patience is None else patience, "max_nonfinite": max_nonfinite},
-        select=select,
-    )  # fmt: skip
+    validate_every = whole_number("validate_every", validate_every)
+    checkpoint_every = whole_number("checkpoint_every", checkpoint_every)
+    patience = None if patience is None else whole_number("patience", patience)
+    max_nonfinite = whole_number("max_nonfinite", max_nonfinite)
+    if select not in ("best", "last"):
+        raise ConfigError(f"select = '{select}': choose 'best' or 'last'.")
     start, fixed, combine = _split(trainable, trained)
     sampler = BatchSampler(samples, key=key, size=batch_size)
     state, book = start_state(start, optimizer, memory=memory), Book(best=copy_leaves(start))
@@ -173,9 +183,13 @@ def fit(
                 "max_nonfinite": max_nonfinite,
                 "fingerprint": fingerprint,
             }
-            facts = fingerprint_of(options, state, sampler, key=key)
+            # the program is traced once, here or by the first step
+            program = plan.step.trace(state, fixed, sampler(0)).jaxpr
+            facts = fingerprint_of(options, state, fixed, sampler, program, key=key)
             store = stack.enter_context(Checkpoints(checkpoint, fingerprint=facts))
             state, book = _restore(store, state, book, journal=journal, resume=resume)
+            if book.status == "running" and int(state.step) > 0:
+                _compare_metric(plan, start, journal)
         if book.status == "running":
             stack.callback(journal.close)
             journal.start(step=int(state.step))
@@ -198,14 +212,6 @@ def fit(
         history=journal.records,
         seconds=time.perf_counter() - begin,
     )
-
-
-def _check_options(least_one: dict[str, int], *, select: str) -> None:
-    for name, value in least_one.items():
-        if value < 1:
-            raise ConfigError(f"{name} = {value}: must be at least 1.")
-    if select not in ("best", "last"):
-        raise ConfigError(f"select = '{select}': choose 'best' or 'last'.")
 
 
 def _split(
@@ -241,8 +247,24 @@ def _restore(
     if not resume:
         store.clear()
         return state, book
-    restored = store.restore({"state": state, "best": book.best})
+    restored = store.restore(
+        {"state": state, "best": book.best},
+        accept=lambda step, facts: journal.recover(step=step, facts=facts),
+    )
     if restored is None:
         return state, book
-    journal.recover(step=restored.step, records=restored.facts["records"])
     return restored.tree["state"], Book.from_facts(restored.facts, best=restored.tree["best"])
+
+
+def _compare_metric(plan: Plan, start: PyTree, journal: Journal) -> None:
+    """Refuse to continue with another metric, or one measured on other events."""
+    before = [r for r in journal.records if r["kind"] == "validation" and r["step"] == 0]
+    if plan.validate is None or not before or before[0]["metric"] is None:
+        return
+    was, now = before[0]["metric"], float(plan.validate(copy_leaves(start))[0])
+    if not math.isclose(was, now, rel_tol=_SAME, abs_tol=_SAME):
+        raise ConfigError(
+            f"the metric of the initial state was {was:.9g}, is {now:.9g}: the checkpoint is of a "
+            "training with another `validate`, or other events in it. Give another folder for "
+            "`checkpoint`, or start over with resume=False."
+        )

@@ -7,9 +7,10 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TextIO, runtime_checkable
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from difana._errors import InputError
+from difana._files import cannot_write, refuse_links
 
 Record = dict[str, Any]
 
@@ -58,31 +59,47 @@ class JSONLLogger:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Remember the path; nothing is written yet."""
         self.path = Path(path)
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
 
     def start(self, *, stage: str, step: int) -> None:
         """Cut the file after ``step`` of ``stage`` and open it for more."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.path)
         keep = 0
         for record, end in _complete_lines(self.path):
             if record.get("stage") == stage and record.get("step", 0) > step:
                 break
             keep = end
-        if self.path.exists() and self.path.stat().st_size != keep:
-            os.truncate(self.path, keep)
-        self._file = self.path.open("a", encoding="utf-8", newline="\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and self.path.stat().st_size != keep:
+                os.truncate(self.path, keep)
+            # without a buffer: a full disk shows at once, and leaves nothing for later
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one record and flush it."""
+        """Append one record, at once.
+
+        Raises:
+            WriteError: If the disk is full; a torn line is cut off when the file is next opened.
+        """
         if self._file is None:
             raise InputError(f"{self.path}: call start() before log().")
-        self._file.write(json.dumps(finite_or_null(record), allow_nan=False) + "\n")
-        self._file.flush()
+        line = json.dumps(finite_or_null(record), allow_nan=False).encode() + b"\n"
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def sync(self) -> None:
         """Wait until all records are on the disk, before a checkpoint relies on them."""
         if self._file is not None:
-            os.fsync(self._file.fileno())
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import ConfigError
+from difana._options import whole_number
 from difana._typing import PyTree
 
 Loss = Callable[[PyTree, tuple, Float[Array, ""]], tuple[Float[Array, ""], Mapping[str, Array]]]
@@ -112,7 +113,7 @@ def make_step(
     combine: Callable[[PyTree, PyTree], PyTree],
     steps: int,
     max_rise: float = 1e3,
-) -> Callable[[TrainState, PyTree, tuple], tuple[TrainState, StepReport]]:
+) -> Any:
     r"""Return the jitted ``step(state, fixed, batch) -> (state, report)``; ``state`` is donated.
 
     The progress given to the loss is ``step / (steps - 1)``. If the loss, the gradient or the
@@ -132,7 +133,8 @@ def make_step(
         The step.
 
     Raises:
-        ConfigError: At the first call, if the loss does not return ``(scalar, dict of scalars)``.
+        ConfigError: If an option is out of range; at the first call, if the loss does not return
+            ``(scalar, dict of scalars)``.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -144,6 +146,9 @@ def make_step(
         >>> float(state.trained), float(report.loss)
         (0.5, 1.0)
     """
+    steps = whole_number("steps", steps)
+    if isinstance(max_rise, bool) or not max_rise > 0:
+        raise ConfigError(f"max_rise = {max_rise}: must be above 0.")
     optimizer = optax.with_extra_args_support(optimizer)
 
     def step(state: TrainState, fixed: PyTree, batch: tuple) -> tuple[TrainState, StepReport]:

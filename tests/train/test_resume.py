@@ -77,9 +77,9 @@ def test_finished_run_returns_without_training(fit, toy, whole, tmp_path):
     def forbidden(*_):
         raise AssertionError("trained again")
 
-    same(fit(**STEPS, checkpoint=tmp_path, loss=forbidden, validate=forbidden), whole[0])
+    same(fit(**STEPS, checkpoint=tmp_path, watch=forbidden, validate=forbidden), whole[0])
     assert (tmp_path / "history.jsonl").read_bytes() == whole[1]
-    last = fit(**STEPS, checkpoint=tmp_path, loss=forbidden, validate=forbidden, select="last")
+    last = fit(**STEPS, checkpoint=tmp_path, watch=forbidden, validate=forbidden, select="last")
     np.testing.assert_array_equal(last.trainable["w"], whole[0].last["w"])
 
 
@@ -199,7 +199,7 @@ def test_wrong_numbers_are_noticed(tmp_path):
         content = json.loads(meta.read_text())
         content["checksums"]["float64"] += 1
         meta.write_text(json.dumps(content))
-        with pytest.raises(ConfigError, match="wrong checksum of float64"):
+        with pytest.raises(ConfigError, match="the checksum of its header is wrong"):
             checkpoints.restore(tree)
 
 
