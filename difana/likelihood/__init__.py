@@ -31,6 +31,7 @@ from difana.likelihood.pyhf_json import from_workspace, model_from_workspace
 from difana.likelihood.pyhf_write import to_workspace
 from difana.likelihood.signal import with_signal
 from difana.likelihood.signal_grid import SignalPoints, signal_points
+from difana.likelihood.simple import correlated_background, uncorrelated_background
 from difana.likelihood.sums import TemplateSums, channel_from_sums
 from difana.likelihood.templates import all_scores, channel_from_events, template_sums
 from difana.likelihood.workspace import read_workspace, sort_workspace
@@ -61,6 +62,7 @@ __all__ = [
     "code4",
     "code4p",
     "combine",
+    "correlated_background",
     "digest",
     "from_hs3",
     "from_workspace",
@@ -77,5 +79,6 @@ __all__ = [
     "template_sums",
     "to_hs3",
     "to_workspace",
+    "uncorrelated_background",
     "with_signal",
 ]
