@@ -78,7 +78,8 @@ def goodness_of_fit(
     structure = model.structure
     unconstrained = np.ones(len(structure.parameters), bool)
     unconstrained[structure.constrained] = False
-    dof = model.bins - int(np.sum(unconstrained & ~structure.fixed))
+    seen = model.bins - int(structure.masked.sum())
+    dof = seen - int(np.sum(unconstrained & ~structure.fixed))
     chi2 = 2 * best.half_deviance
     p_value = gammaincc(max(dof, 1) / 2, chi2 / 2) if dof > 0 else jnp.full_like(chi2, jnp.nan)
     return GoodnessResult(chi2, p_value, best.status, dof)

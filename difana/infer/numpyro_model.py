@@ -72,7 +72,9 @@ def numpyro_model(
         rates = model.expected_main(params)
         # Poisson for any real number: Asimov data are no integers
         safe = jnp.maximum(rates, jnp.finfo(rates.dtype).tiny)
-        return jnp.sum(observed * jnp.log(safe) - rates - jax.lax.lgamma(observed + 1.0))
+        terms = observed * jnp.log(safe) - rates - jax.lax.lgamma(observed + 1.0)
+        masked = model.structure.masked
+        return jnp.sum(jnp.where(masked, 0.0, terms) if masked.size else terms)
 
     def program() -> None:
         params = model.init

@@ -8,6 +8,7 @@ from difana.likelihood.hs3_write import to_hs3
 from difana.likelihood.interpolation import code4, code4p
 from difana.likelihood.json_patch import apply_patch
 from difana.likelihood.learned_bins import channel_from_logits
+from difana.likelihood.masking import mask
 from difana.likelihood.model import Model
 from difana.likelihood.model_with import model_with
 from difana.likelihood.modifiers import (
@@ -66,6 +67,7 @@ __all__ = [
     "digest",
     "from_hs3",
     "from_workspace",
+    "mask",
     "model_from_workspace",
     "model_with",
     "prune",

@@ -14,6 +14,7 @@ from difana._errors import ModelError, nearest
 from difana.likelihood._collect import PER_BIN, Collected
 from difana.likelihood._parameters import precision_of, settings_of
 from difana.likelihood.interpolation import FACTOR_CODES, SHIFT_CODES
+from difana.likelihood.masking import mask
 from difana.likelihood.model import Model
 from difana.likelihood.modifiers import Channel, Correlation, Parameter
 from difana.likelihood.structure import Structure, private_factors
@@ -42,6 +43,7 @@ def build_model(
     parameters: Sequence[Parameter] = (),
     correlations: Sequence[Correlation] = (),
     interpolation: Mapping[str, str] | None = None,
+    masked: Sequence[str] = (),
 ) -> Model:
     """Build a model; inside ``jit`` every yield and uncertainty may be traced.
 
@@ -56,6 +58,7 @@ def build_model(
             stand in one of them.
         interpolation: Codes of "normsys" ("code4", "code1") and "histosys" ("code4p", "code2",
             "code0").
+        masked: Names of channels that no fit looks at; see :func:`difana.likelihood.mask`.
 
     Returns:
         The model. Its parameters are ordered by first appearance.
@@ -92,7 +95,8 @@ def build_model(
         )
     given = {setting.name for setting in parameters}
     brought = [p for channel in channels for p in channel.parameters if p.name not in given]
-    return _finish(found, poi, (*parameters, *brought), correlations, codes)
+    model = _finish(found, poi, (*parameters, *brought), correlations, codes)
+    return mask(model, masked) if masked else model
 
 
 def _finish(

@@ -91,6 +91,9 @@ def evaluate(
     s, dtype, bins = model.structure, params.dtype, model.bins
     room = _room(layout)
     observed, auxiliary = data[:bins], data[bins:]
+    masked = s.masked if s.masked.size else None
+    if masked is not None:
+        observed = jnp.where(masked, 0.0, observed)
 
     # yields of the rows, private factors left out
     safe = jnp.where(jnp.abs(params) < _SMALL, _SMALL, params)
@@ -108,7 +111,8 @@ def evaluate(
     bend = jnp.ones(bins, dtype)  # second derivative of the private constraint
     if layout.eliminated.any():
         scales = (constants.widths, constants.tau)
-        best, bend = private_optimum(model, scales, layout, inner, rest, data)
+        known = inner if masked is None else jnp.where(masked, 0.0, inner)
+        best, bend = private_optimum(model, scales, layout, known, rest, data)
         low, high = take(model.lower, owner), take(model.upper, owner)
         gamma = jnp.where(moves, jnp.clip(best, low, high), gamma)
         moves = moves & (gamma > low) & (gamma < high)
@@ -118,9 +122,14 @@ def evaluate(
     # value, and derivatives with respect to the expected yields
     seen = observed > 0
     logs = _log(rates) - jnp.log(jnp.where(seen, observed, 1.0))
-    value = jnp.sum(rates - observed - jnp.where(seen, observed * logs, 0.0))
+    terms = rates - observed - jnp.where(seen, observed * logs, 0.0)
     inverse = 1.0 / jnp.maximum(rates, _TINY)
     pull = 1.0 - observed * inverse
+    lowest = rates
+    if masked is not None:  # without observed events these need no more
+        terms, pull = jnp.where(masked, 0.0, terms), jnp.where(masked, 0.0, pull)
+        lowest = jnp.where(masked, jnp.inf, rates)
+    value = jnp.sum(terms)
     weight = jnp.where(rates > _TINY, observed * inverse**2, 0.0)
     stiff = weight * inner**2 + bend
 
@@ -161,7 +170,7 @@ def evaluate(
             width = constants.widths[s.correlated]
             joint = model.precision / (width[:, None] * width[None, :])
             curvature = curvature.at[np.ix_(place, place)].add(joint)
-    return Evaluation(params, value, gradient, curvature, jnp.min(rates))
+    return Evaluation(params, value, gradient, curvature, jnp.min(lowest))
 
 
 def _constraint_derivatives(

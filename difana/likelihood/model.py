@@ -219,8 +219,17 @@ class Model(eqx.Module):
         return self.centers * tau
 
     def data(self, observed: Float[Array, " bins"]) -> Float[Array, " data"]:
-        """Return the data vector of observed yields and auxiliary data."""
+        """Return the data vector of observed yields and auxiliary data.
+
+        Those of masked bins may be left out; 0 then stands for them.
+
+        Raises:
+            ModelError: If the number of yields is not that of the bins.
+        """
         observed = jnp.asarray(observed, self.nominal.dtype)
+        seen = np.flatnonzero(~self.structure.masked)
+        if self.structure.masked.size and observed.shape == seen.shape:
+            observed = jnp.zeros(self.bins, observed.dtype).at[seen].set(observed)
         if observed.shape != (self.bins,):
             raise ModelError(
                 f"observed yields have shape {observed.shape}, the model has {self.bins} bins "
@@ -271,16 +280,26 @@ class Model(eqx.Module):
             data: Data vector.
             scales: ``constraint_scales()``, computed once by a caller that loops.
         """
-        rates = self.expected_main(params)
-        observed, auxiliary = data[: self.bins], data[self.bins :]
-        seen = observed > 0
-        logs = _log(rates) - jnp.log(jnp.where(seen, observed, 1.0))
-        main = jnp.sum(rates - observed - jnp.where(seen, observed * logs, 0.0))
+        main = jnp.sum(self.bin_terms(params, data))
         if not self.structure.constrained.size:
             return main
         widths, tau = self.constraint_scales() if scales is None else scales
         theta = params[self.structure.constrained]
-        return main + self.constraint(theta, auxiliary, widths, tau)
+        return main + self.constraint(theta, data[self.bins :], widths, tau)
+
+    def bin_terms(
+        self, params: Float[Array, " params"], data: Float[Array, " data"]
+    ) -> Float[Array, " bins"]:
+        """Return half the deviance of each bin; 0 in masked ones."""
+        rates, observed = self.expected_main(params), self._unmasked(data[: self.bins])
+        seen = observed > 0
+        logs = _log(rates) - jnp.log(jnp.where(seen, observed, 1.0))
+        return self._unmasked(rates - observed - jnp.where(seen, observed * logs, 0.0))
+
+    def _unmasked(self, bins: Float[Array, " bins"]) -> Float[Array, " bins"]:
+        """Return zero in masked bins, which the likelihood does not know."""
+        masked = self.structure.masked
+        return jnp.where(masked, 0.0, bins) if masked.size else bins
 
     def constraint(
         self,
@@ -290,28 +309,37 @@ class Model(eqx.Module):
         tau: Float[Array, " constraints"],
     ) -> Float[Array, ""]:
         """Return half the deviance of the auxiliary data."""
+        return jnp.sum(self.constraint_terms(theta, auxiliary, widths, tau))
+
+    def constraint_terms(
+        self,
+        theta: Float[Array, " constraints"],
+        auxiliary: Float[Array, " constraints"],
+        widths: Float[Array, " constraints"],
+        tau: Float[Array, " constraints"],
+    ) -> Float[Array, " constraints"]:
+        r"""Return half the deviance of each auxiliary datum.
+
+        Correlated ones share :math:`d^T R^{-1} d / 2`: each has :math:`d_i (R^{-1} d)_i / 2`.
+        """
         s = self.structure
         pulls = (auxiliary - theta) / widths
         if s.lognormal.any():
             ratio = jnp.where(s.lognormal, _log(auxiliary) - _log(theta), 0.0)
             pulls = jnp.where(s.lognormal, ratio / widths, pulls)
         terms = 0.5 * pulls**2
-        total = jnp.zeros((), terms.dtype)
         if s.poisson.any():
             mean = jnp.where(s.poisson, theta * tau, 1.0)
             counts = jnp.where(s.poisson, auxiliary, 1.0)
             terms = jnp.where(s.poisson, _poisson_deviance(counts, mean), terms)
         if s.correlated.size:
             joint = pulls[s.correlated]
-            total = 0.5 * joint @ (self.precision @ joint)
-            alone = np.ones(s.constrained.size, bool)
-            alone[s.correlated] = False
-            terms = jnp.where(alone, terms, 0.0)
-        return total + jnp.sum(terms)
+            terms = terms.at[s.correlated].set(0.5 * joint * (self.precision @ joint))
+        return terms
 
     def saturated(self, data: Float[Array, " data"]) -> Float[Array, ""]:
         """Return the logpdf of a perfect description of the data: all constants."""
-        main = jnp.sum(_poisson_peak(data[: self.bins]))
+        main = jnp.sum(self._unmasked(_poisson_peak(self._unmasked(data[: self.bins]))))
         if not self.structure.constrained.size:
             return main
         widths, _ = self.constraint_scales()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -101,18 +101,23 @@ def choose_measurement(spec: Mapping[str, Any], measurement: str | int | None) -
     return spec["measurements"][measurement or 0]
 
 
-def observed_yields(spec: Mapping[str, Any]) -> np.ndarray:
-    """Return the observed yields of all bins, channels sorted.
+def observed_yields(spec: Mapping[str, Any], *, masked: Collection[str] = ()) -> np.ndarray:
+    """Return the observed yields of all bins, channels sorted; masked ones may have none.
 
     Raises:
         ModelError: If a channel has no observation.
     """
-    if "observations" not in spec:
+    blind = {
+        channel["name"]: np.zeros(len(channel["samples"][0]["data"]))
+        for channel in spec["channels"]
+        if channel["name"] in masked
+    }
+    if "observations" not in spec and len(blind) < len(spec["channels"]):
         raise ModelError(
             "the workspace has no observations: only expected results are possible "
             "(model_from_workspace reads the model alone)"
         )
-    observations = {entry["name"]: entry["data"] for entry in spec["observations"]}
+    observations = blind | {entry["name"]: entry["data"] for entry in spec.get("observations", ())}
     names = sorted(channel["name"] for channel in spec["channels"])
     for name in names:
         if name not in observations:
@@ -150,6 +155,7 @@ def model_of(
     measurement: str | int | None = None,
     interpolation: Mapping[str, str] | None = None,
     poi: str | None = "",
+    masked: Sequence[str] = (),
 ) -> Model:
     """Return the model of a workspace that has been checked."""
     config = choose_measurement(spec, measurement)["config"]
@@ -172,12 +178,13 @@ def model_of(
         poi=chosen or None,
         parameters=settings,
         interpolation=interpolation,
+        masked=masked,
     )
     if held:
         fixed = model.structure.fixed.copy()
         for name, start, size, _ in model.structure.sets:
             if name in held:
-                fixed[start : start + size] = held[name]
+                fixed[start : start + size] |= held[name]
         model = dataclasses.replace(
             model, structure=dataclasses.replace(model.structure, fixed=fixed)
         )
@@ -191,6 +198,7 @@ def model_from_workspace(
     patches: Sequence[str | Path | Operations] = (),
     interpolation: Mapping[str, str] | None = None,
     poi: str | None = "",
+    masked: Sequence[str] = (),
 ) -> Model:
     """Read the model of a pyhf workspace alone: observations may be missing, and are not used.
 
@@ -200,6 +208,7 @@ def model_from_workspace(
         patches: JSON patches to apply before, or paths of them.
         interpolation: Codes of "normsys" and "histosys".
         poi: Parameter of interest: None for none; by default that of the measurement.
+        masked: Names of channels that no fit looks at.
 
     Raises:
         ModelError: As :func:`from_workspace`.
@@ -215,7 +224,9 @@ def model_from_workspace(
     """
     with pause_collection():
         spec = read_workspace(workspace, patches=patches)
-        return model_of(spec, measurement=measurement, interpolation=interpolation, poi=poi)
+        return model_of(
+            spec, measurement=measurement, interpolation=interpolation, poi=poi, masked=masked
+        )
 
 
 def from_workspace(
@@ -225,6 +236,7 @@ def from_workspace(
     patches: Sequence[str | Path | Operations] = (),
     interpolation: Mapping[str, str] | None = None,
     poi: str | None = "",
+    masked: Sequence[str] = (),
 ) -> tuple[Model, Float[Array, " data"]]:
     """Read a pyhf workspace (version 1.0.0).
 
@@ -240,6 +252,8 @@ def from_workspace(
         interpolation: Codes of "normsys" ("code4", "code1") and "histosys" ("code4p", "code2",
             "code0"): the ``modifier_settings`` of pyhf.
         poi: Parameter of interest: None for none; by default that of the measurement.
+        masked: Names of channels that no fit looks at, with or without observation; see
+            :func:`difana.likelihood.mask`.
 
     Returns:
         The model and its data: observed yields, then auxiliary data.
@@ -261,5 +275,8 @@ def from_workspace(
     """
     with pause_collection():
         spec = read_workspace(workspace, patches=patches)
-        model = model_of(spec, measurement=measurement, interpolation=interpolation, poi=poi)
-    return model, jax.device_put(np.concatenate([observed_yields(spec), auxiliary_data(model)]))
+        model = model_of(
+            spec, measurement=measurement, interpolation=interpolation, poi=poi, masked=masked
+        )
+    observed = observed_yields(spec, masked=masked)
+    return model, jax.device_put(np.concatenate([observed, auxiliary_data(model)]))

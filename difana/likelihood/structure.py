@@ -73,6 +73,9 @@ class Structure:
     fixed: np.ndarray  # one a parameter: held by request
     interpolation: tuple[str, str] = ("code4", "code4p")  # of normsys and of histosys
     clip: bool = False  # additive shifts leave no negative yields of samples, see ``_clip``
+    masked: np.ndarray = dataclasses.field(  # [bins] True where no fit looks; empty if nowhere
+        default_factory=lambda: np.zeros(0, bool)
+    )
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -107,6 +110,13 @@ class Structure:
     def bins(self) -> int:
         """Number of bins of all channels."""
         return sum(channel.bins for channel in self.channels)
+
+    @property
+    def masked_channels(self) -> tuple[str, ...]:
+        """Names of the channels that no fit looks at."""
+        if not self.masked.size:
+            return ()
+        return tuple(c.name for c in self.channels if self.masked[c.start])
 
     @property
     def blocks(self) -> int:

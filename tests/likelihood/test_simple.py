@@ -67,9 +67,11 @@ def test_cls_is_that_of_pyhf(pair):
 
 def test_numbers_may_be_traced():
     slope = jax.grad(
-        lambda s: uncorrelated_background(s, jnp.array(BACKGROUND), jnp.array([3.0, 7.0]))
-        .expected_main(jnp.ones(3))
-        .sum()
+        lambda s: (
+            uncorrelated_background(s, jnp.array(BACKGROUND), jnp.array([3.0, 7.0]))
+            .expected_main(jnp.ones(3))
+            .sum()
+        )
     )(jnp.array(SIGNAL))
     assert slope.tolist() == [1.0, 1.0]
     assert same is uncorrelated_background
