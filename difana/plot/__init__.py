@@ -7,6 +7,7 @@ from difana.plot.comparison import comparison as comparison
 from difana.plot.convergence import convergence as convergence
 from difana.plot.correlation import correlation as correlation
 from difana.plot.data_mc import data_mc as data_mc
+from difana.plot.delta_nll import delta_nll as delta_nll
 from difana.plot.exclusion import exclusion as exclusion
 from difana.plot.history import history as history
 from difana.plot.impacts import impacts as impacts
@@ -36,6 +37,7 @@ __all__ = [
     "convergence",
     "correlation",
     "data_mc",
+    "delta_nll",
     "exclusion",
     "history",
     "impacts",
