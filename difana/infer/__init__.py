@@ -1,6 +1,7 @@
 """Room 5: model to inference. Fits, test statistics, CLs, limits, significance."""
 
 from difana.infer.asimov import Asimov, asimov_data
+from difana.infer.delta_nll import DeltaNllResult, delta_nll
 from difana.infer.distributed import map_points_distributed
 from difana.infer.feldman_cousins import FeldmanCousinsResult, feldman_cousins
 from difana.infer.fit import FitResult, fisher_information, fit
@@ -11,9 +12,23 @@ from difana.infer.intervals import IntervalResult, profile_interval
 from difana.infer.limit import LimitResult, expected_limits, upper_limit
 from difana.infer.minuit import minuit_fit
 from difana.infer.numpyro_model import numpyro_model
+from difana.infer.observables import (
+    ExpectedYields,
+    ObservablesResult,
+    normalised,
+    observables,
+    ratio,
+    total,
+)
 from difana.infer.posterior import posterior, posterior_predictive
 from difana.infer.posterior_result import PosteriorResult, PosteriorSummary
-from difana.infer.pulls import PullsResult, prefit_parameters, prefit_uncertainties, pulls
+from difana.infer.pulls import (
+    PullsResult,
+    prefit_covariance,
+    prefit_parameters,
+    prefit_uncertainties,
+    pulls,
+)
 from difana.infer.sampling import sample_data
 from difana.infer.scan import ScanResult, profile_scan
 from difana.infer.sensitivity import (
@@ -38,6 +53,8 @@ __all__ = [
     "BAND",
     "Asimov",
     "CLsResult",
+    "DeltaNllResult",
+    "ExpectedYields",
     "FeldmanCousinsResult",
     "FitResult",
     "GoodnessResult",
@@ -45,6 +62,7 @@ __all__ = [
     "ImpactsResult",
     "IntervalResult",
     "LimitResult",
+    "ObservablesResult",
     "PosteriorResult",
     "PosteriorSummary",
     "PullsResult",
@@ -60,6 +78,7 @@ __all__ = [
     "YieldsResult",
     "asimov_data",
     "combine_toys",
+    "delta_nll",
     "describe",
     "expected_cls",
     "expected_limits",
@@ -73,9 +92,12 @@ __all__ = [
     "map_points",
     "map_points_distributed",
     "minuit_fit",
+    "normalised",
     "numpyro_model",
+    "observables",
     "posterior",
     "posterior_predictive",
+    "prefit_covariance",
     "prefit_parameters",
     "prefit_uncertainties",
     "profile_interval",
@@ -83,6 +105,7 @@ __all__ = [
     "pulls",
     "q0",
     "qmu",
+    "ratio",
     "sample_data",
     "scaled",
     "sensitivity",
@@ -91,6 +114,7 @@ __all__ = [
     "tmu_p_value",
     "tmu_tilde",
     "tmu_tilde_p_value",
+    "total",
     "toy_upper_limit",
     "toys",
     "trustworthy",

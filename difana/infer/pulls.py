@@ -37,7 +37,8 @@ class PullsResult(eqx.Module):
 def prefit_uncertainties(model: Model) -> Float[Array, " params"]:
     r"""Return the widths of the constraints: what is known of each parameter before the fit.
 
-    :math:`1/\sqrt\tau` for Poisson constraints; 0 for parameters without constraint and held ones.
+    :math:`1/\sqrt\tau` for Poisson constraints, the relative width times the centre for log-normal
+    ones; 0 for parameters without constraint and held ones.
 
     Example:
         >>> from difana.likelihood import Channel, NormFactor, ShapeSys, Template, build_model
@@ -58,9 +59,32 @@ def prefit_parameters(model: Model) -> Float[Array, " params"]:
     return jnp.where(model.fixed, model.init, params)
 
 
+def prefit_covariance(model: Model) -> Float[Array, "params params"]:
+    r"""Return what is known of all parameters before the fit, correlations of constraints included.
+
+    :math:`V_{ij} = R_{ij}\sigma_i\sigma_j` with the widths of :func:`prefit_uncertainties`.
+
+    Example:
+        >>> from difana.likelihood import uncorrelated_background
+        >>> model = uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
+        >>> [f"{x:.4f}" for x in prefit_covariance(model).diagonal()]
+        ['0.0000', '0.0036', '0.0181']
+    """
+    width = prefit_uncertainties(model)
+    correlation = jnp.eye(width.size, dtype=width.dtype)
+    s = model.structure
+    if s.correlated.size:
+        place = s.constrained[s.correlated]
+        correlation = correlation.at[np.ix_(place, place)].set(jnp.linalg.inv(model.precision))
+    return correlation * width[:, None] * width[None, :]
+
+
 def _widths(model: Model) -> Float[Array, " constraints"]:
     widths, tau = model.constraint_scales()
-    return jnp.where(model.structure.poisson, 1 / jnp.sqrt(tau), widths)
+    s = model.structure
+    if s.lognormal.any():  # of the logarithm
+        widths = jnp.where(s.lognormal, widths * model.centers, widths)
+    return jnp.where(s.poisson, 1 / jnp.sqrt(tau), widths)
 
 
 def pulls(model: Model, result: FitResult) -> PullsResult:

@@ -14,7 +14,7 @@ from difana._errors import InputError, ModelError
 from difana._numerics import safe_divide, safe_sqrt
 from difana.infer._many import traced
 from difana.infer.fit import FitResult
-from difana.infer.pulls import prefit_parameters, prefit_uncertainties
+from difana.infer.pulls import prefit_covariance, prefit_parameters
 from difana.likelihood import Model
 from difana.likelihood.structure import ChannelLayout, Structure
 
@@ -33,6 +33,7 @@ class YieldsResult(eqx.Module):
         row_errors: Standard deviations, ``[rows]``.
         blocks: Each sample in each channel, ``[blocks]``.
         block_errors: Standard deviations, ``[blocks]``.
+        covariance: Full covariance of the bins, ``[bins, bins]``, if asked for, else None.
         structure: Names and indices of the model (static).
         label: ``"pre-fit"``, ``"post-fit"`` or another name (static).
     """
@@ -47,6 +48,7 @@ class YieldsResult(eqx.Module):
     block_errors: Float[Array, " blocks"]
     structure: Structure = eqx.field(static=True)
     label: str = eqx.field(static=True)
+    covariance: Float[Array, "bins bins"] | None = None
 
     def channel(self, name: str) -> dict[str, Any]:
         """Return the numbers of one channel.
@@ -86,9 +88,12 @@ class YieldsResult(eqx.Module):
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers for JSON: the label and every channel."""
+        """Return plain numbers for JSON: the label, every channel, the covariance of all bins."""
         channels = {c.name: self._numbers(c) for c in self.structure.channels}
-        return {"label": self.label, "channels": channels}
+        found: dict[str, Any] = {"label": self.label, "channels": channels}
+        if self.covariance is not None:
+            found["covariance"] = np.asarray(self.covariance).tolist()
+        return found
 
     def as_text(self, data: Float[Array, "..."] | None = None, *, per_bin: bool = True) -> str:
         """Return a table for every channel: samples, total, and data if given.
@@ -135,6 +140,7 @@ def yields(
     spread: Literal["linear", "symmetric"] = "linear",
     label: str | None = None,
     batch: int = 32,
+    full_covariance: bool = False,
 ) -> YieldsResult:
     r"""Return the expected yields of bins, channels and samples with their uncertainties.
 
@@ -157,6 +163,7 @@ def yields(
             definition of cabinetry; it differs where the model is not linear within that range.
         label: Name of the result; ``"pre-fit"`` or ``"post-fit"`` by default.
         batch: Directions evaluated at the same time.
+        full_covariance: Also return the covariance of all bins, ``[bins, bins]``.
 
     Returns:
         Yields and standard deviations.
@@ -177,6 +184,19 @@ def yields(
     """
     if spread not in ("linear", "symmetric"):
         raise InputError(f"spread must be 'linear' or 'symmetric', not '{spread}'")
+    params, covariance, label = point_of(model, params, covariance, fit, label)
+    function = _yields if traced(model, params, covariance) else _compiled
+    return function(model, params, covariance, spread, label, batch, full_covariance)
+
+
+def point_of(
+    model: Model,
+    params: Float[Array, " params"] | None,
+    covariance: Float[Array, "params params"] | None,
+    fit: FitResult | None,
+    label: str | None,
+) -> tuple[Float[Array, " params"], Float[Array, "params params"], str]:
+    """Return where the model is looked at: given, of a fit, or before any fit."""
     if fit is not None:
         if params is not None or covariance is not None:
             raise InputError("give either a fit, or parameters and their covariance")
@@ -186,10 +206,14 @@ def yields(
     if label is None:
         label = "pre-fit" if params is None else "post-fit"
     if params is None or covariance is None:
-        params = prefit_parameters(model)
-        covariance = jnp.diag(prefit_uncertainties(model) ** 2)
-    function = _yields if traced(model, params, covariance) else _compiled
-    return function(model, params, covariance, spread, label, batch)
+        params, covariance = prefit_parameters(model), prefit_covariance(model)
+    size = len(model.parameters)
+    if params.shape != (size,) or covariance.shape != (size, size):
+        raise ModelError(
+            f"parameters of shape {params.shape} and covariance of shape {covariance.shape} do "
+            f"not fit the model, which has {size} parameters"
+        )
+    return params, covariance, label
 
 
 def _totals(structure: Structure, rows: Array) -> tuple[Array, ...]:
@@ -203,7 +227,13 @@ def _totals(structure: Structure, rows: Array) -> tuple[Array, ...]:
 
 
 def _yields(
-    model: Model, params: Array, covariance: Array, spread: str, label: str, batch: int
+    model: Model,
+    params: Array,
+    covariance: Array,
+    spread: str,
+    label: str,
+    batch: int,
+    full: bool,  # noqa: FBT001
 ) -> YieldsResult:
     covariance = jax.lax.stop_gradient(covariance)
     width = safe_sqrt(jnp.diagonal(covariance))
@@ -212,34 +242,49 @@ def _yields(
     values, axes = jnp.linalg.eigh(0.5 * (correlation + correlation.T))
     root = axes * safe_sqrt(values)  # root @ root.T = correlation
     if spread == "linear":
-        variances = _linear(model, params, width[:, None] * root, batch)
+        variances, joint = _linear(model, params, width[:, None] * root, batch, full)
     else:
-        variances = _symmetric(model, params, width, root, batch)
+        variances, joint = _symmetric(model, params, width, root, batch, full)
     central = _totals(model.structure, model.rows(params))
     fields = [x for pair in zip(central, map(safe_sqrt, variances), strict=True) for x in pair]
-    return YieldsResult(*fields, structure=model.structure, label=label)
+    return YieldsResult(
+        *fields, structure=model.structure, label=label, covariance=joint if full else None
+    )
 
 
-def _linear(model: Model, params: Array, directions: Array, batch: int) -> tuple[Array, ...]:
+def _linear(
+    model: Model,
+    params: Array,
+    directions: Array,
+    batch: int,
+    full: bool,  # noqa: FBT001
+) -> tuple[tuple[Array, ...], Array]:
     """Sum the squared derivatives of all yields along the columns of ``directions``."""
 
-    def squares(direction: Array) -> tuple[Array, ...]:
+    def slopes(direction: Array) -> tuple[Array, ...]:
         _, change = jax.jvp(model.rows, (params,), (direction,))
-        return tuple(total**2 for total in _totals(model.structure, change))
+        return _totals(model.structure, change)
 
-    def add(sums: tuple[Array, ...], chunk: Array) -> tuple[tuple[Array, ...], None]:
-        parts = jax.vmap(squares)(chunk)
-        return tuple(s + jnp.sum(part, 0) for s, part in zip(sums, parts, strict=True)), None
+    def add(sums: tuple, chunk: Array) -> tuple[tuple, None]:
+        parts = jax.vmap(slopes)(chunk)
+        squares = tuple(s + jnp.sum(p**2, 0) for s, p in zip(sums[0], parts, strict=True))
+        return (squares, sums[1] + parts[0].T @ parts[0] if full else sums[1]), None
 
     chunks = _chunks(directions.T, batch)
-    shapes = jax.eval_shape(squares, chunks[0, 0])
+    shapes = jax.eval_shape(slopes, chunks[0, 0])
     start = tuple(jnp.zeros(shape.shape, shape.dtype) for shape in shapes)
-    return jax.lax.scan(add, start, chunks)[0]
+    joint = jnp.zeros((model.bins, model.bins) if full else (0, 0), params.dtype)
+    return jax.lax.scan(add, (start, joint), chunks)[0]
 
 
 def _symmetric(
-    model: Model, params: Array, width: Array, root: Array, batch: int
-) -> tuple[Array, ...]:
+    model: Model,
+    params: Array,
+    width: Array,
+    root: Array,
+    batch: int,
+    full: bool,  # noqa: FBT001
+) -> tuple[tuple[Array, ...], Array]:
     """Propagate half the differences between both ends of each parameter's uncertainty."""
 
     def half(step: Array) -> tuple[Array, ...]:
@@ -248,8 +293,9 @@ def _symmetric(
 
     parts = jax.lax.map(jax.vmap(half), _chunks(jnp.diag(width), batch))
     size = params.shape[0]
-    flat = (part.reshape(-1, part.shape[-1])[:size] for part in parts)
-    return tuple(jnp.sum((root.T @ part) ** 2, axis=0) for part in flat)
+    flat = [root.T @ part.reshape(-1, part.shape[-1])[:size] for part in parts]
+    joint = flat[0].T @ flat[0] if full else jnp.zeros((0, 0))
+    return tuple(jnp.sum(part**2, axis=0) for part in flat), joint
 
 
 def _chunks(rows: Array, batch: int) -> Array:
