@@ -46,6 +46,7 @@ from difana.infer.toy_limit import ToyLimitResult, toy_upper_limit
 from difana.infer.toys import combine_toys, toys
 from difana.infer.toys_result import ToysResult
 from difana.infer.two_sided import tmu, tmu_p_value, tmu_tilde, tmu_tilde_p_value
+from difana.infer.uncertainty_split import UncertaintySplit
 from difana.infer.what_would_help import HelpResult, what_would_help
 from difana.infer.yields import YieldsResult, yields
 
@@ -75,6 +76,7 @@ __all__ = [
     "Status",
     "ToyLimitResult",
     "ToysResult",
+    "UncertaintySplit",
     "YieldsResult",
     "asimov_data",
     "combine_toys",

@@ -111,27 +111,56 @@ def conditional_fits(
     With devices or the client of a cluster the fits are spread over them, ``batch`` at a time on
     each, and come back as numbers.
     """
-    shared, items = (model, data), (values, held)
+    options = {"batch": batch, "report": report, "devices": devices, "client": client}
+    return spread(_conditional, (model, data), (values, held), **options)
+
+
+def spread(
+    function: Callable[[Any, Any], Any],
+    shared: Any,
+    items: Any,
+    *,
+    batch: int,
+    report: Report | None = None,
+    devices: Any = None,
+    client: Any = None,
+) -> Any:
+    """Apply ``function(shared, item)`` to all items as :func:`in_chunks`, or spread over machines.
+
+    Args:
+        function: Defined at the top of a module.
+        shared: What all items share.
+        items: A tree of arrays with a common leading axis.
+        batch: Items done at the same time, on each device.
+        report: Told how many are done.
+        devices: Spread over these devices of this machine.
+        client: Spread over the workers of this ``dask.distributed.Client``.
+    """
     if devices is None and client is None:
-        return in_chunks(_conditional, shared, items, batch=batch, report=report)
+        return in_chunks(function, shared, items, batch=batch, report=report)
     from difana.infer.distributed import map_points_distributed
     from difana.infer.sharding import device_list, map_points
 
+    call = _OfItem(function)
     if client is not None:
-        found = map_points_distributed(
-            _of_item, items, client=client, constants=(shared,), chunk=batch
-        )
+        found = map_points_distributed(call, items, client=client, constants=(shared,), chunk=batch)
     else:
-        spread = device_list(devices)
-        chunk = batch * len(spread)
-        found = map_points(_of_item, items, constants=(shared,), devices=spread, chunk=chunk)
+        chosen = device_list(devices)
+        chunk = batch * len(chosen)
+        found = map_points(call, items, constants=(shared,), devices=chosen, chunk=chunk)
     if report is not None:
-        report(len(values), len(values))
+        number = jax.tree.leaves(items)[0].shape[0]
+        report(number, number)
     return jax.tree.map(jnp.asarray, found)
 
 
-def _of_item(item: tuple[Array, Array], shared: tuple[Model, Array]) -> ConditionalFits:
-    return _conditional(shared, item)
+class _OfItem(eqx.Module):
+    """A function of what is shared and an item, the item first; equal for equal functions."""
+
+    function: Callable[[Any, Any], Any] = eqx.field(static=True)
+
+    def __call__(self, item: Any, shared: Any) -> Any:
+        return self.function(shared, item)
 
 
 @eqx.filter_jit

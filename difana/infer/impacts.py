@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import equinox as eqx
 import jax
@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from difana._errors import InputError, ModelError, nearest
+from difana._errors import InputError
 from difana._numerics import safe_divide, safe_sqrt
+from difana.infer._impact_parts import data_impacts, held_group, in_quadrature, members_of
 from difana.infer._many import Report, best_fit, conditional_fits
 from difana.infer.asimov import asimov_data
-from difana.infer.fit import FitResult, masked_solve
+from difana.infer.fit import FitResult
 from difana.infer.pulls import prefit_uncertainties
 from difana.infer.status import Status, describe, flag, trustworthy
+from difana.infer.uncertainty_split import UncertaintySplit, split
 from difana.likelihood import Model
 
 _CHANGES = ("prefit_up", "prefit_down", "postfit_up", "postfit_down")
@@ -32,6 +34,7 @@ class ImpactsResult(eqx.Module):
         uncertainty: Its total uncertainty.
         statistical: The part that the counts of the bins cause,
             :math:`\sqrt{\sum_b (d\hat\mu/dn_b)^2 \lambda_b}`.
+        systematic: The part that all auxiliary data cause, with their correlations.
         params: Best-fit nuisances, ``[nuisances]``.
         uncertainties: Their post-fit uncertainties, ``[nuisances]``.
         centers: Centres of their constraints (the best fit without constraint), ``[nuisances]``.
@@ -43,7 +46,7 @@ class ImpactsResult(eqx.Module):
         postfit_down: The same below.
         auxiliary: Change when the auxiliary datum moves by its own uncertainty, ``[nuisances]``:
             the squares and that of ``statistical`` sum to the square of ``uncertainty``, exactly
-            on Asimov data.
+            on Asimov data (those of correlated constraints with their correlations).
         groups: Impact of each group by the difference of variances when it is held, ``[groups]``.
         groups_auxiliary: Impact of each group by its auxiliary data, ``[groups]``.
         status: Bit flags; ``AT_BOUND`` where a nuisance could not be moved as far as wanted,
@@ -57,6 +60,7 @@ class ImpactsResult(eqx.Module):
     value: Float[Array, ""]
     uncertainty: Float[Array, ""]
     statistical: Float[Array, ""]
+    systematic: Float[Array, ""]
     params: Float[Array, " nuisances"]
     uncertainties: Float[Array, " nuisances"]
     centers: Float[Array, " nuisances"]
@@ -73,11 +77,6 @@ class ImpactsResult(eqx.Module):
     poi: str = eqx.field(static=True)
     group_names: tuple[str, ...] = eqx.field(static=True)
     method: str = eqx.field(static=True)
-
-    @property
-    def systematic(self) -> Float[Array, ""]:
-        """The part of the uncertainty that all auxiliary data cause."""
-        return safe_sqrt(jnp.sum(self.auxiliary**2))
 
     @property
     def ok(self) -> bool:
@@ -121,10 +120,12 @@ class ImpactsResult(eqx.Module):
         }
 
 
+@overload
 def impacts(
     model: Model,
     data: Float[Array, " data"] | None = None,
     *,
+    kind: Literal["nuisance"] = "nuisance",
     parameter: str | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     method: Literal["refit", "gradient"] = "refit",
@@ -134,16 +135,65 @@ def impacts(
     report: Report | None = None,
     devices: Any = None,
     client: Any = None,
-) -> ImpactsResult:
-    r"""Return how much each nuisance moves the parameter of interest.
+) -> ImpactsResult: ...
 
-    ``refit``: four fits a nuisance with it held at :math:`\hat\theta_j` plus and minus its pre-fit
-    and post-fit uncertainty (within its bounds), all by one compiled program. ``gradient``: their
-    linear form :math:`\Delta\mu = C_{\mu j} / C_{jj}\,\Delta\theta_j`, no fit.
 
-    With either method one backward pass through the fit gives
-    :math:`d\hat\mu/d(\mathrm{data})`: the impacts of the auxiliary data
-    (:math:`d\hat\mu/da_j\,\sigma(a_j)`) and the statistical part. Groups come from the covariance:
+@overload
+def impacts(
+    model: Model,
+    data: Float[Array, " data"] | None = None,
+    *,
+    kind: Literal["global", "covariance"],
+    parameter: str | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    method: Literal["refit", "gradient"] = "refit",
+    mu: float = 1.0,
+    fit: FitResult | None = None,
+    batch: int = 8,
+    report: Report | None = None,
+    devices: Any = None,
+    client: Any = None,
+) -> UncertaintySplit: ...
+
+
+def impacts(
+    model: Model,
+    data: Float[Array, " data"] | None = None,
+    *,
+    kind: Literal["nuisance", "global", "covariance"] = "nuisance",
+    parameter: str | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    method: Literal["refit", "gradient"] = "refit",
+    mu: float = 1.0,
+    fit: FitResult | None = None,
+    batch: int = 8,
+    report: Report | None = None,
+    devices: Any = None,
+    client: Any = None,
+) -> ImpactsResult | UncertaintySplit:
+    r"""Return how much each source of uncertainty moves the parameter of interest.
+
+    Three kinds, each by itself an answer to "how large is the part of this systematic?":
+
+    - ``"nuisance"``: the nuisance is held away from its best fit, the ranking of experiments.
+    - ``"global"``: the auxiliary datum (global observable) of the nuisance is shifted by its
+      standard deviation, and the fit follows: :math:`d\hat\mu/da_j\,\sigma(a_j)`. These are
+      independent sources; with the counts of the bins, :math:`d\hat\mu/dn_b\sqrt{\lambda_b}`,
+      they add up in quadrature to the variance (:class:`UncertaintySplit`).
+    - ``"covariance"``: :math:`C_{\mu j}/\sqrt{C_{jj}}`, and groups by the variance that is lost
+      when they are held; the statistical part is what is left with all constrained nuisances held.
+      No fits, and correlated nuisances count several times.
+
+    Of kind ``"nuisance"``, ``refit``: four fits a nuisance, held at :math:`\hat\theta_j` plus and
+    minus its pre-fit and post-fit uncertainty (within its bounds), all by one compiled program.
+    ``gradient``: their linear form :math:`\Delta\mu = C_{\mu j} / C_{jj}\,\Delta\theta_j`, no fit.
+
+    Of kind ``"global"``, ``refit``: two fits a constraint, to data with its auxiliary datum up and
+    down (log-normal ones by factors); ``gradient``: one backward pass through the fit for all data.
+    The statistical part and the groups are always by gradient.
+
+    Kind ``"nuisance"`` has with either method the impacts of the auxiliary data and the statistical
+    part, too. Its groups come from the covariance:
     :math:`C_{\mu G} C_{GG}^{-1} C_{G\mu}` is what the variance loses when group G is held at its
     best fit. Differentiable (first order) like :func:`difana.infer.fit`; uncertainties are not
     differentiated.
@@ -151,9 +201,12 @@ def impacts(
     Args:
         model: The model.
         data: Data vector; by default Asimov data with the parameter of interest at ``mu``.
+        kind: ``"nuisance"``, ``"global"`` or ``"covariance"``.
         parameter: On which parameter; the one of interest by default.
         groups: Names of parameters, or patterns with ``*`` and ``?``, for each group; the name of
-            a modifier stands for all its bins.
+            a modifier stands for all its bins. The kinds ``"global"`` and ``"covariance"`` add a
+            group ``mc_statistics`` of all staterror and shapesys, and without groups one of the
+            other constraints, ``systematics``.
         method: ``"refit"`` or ``"gradient"``.
         mu: Parameter of interest of the Asimov data.
         fit: The best fit to the data, if already at hand.
@@ -163,11 +216,11 @@ def impacts(
         client: Spread them over the workers of this ``dask.distributed.Client``.
 
     Returns:
-        The impacts.
+        An :class:`ImpactsResult` for kind ``"nuisance"``, else an :class:`UncertaintySplit`.
 
     Raises:
         ModelError: If a parameter or group does not exist.
-        InputError: If the method is unknown.
+        InputError: If the kind or the method is unknown.
 
     References:
         The definition of cabinetry 0.6 (refits); global observables: A. Pinto et al.,
@@ -182,23 +235,32 @@ def impacts(
         >>> parts = result.statistical, *result.auxiliary, result.uncertainty
         >>> [round(float(x), 3) for x in parts]
         [0.496, -0.163, -0.221, 0.567]
+        >>> print(impacts(model, kind="global").as_text())
+        mu = 1           ± 0.5672
+        statistical      ± 0.4962
+        systematic       ± 0.2748
+          mc_statistics  ± 0.2748
+        unc[1]           -0.2080 / +0.2361
+        unc[0]           -0.1619 / +0.1644
     """
+    if kind not in ("nuisance", "global", "covariance"):
+        raise InputError(f"kind must be 'nuisance', 'global' or 'covariance', not '{kind}'")
     if method not in ("refit", "gradient"):
         raise InputError(f"method must be 'refit' or 'gradient', not '{method}'")
     index = model.poi_index if parameter is None else model.index(parameter)
     nuisances = np.delete(np.arange(len(model.parameters)), index)
-    groups = groups or {}
-    members = np.array([_members(model, *group) for group in groups.items()], bool)
-    members = members.reshape(-1, len(model.parameters))
-    members[:, index] = False
     if data is None:
         data = asimov_data(model, mu=mu).data
     best = best_fit(model, data) if fit is None else fit
+    options = {"batch": batch, "report": report, "devices": devices, "client": client}
+    if kind != "nuisance":
+        return split(model, data, best, index, kind=kind, method=method, groups=groups, **options)
+    groups = groups or {}
+    members = members_of(model, index, groups)
     found = _compiled(model, data, best, index, jnp.asarray(members), tuple(groups))
     if method == "gradient":
         return found
     shifts = jnp.stack([found.widths, -found.widths, found.uncertainties, -found.uncertainties])
-    options = {"batch": batch, "report": report, "devices": devices, "client": client}
     changes, status = _refits(model, data, best, index, nuisances, shifts, options)
     return dataclasses.replace(
         found,
@@ -222,17 +284,21 @@ def _linear(
     variance = jnp.diagonal(covariance)
     prefit, postfit = prefit_uncertainties(model), safe_sqrt(variance)
     slopes = safe_divide(covariance[index], variance)
-    auxiliary, statistical = _observables(model, data, params, covariance[index])
+    found = data_impacts(model, data, params, covariance[index])
+    s = model.structure
+    auxiliary = jnp.zeros_like(params).at[s.constrained].set(found.auxiliary)
+    part = jax.vmap(lambda chosen: in_quadrature(model, found.auxiliary, chosen[s.constrained]))
     centers = params.at[model.structure.constrained].set(model.centers)
     return ImpactsResult(
         params[index],
         postfit[index],
-        statistical,
+        found.statistical,
+        in_quadrature(model, found.auxiliary, jnp.ones(s.constrained.size, bool)),
         *(x[nuisances] for x in (params, postfit, centers, prefit)),
         *((slopes * shift)[nuisances] for shift in (prefit, -prefit, postfit, -postfit)),
         auxiliary=auxiliary[nuisances],
-        groups=jax.vmap(lambda held: _held_group(covariance, index, held))(members),
-        groups_auxiliary=safe_sqrt(members.astype(params.dtype) @ auxiliary**2),
+        groups=jax.vmap(lambda held: held_group(covariance, index, held))(members),
+        groups_auxiliary=part(members),
         status=jnp.broadcast_to(best.status, nuisances.shape),
         names=tuple(model.parameters[i] for i in nuisances),
         poi=model.parameters[index],
@@ -273,54 +339,3 @@ def _refits(
     status = jnp.bitwise_or.reduce(found.status.reshape(shifts.shape), axis=0)
     cut = flag(jnp.any(reached != wanted, axis=0), Status.AT_BOUND)
     return changes, (status & ~int(Status.AT_BOUND)) | cut | best.status
-
-
-def _observables(
-    model: Model, data: Array, params: Array, row: Float[Array, " params"]
-) -> tuple[Float[Array, " params"], Float[Array, ""]]:
-    """Return the impacts of the auxiliary data, and the statistical part, from one backward pass.
-
-    The backward pass of the implicit fit: d(params[i])/d(data) = -C[i] . d(gradient)/d(data).
-    """
-
-    def along(data: Array) -> Array:
-        return jnp.vdot(jax.lax.stop_gradient(row), jax.grad(model.half_deviance)(params, data))
-
-    by_data = -jax.grad(along)(data)
-    expected = model.expected(params)
-    main, aux = by_data[: model.bins], by_data[model.bins :]
-    statistical = safe_sqrt(jnp.sum(main**2 * jnp.maximum(expected[: model.bins], 0.0)))
-    widths, _ = model.constraint_scales()
-    counts = safe_sqrt(expected[model.bins :])
-    widths = jnp.where(model.structure.poisson, counts, widths)
-    full = jnp.zeros_like(params).at[model.structure.constrained].set(aux * widths)
-    return jnp.where(model.fixed, 0.0, full), statistical
-
-
-def _held_group(
-    covariance: Float[Array, "params params"], index: int, members: Bool[Array, " params"]
-) -> Float[Array, ""]:
-    """Return the root of the variance that is lost when ``members`` are held."""
-    moving = members & (jnp.diagonal(covariance) > 0)
-    row = jnp.where(moving, covariance[index], 0.0)
-    return safe_sqrt(jnp.vdot(row, masked_solve(covariance, moving, row)))
-
-
-def _members(model: Model, group: str, patterns: Sequence[str]) -> list[bool]:
-    """Return which parameters belong to a group."""
-    from fnmatch import fnmatchcase
-
-    found = np.zeros(len(model.parameters), bool)
-    for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        literal = pattern.replace("[", "[[]")  # of the names of bins, not a set of letters
-        hits = [
-            fnmatchcase(name, literal) or fnmatchcase(name.split("[")[0], literal)
-            for name in model.parameters
-        ]
-        if not any(hits):
-            raise ModelError(
-                f"group '{group}': no parameter is called '{pattern}'."
-                f"{nearest(pattern, model.parameters)}"
-            )
-        found |= hits
-    return found.tolist()

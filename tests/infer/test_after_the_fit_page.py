@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "after_the_fit.md"
-WORDS = ("VR (post-fit)", "transfer", "nll(b) - nll(s+b)")
+WORDS = ("VR (post-fit)", "transfer", "nll(b) - nll(s+b)", "mc_statistics")
 
 
 def test_the_examples_run(capsys):

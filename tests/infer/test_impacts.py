@@ -18,6 +18,18 @@ from difana._errors import InputError, ModelError
 from difana.infer import Status, fit, impacts, scaled, sensitivity, what_would_help
 from difana.infer._many import best_fit
 from difana.infer.sensitivity import no_change
+from difana.likelihood import (
+    Channel,
+    Correlation,
+    Model,
+    NormFactor,
+    NormSys,
+    Parameter,
+    ShapeSys,
+    StatError,
+    Template,
+    build_model,
+)
 
 RANKING = {  # pre-fit up, pre-fit down, post-fit up, post-fit down
     "shape": (-0.15803, 0.252525, -0.148102, 0.224034),
@@ -247,6 +259,7 @@ def test_sensitivity_with_data(rich, data):
     [
         (lambda m: impacts(m, parameter="muu"), "Did you mean 'mu'"),
         (lambda m: impacts(m, method="guess"), "'refit' or 'gradient'"),
+        (lambda m: impacts(m, kind="total"), "'nuisance', 'global' or 'covariance'"),
         (lambda m: impacts(m, groups={"a": ["nrm"]}), "group 'a'.*Did you mean 'norm'"),
         (lambda m: what_would_help(m, method="guess"), "'gradient' or 'recompute'"),
         (lambda m: what_would_help(m, width=0.0), "width must be positive"),
@@ -256,3 +269,100 @@ def test_sensitivity_with_data(rich, data):
 def test_wrong_input_names_the_culprit(rich, call, message):
     with pytest.raises((InputError, ModelError), match=message):
         call(rich.model)
+
+
+PARTS = ("statistical", "systematic", "uncertainty")
+
+
+def correlated_model() -> Model:
+    """All kinds of constraints: Gaussian with correlations, log-normal, Poisson."""
+    bkg = Template(
+        [60.0, 40.0, 90.0],
+        (NormSys(1.1, 0.9, "a"), NormSys(1.2, 0.8, "b"), NormFactor("k"),
+         StatError([3.0, 2.0, 4.0], "stat_SR")),
+        name="bkg",
+    )  # fmt: skip
+    fakes = Template([5.0, 5.0, 5.0], (ShapeSys([2.0, 2.0, 2.0], "rate"),), name="fakes")
+    signal = Template([9.0, 15.0, 3.0], (NormFactor("mu"),), name="signal")
+    return build_model(
+        [Channel((signal, bkg, fakes), name="SR")],
+        correlations=[Correlation(("a", "b"), [[1.0, -0.6], [-0.6, 1.0]])],
+        parameters=[Parameter("k", init=1.3, constraint="lognormal", auxdata=1.3, sigma=0.07)],
+    )
+
+
+@pytest.mark.parametrize("parameter", ["mu", "a"])
+def test_all_data_make_up_the_variance(parameter):
+    """Also with correlated and log-normal constraints, and for a constrained parameter."""
+    model = correlated_model()
+    split = impacts(model, kind="global", method="gradient", parameter=parameter)
+    assert split.ok
+    assert float(split.closure) == pytest.approx(0.0, abs=1e-9)
+    assert float(jnp.sum(split.bins**2)) == pytest.approx(float(split.statistical) ** 2)
+    old = impacts(model, method="gradient", parameter=parameter)
+    for part in PARTS:
+        assert float(getattr(old, part)) == pytest.approx(float(getattr(split, part)), rel=1e-12)
+    # groups of independent sources add up; a and b are correlated, so their group is one
+    sizes = dict(zip(split.group_names, split.groups.tolist(), strict=True))
+    assert list(sizes) == ["mc_statistics", "systematics"]
+    whole = np.sqrt(sizes["mc_statistics"] ** 2 + sizes["systematics"] ** 2)
+    if parameter == "mu":
+        assert whole == pytest.approx(float(split.systematic), rel=1e-12)
+
+
+def test_global_refits_shift_the_data_and_fit_again():
+    model = correlated_model()
+    data = model.data([75.0, 60.0, 93.0])
+    seen = []
+    split = impacts(
+        model, data, kind="global", groups={"norms": ["a", "b"]},
+        report=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert split.group_names == ("norms", "mc_statistics")
+    assert seen[-1] == (2 * len(split.names),) * 2
+    best = best_fit(model, data)
+    for name, shift in (("a", 1.0), ("rate[1]", np.sqrt(6.25 * float(best["rate[1]"])))):
+        place = model.bins + split.names.index(name)
+        up, down = (
+            float(best_fit(model, data.at[place].add(sign * shift))["mu"] - best["mu"])
+            for sign in (1, -1)
+        )
+        i = split.names.index(name)
+        assert float(split.up[i]) == pytest.approx(up, abs=1e-7)
+        assert float(split.down[i]) == pytest.approx(down, abs=1e-7)
+    linear = impacts(model, data, kind="global", method="gradient", fit=best)
+    middle = 0.5 * (split.up - split.down)
+    np.testing.assert_allclose(middle, linear.up, atol=0.02 * float(split.uncertainty))
+    assert float(split.statistical) == float(linear.statistical)
+    table = split.as_dict()
+    assert next(iter(table["impacts"])) == split.names[split.ranking[0]]
+    assert set(table["bins"]) == {"SR[0]", "SR[1]", "SR[2]"}
+    assert "mc_statistics" in split.as_text(most=2)
+
+
+def test_covariance_impacts_are_rows_of_the_covariance():
+    model = correlated_model()
+    data = model.data([75.0, 60.0, 93.0])
+    best = best_fit(model, data)
+    split = impacts(model, data, kind="covariance", fit=best, groups={"one": ["a"]})
+    covariance, i = np.asarray(best.covariance), model.index("mu")
+    expected = np.delete(covariance[i] / np.sqrt(np.diag(covariance)), i)
+    np.testing.assert_allclose(split.up, expected, rtol=1e-12)
+    np.testing.assert_allclose(split.down, -expected, rtol=1e-12)
+    hessian = np.linalg.inv(covariance)
+    free = [model.index("mu")]  # all others are constrained
+    left = np.sqrt(np.linalg.inv(hessian[np.ix_(free, free)])[0, 0])
+    assert float(split.statistical) == pytest.approx(left, rel=1e-9)
+    assert float(split.closure) == pytest.approx(0.0, abs=1e-12)
+    # a group of one is its impact
+    assert float(split.groups[0]) == pytest.approx(abs(expected[split.names.index("a")]), rel=1e-9)
+
+
+def test_counting_in_closed_form(two_bins):
+    """One bin, s = 10, b = 50 +- 5: the parts of the variance of mu are 60 and 25 over 100."""
+    split = impacts(two_bins([10.0], [50.0], [5.0]), kind="global", method="gradient")
+    assert float(split.statistical) == pytest.approx(np.sqrt(60) / 10, rel=1e-9)
+    assert float(split.systematic) == pytest.approx(0.5, rel=1e-9)
+    assert float(split.up[0]) == pytest.approx(-0.5, rel=1e-9)
+    other = impacts(two_bins([10.0], [50.0], [5.0]), kind="covariance")
+    assert float(other.statistical) == pytest.approx(np.sqrt(60) / 10, rel=1e-9)

@@ -43,6 +43,7 @@ def impacts_result() -> ImpactsResult:
     up = jnp.array([0.1, -0.3, 0.05, 0.0])
     return ImpactsResult(
         value=jnp.array(1.2), uncertainty=jnp.array(0.5), statistical=jnp.array(0.4),
+        systematic=jnp.array(0.3),
         params=jnp.array([0.5, -0.3, 1.02, 1.0]), uncertainties=jnp.array([0.8, 1.0, 0.1, 0.0]),
         centers=jnp.array([0.0, 0.0, 1.0, 1.0]), widths=jnp.array([1.0, 1.0, 0.1, 0.0]),
         prefit_up=1.2 * up, prefit_down=-1.1 * up, postfit_up=up, postfit_down=-up, auxiliary=up,
