@@ -75,12 +75,9 @@ class Inference:
     """Asymptotic inference (q-tilde) on one model.
 
     Args:
-        model: The model; it needs a parameter of interest.
+        model: The model; all but the best fit needs its parameter of interest.
         data: Data vector. Without data all numbers are expected ones, from background-only Asimov
             data with nuisances at their starting values; with data the nuisances are fitted first.
-
-    Raises:
-        ModelError: If the model has no parameter of interest.
 
     Example:
         >>> from difana.likelihood import Channel, NormFactor, ShapeSys, Template, build_model
@@ -102,7 +99,6 @@ class Inference:
         """Remember model and data; nothing is fitted yet."""
         self.model = model
         self.data = data
-        _ = model.poi_index  # raises without one
 
     @functools.cached_property
     def best(self) -> FitResult:

@@ -1,70 +1,30 @@
-"""What the commands on workspaces share: reading, patching, options, printing."""
+"""What the commands on workspaces share: files of any format, and models with their data."""
 
 from __future__ import annotations
 
-import json
-import math
+import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from difana._errors import ModelError
+from difana.cli._options import bounds_of, fixed_of, option_of, values_of
+from difana.cli._print import print_table as print_table
+from difana.cli._print import write_json as write_json
 
 if TYPE_CHECKING:
+    from jaxtyping import Array
+
     from difana.analysis import Inference
+    from difana.infer import FitResult
+    from difana.likelihood import Model
 
 BAND = ("-2", "-1", "0", "+1", "+2")
-_META = "difana.patches"
-
-
-def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    ctx.meta.setdefault(_META, {})[param.name] = value
-    return value
-
-
-def patch_options(function: Callable) -> Callable:
-    """Add the options that change a workspace before it is used."""
-    for decorate in (
-        click.option(
-            "--point",
-            metavar="NAME",
-            expose_value=False,
-            callback=_remember,
-            help="Point of the patch set: its name, or its values (700,400).",
-        ),
-        click.option(
-            "--patchset",
-            metavar="FILE",
-            expose_value=False,
-            callback=_remember,
-            help="Patch set with a grid of signals.",
-        ),
-        click.option(
-            "--patch",
-            metavar="FILE",
-            multiple=True,
-            expose_value=False,
-            callback=_remember,
-            help="JSON patch to apply; may be repeated.",
-        ),
-    ):
-        function = decorate(function)
-    return function
-
-
-def workspace_options(function: Callable) -> Callable:
-    """Add what all commands on workspaces take."""
-    function = patch_options(function)
-    for decorate in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-        click.option("--measurement", metavar="NAME", help="Measurement; the first by default."),
-        click.argument("workspace"),
-    ):
-        function = decorate(function)
-    return function
+_MISSING = "difana.missing_poi"
 
 
 def source_of(workspace: str) -> Any:
@@ -81,97 +41,234 @@ def point_of(text: str, labels: int) -> str | tuple[float, ...]:
     return values if len(values) == labels else text
 
 
-def load_workspace(workspace: str) -> Mapping[str, Any]:
-    """Return a workspace with the patches of the command line applied, checked."""
-    from difana.likelihood import read_patchset, read_workspace
+def read_document(workspace: str, *, folder: str | None = None) -> Mapping[str, Any]:
+    """Return the JSON of a pyhf workspace or an HS3 file; HistFactory XML becomes a workspace.
 
-    options = click.get_current_context().meta.get(_META, {})
-    patchset, point = options.get("patchset"), options.get("point")
+    The content tells which it is; all may be compressed by gzip.
+
+    Args:
+        workspace: Path; ``-`` for standard input.
+        folder: Folder that the paths in XML are relative to.
+    """
+    from difana.likelihood import read_xml
+    from difana.likelihood._json import read_bytes, read_json
+
+    source = source_of(workspace)
+    where = "standard input" if workspace == "-" else f"'{workspace}'"
+    raw = read_bytes(source, where, "workspace")
+    if not raw[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return read_json(io.BytesIO(raw), where=where)
+    if workspace != "-" and source.read_bytes()[:2] != b"\x1f\x8b":
+        return read_xml(source, folder=folder)
+    with tempfile.TemporaryDirectory() as place:  # pyhf parses files
+        path = Path(place, "standard input.xml" if workspace == "-" else source.stem)
+        path.write_bytes(raw)
+        if folder is None:
+            folder = str(Path.cwd() if workspace == "-" else source.resolve().parent)
+        return read_xml(path, folder=folder)
+
+
+def is_hs3(spec: Mapping[str, Any]) -> bool:
+    """Return True for a file of the HEP Statistics Serialization Standard."""
+    return "distributions" in spec or ("metadata" in spec and "patches" not in spec)
+
+
+def read_patched(workspace: str) -> Mapping[str, Any]:
+    """Return the document of a workspace with the patches of the command line applied."""
+    from difana.likelihood import apply_patch, read_patchset
+
+    patchset, point = option_of("patchset"), option_of("point")
     if (patchset is None) != (point is None):
         raise ModelError("--patchset FILE and --point NAME go together")
-    spec = read_workspace(source_of(workspace))
+    spec = read_document(workspace)
+    if "patches" in spec and "channels" not in spec:
+        raise ModelError(
+            f"'{workspace}' is a patch set: give the workspace that it is for, then "
+            f"--patchset {workspace} --point NAME"
+        )
     if patchset is not None:
         points = read_patchset(Path(patchset))
         spec = points.apply(spec, point_of(point, len(points.labels)))
-    patches = options.get("patch", ())
-    return read_workspace(spec, patches=[Path(patch) for patch in patches]) if patches else spec
+    for patch in option_of("patch", ()):
+        spec = apply_patch(spec, Path(patch))
+    return spec
 
 
-def open_workspace(workspace: str, measurement: str | None) -> Inference:
-    """Return the inference on a pyhf workspace; ``-`` reads standard input."""
+def load_workspace(workspace: str) -> Mapping[str, Any]:
+    """Return a pyhf workspace with the patches of the command line applied, checked."""
+    from difana.cli import _setup
+    from difana.likelihood import from_hs3, read_workspace, to_workspace
+    from difana.likelihood.hs3_read import interests_of
+
+    spec = read_patched(workspace)
+    if not is_hs3(spec):
+        return read_workspace(spec)
+    _setup.start()
+    model, data = from_hs3(spec, poi=None)
+    return to_workspace(_interest(model, interests_of(spec, None)), data)
+
+
+def open_model(workspace: str, measurement: str | None) -> tuple[Model, Array | None]:
+    """Return model and data of a workspace as the options ask for.
+
+    A model may lack a parameter of interest: :func:`need_poi` says what to do. Data are None with
+    ``--expected`` (observations are not read) and where the workspace has none.
+    """
+    observed = option_of("observed")
+    if observed and option_of("expected"):
+        raise ModelError("--expected and --observed exclude each other")
     from difana.cli import _setup
 
-    _setup.start(fits=True)
-    from difana.analysis import Inference
-    from difana.likelihood import from_workspace
+    _setup.start(fits=True)  # before JAX is imported
+    from difana.likelihood import model_with
 
-    model, data = from_workspace(load_workspace(workspace), measurement=measurement)
+    model, data = open_document(read_patched(workspace), measurement)
+    model = model_with(
+        model,
+        fixed=fixed_of(option_of("fix", ())),
+        init=values_of(option_of("values", ())),
+        bounds=bounds_of(option_of("bounds", ())),
+        clip=bool(option_of("clip_negative")),
+    )
+    if data is None and observed:
+        raise ModelError("--observed: the workspace has no observations")
+    return model, data
+
+
+def open_document(spec: Mapping[str, Any], measurement: str | None) -> tuple[Model, Array | None]:
+    """Return model and data of a document, without the options that change the model."""
+    from difana.likelihood import from_hs3
+    from difana.likelihood.hs3_read import interests_of
+
+    expected = bool(option_of("expected"))
+    if is_hs3(spec):
+        model, data = from_hs3(spec, analysis=measurement, poi=None)
+        named = interests_of(spec, measurement)
+        data = None if expected else data
+    else:
+        model, data, named = _pyhf(spec, measurement, blind=expected)
+    if data is not None:
+        note_fractions(model, data)
+    return _interest(model, named), data
+
+
+def _pyhf(
+    spec: Mapping[str, Any], measurement: str | None, *, blind: bool
+) -> tuple[Model, Array | None, list[str]]:
+    from difana.likelihood import from_workspace, model_from_workspace, read_workspace
+    from difana.likelihood.pyhf_json import choose_measurement
+
+    if blind:
+        spec = {key: value for key, value in spec.items() if key != "observations"}
+    data = None
+    if "observations" in spec:
+        model, data = from_workspace(spec, measurement=measurement, poi=None)
+    else:
+        model = model_from_workspace(read_workspace(spec), measurement=measurement, poi=None)
+    poi = choose_measurement(spec, measurement)["config"]["poi"]
+    return model, data, [poi] if poi else []
+
+
+def _interest(model: Model, named: list[str]) -> Model:
+    """Return the model with the parameter of interest of ``--poi``, else that of the file."""
+    from difana.likelihood import model_with
+
+    asked = option_of("poi")
+    if asked is not None:
+        return model_with(model, poi=asked)
+    known = {*model.parameters, *(entry[0] for entry in model.structure.sets)}
+    if len(named) == 1 and named[0] in known:
+        return model_with(model, poi=named[0])
+    click.get_current_context().meta[_MISSING] = named
+    return model
+
+
+def need_poi(model: Model, *, free: bool = True) -> str:
+    """Return the name of the parameter of interest; say what to do where there is none.
+
+    Args:
+        model: The model.
+        free: Also refuse ``--fix`` of it.
+    """
+    poi = model.structure.poi
+    if poi is None:
+        named = click.get_current_context().meta.get(_MISSING, [])
+        if len(named) == 1:
+            raise ModelError(
+                f"the parameter of interest '{named[0]}' steers no sample: the workspace holds "
+                "the background alone. Patch in a signal (--patch FILE, or --patchset FILE "
+                "--point NAME), or choose another parameter (--poi NAME)"
+            )
+        if named:
+            raise ModelError(
+                f"the file names several parameters of interest, {named}: choose one with "
+                "--poi NAME"
+            )
+        raise ModelError(
+            "the workspace names no parameter of interest: choose one with --poi NAME, or patch "
+            "in a signal (--patch FILE, or --patchset FILE --point NAME)"
+        )
+    if free and poi in fixed_of(option_of("fix", ())):
+        raise ModelError(f"--fix {poi}: the parameter of interest cannot be held here")
+    return poi
+
+
+def open_inference(workspace: str, measurement: str | None) -> Inference:
+    """Return the inference on the parameter of interest of a workspace."""
+    model, data = open_model(workspace, measurement)
+    poi = need_poi(model)
+    from difana.analysis import Inference
+
+    upper = float(model.upper[model.poi_index])
+    if upper <= 0:
+        raise ModelError(
+            f"the bounds of '{poi}' end at {upper:g}: they exclude every limit. Give others, such "
+            f"as --bounds {poi}=0,10"
+        )
     return Inference(model, data)
 
 
-def write_json(value: Any, output: Path | None) -> None:
-    """Write JSON to a file, or print it."""
-    text = json.dumps(value, indent=4, allow_nan=False)
-    if output is None:
-        click.echo(text)
-        return
-    try:
-        output.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"cannot write '{output}': {error.strerror}") from error
-    click.echo(str(output))
+def data_to_fit(model: Model, data: Array | None) -> Array:
+    """Return the data of a fit: observed, or with ``--expected`` Asimov data with signal."""
+    if data is not None:
+        return data
+    if not option_of("expected"):
+        raise ModelError(
+            "the workspace has no observations: --expected gives results on Asimov data"
+        )
+    from difana.infer import asimov_data
+    from difana.infer.pulls import prefit_parameters
+
+    poi = model.structure.poi
+    if poi is None:
+        return model.expected(prefit_parameters(model))
+    return asimov_data(model, mu=values_of(option_of("values", ())).get(poi, 1.0)).data
 
 
-def output_option(function: Callable) -> Callable:
-    """Add the option that names the file to write."""
-    return click.option(
-        "--output", "-o", type=click.Path(path_type=Path), help="File to write; printed without."
-    )(function)
+def best_fit(workspace: str, measurement: str | None) -> tuple[Model, Array, FitResult]:
+    """Return a model, the data to fit and the best fit; a parameter of interest is not needed."""
+    model, data = open_model(workspace, measurement)
+    data = data_to_fit(model, data)
+    from difana.analysis import Inference
+
+    return model, data, Inference(model, data).best
 
 
-def print_json(value: Any) -> None:
-    """Print JSON; numbers that are not finite become null."""
+def note_fractions(model: Model, data: Array) -> None:
+    """Say where observed counts are no whole numbers."""
+    import numpy as np
 
-    def clean(entry: Any) -> Any:
-        if isinstance(entry, Mapping):
-            return {key: clean(child) for key, child in entry.items()}
-        if isinstance(entry, list | tuple):
-            return [clean(child) for child in entry]
-        return None if isinstance(entry, float) and not math.isfinite(entry) else entry
+    from difana.cli._output import note
 
-    click.echo(json.dumps(clean(value), indent=2, allow_nan=False))
-
-
-def print_table(
-    columns: Sequence[str],
-    rows: Sequence[Sequence[Any]],
-    *,
-    title: str = "",
-    caption: str = "",
-    highlight: int | None = None,
-) -> None:
-    """Print a table; numbers get five digits and stand at the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title or None, caption=caption or None, title_justify="left")
-    for i, name in enumerate(columns):
-        numeric = any(isinstance(row[i], int | float) for row in rows)
-        table.add_column(Text(name), justify="right" if numeric else "left")
-    for i, row in enumerate(rows):
-        style = "bold green" if i == highlight else None
-        table.add_row(*(Text(_cell(value)) for value in row), style=style)
-    console = Console()
-    # a pipe has no width: do not cut the numbers there
-    wide = console if console.is_terminal else Console(width=200)
-    wide.print(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "-"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    counts = np.asarray(data)[: model.bins]
+    odd = np.flatnonzero(counts != np.round(counts))
+    if odd.size:
+        channel = next(c for c in model.structure.channels if odd[0] < c.start + c.bins)
+        more = f" (and {odd.size - 1} more)" if odd.size > 1 else ""
+        note(
+            f"channel '{channel.name}', bin {odd[0] - channel.start + 1}: {counts[odd[0]]:g} "
+            f"events observed{more}; counts are whole numbers, Asimov data need not be"
+        )
 
 
 def warn_about(status: str) -> None:

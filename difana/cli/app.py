@@ -20,6 +20,8 @@ _COMMANDS = {  # name -> module, in the order of the help
     "cls": "cls",
     "significance": "significance",
     "fit": "fit",
+    "yields": "yields",
+    "pulls": "pulls",
     "scan": "scan",
     "impacts": "impacts",
     "toys": "toys",

@@ -7,26 +7,33 @@ from typing import Any
 import click
 import numpy as np
 
-from difana.cli._workspace import (
-    open_workspace,
-    print_json,
-    print_table,
-    warn_about,
+from difana.cli._options import (
+    LEVEL,
+    SEED,
+    expected_option,
+    model_options,
     workspace_options,
 )
+from difana.cli._output import finish
+from difana.cli._print import print_json, print_table
+from difana.cli._workspace import data_to_fit, need_poi, open_model
 
 
 @click.command("bayes", short_help="Posterior: credible limit and intervals.")
 @workspace_options
+@model_options
+@expected_option
 @click.option(
-    "--draws", default=1000, show_default=True, type=click.IntRange(min=4), help="Of each chain."
+    "--draws", default=1000, show_default=True, type=click.IntRange(4, 10**7), help="Of each chain."
 )
 @click.option(
-    "--warmup", default=500, show_default=True, type=click.IntRange(min=1), help="Of each chain."
+    "--warmup", default=500, show_default=True, type=click.IntRange(1, 10**7), help="Of each chain."
 )
-@click.option("--chains", default=4, show_default=True, type=click.IntRange(min=1))
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
-@click.option("--level", default=0.95, show_default=True, help="Credible level of the limit.")
+@click.option("--chains", default=4, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
+@click.option(
+    "--level", default=0.95, show_default=True, type=LEVEL, help="Credible level of the limit."
+)
 def command(
     *,
     as_json: bool,
@@ -38,17 +45,16 @@ def command(
     **source: Any,
 ) -> None:
     """Print the posterior of WORKSPACE ('-': standard input), flat in free parameters."""
-    inference = open_workspace(**source)
+    model, data = open_model(**source)
+    poi = need_poi(model)
+    data = data_to_fit(model, data)
     import jax
 
-    from difana._errors import ModelError
     from difana.infer import posterior
 
-    if inference.data is None:
-        raise ModelError("a posterior needs data: the workspace has no observations")
     found = posterior(
-        inference.model,
-        inference.data,
+        model,
+        data,
         key=jax.random.key(seed),
         samples=draws,
         warmup=warmup,
@@ -62,7 +68,6 @@ def command(
         for name in ("mean", "std", "median", "low", "high", "r_hat", "effective")
     }
     status = "ok" if found.ok else found.message
-    poi = inference.model.structure.poi
     if as_json:
         print_json(
             {
@@ -78,6 +83,7 @@ def command(
                 "status": status,
             }
         )
+        finish(status)
         return
     rows = [list(row) for row in zip(summary.names, *columns.values(), strict=True)]
     print_table(
@@ -86,4 +92,4 @@ def command(
         title=f"{poi} < {limit:.5g} at {100 * level:g} % credibility; "
         f"shortest 68.27 % interval {hpd[0]:.5g} to {hpd[1]:.5g}",
     )
-    warn_about(status)
+    finish(status)

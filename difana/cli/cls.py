@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import click
 
-from difana.cli._workspace import (
-    BAND,
-    open_workspace,
-    print_json,
-    print_table,
-    warn_about,
-    workspace_options,
-)
+from difana.cli._options import Number, model_options, which_options, workspace_options
+from difana.cli._output import finish
+from difana.cli._print import print_json, print_table
+from difana.cli._results import band_rows, chosen, note_few_events
+from difana.cli._workspace import open_inference
 
 
 @click.command("cls", short_help="CLs of one signal strength.")
 @workspace_options
-@click.option("--mu", default=1.0, show_default=True, help="Tested value.")
+@model_options
+@which_options
+@click.option(
+    "--mu", default=1.0, show_default=True, type=Number(at_least=0.0), help="Tested value."
+)
 def command(*, workspace: str, measurement: str | None, as_json: bool, mu: float) -> None:
     """Print observed and expected CLs of WORKSPACE ('-': standard input)."""
-    inference = open_workspace(workspace, measurement)
+    inference = open_inference(workspace, measurement)
     found = inference.cls(mu)
     if as_json:
-        print_json(
-            {
-                "mu": mu,
-                "observed": found.observed,
-                "expected": found.expected,
-                "status": found.status,
-            }
-        )
-        return
-    poi = inference.model.structure.poi
-    rows = [["observed", found.observed]]
-    rows += [[f"expected {n} sigma", x] for n, x in zip(BAND, found.expected, strict=True)]
-    print_table(["", "CLs"], rows, title=f"CLs of {poi} = {mu:g}")
-    warn_about(found.status)
+        values = chosen(found.observed, found.expected)
+        print_json({"mu": mu, **values, "status": found.status})
+    else:
+        poi = inference.model.structure.poi
+        rows = band_rows(found.observed, found.expected)
+        print_table(["", "CLs"], rows, title=f"CLs of {poi} = {mu:g}")
+    note_few_events(inference.model, workspace, measurement, f"--mu {mu:g}")
+    finish(found.status)

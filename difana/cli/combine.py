@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from difana._errors import ModelError
-from difana.cli._workspace import output_option, source_of, write_json
+from difana.cli._print import output_option, write_json
+from difana.cli._workspace import load_workspace
 
 
 @click.command("combine", short_help="Combine workspaces.")
@@ -26,12 +27,12 @@ def command(
     *, workspaces: tuple[str, ...], join: str, merge_channels: bool, output: Path | None
 ) -> None:
     """Combine WORKSPACES ('-': standard input); modifiers of equal name share a parameter."""
-    from difana.likelihood import combine, read_workspace
+    from difana.likelihood import combine
 
     if len(workspaces) < 2:
         raise ModelError("give two workspaces or more")
     if workspaces.count("-") > 1:
         raise ModelError("standard input can be read once only")
-    specs = [read_workspace(source_of(workspace)) for workspace in workspaces]
+    specs = [load_workspace(workspace) for workspace in workspaces]
     joined = functools.partial(combine, join=join, merge_channels=merge_channels)
     write_json(functools.reduce(joined, specs), output)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from difana.cli._workspace import load_workspace, patch_options
+from difana.cli._options import patch_options
+from difana.cli._workspace import load_workspace
 
 
 @click.command("digest", short_help="Digest of a workspace.")

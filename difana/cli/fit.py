@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from difana.cli._output import reporting, save_figure
-from difana.cli._workspace import (
-    open_workspace,
-    print_json,
-    print_table,
-    warn_about,
-    workspace_options,
-)
+from difana.cli._options import expected_option, model_options, workspace_options
+from difana.cli._output import finish, note, reporting, save_figure
+from difana.cli._print import print_json, print_table
+from difana.cli._workspace import best_fit
+from difana.cli.pulls import any_single
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -27,6 +24,8 @@ if TYPE_CHECKING:
 
 @click.command("fit", short_help="Best fit to the data.")
 @workspace_options
+@model_options
+@expected_option
 @click.option(
     "--minos",
     multiple=True,
@@ -41,11 +40,9 @@ if TYPE_CHECKING:
 )
 def command(*, as_json: bool, minos: tuple[str, ...], plot: Path | None, **source: Any) -> None:
     """Print the best-fit parameters of WORKSPACE ('-': standard input)."""
-    inference = open_workspace(**source)
+    model, data, best = best_fit(**source)
     from difana.infer import goodness_of_fit, profile_interval
 
-    model, data, best = inference.model, inference.data, inference.best
-    assert data is not None
     goodness = goodness_of_fit(model, data, fit=best)
     intervals = None
     if minos:
@@ -61,8 +58,25 @@ def command(*, as_json: bool, minos: tuple[str, ...], plot: Path | None, **sourc
         _print(model, best, goodness, intervals)
     if plot is not None:
         _draw(model, data, best, plot)
-    if not as_json:
-        warn_about(status)
+    note_bounds(model, best)
+    finish(status)
+
+
+def note_bounds(model: Model, best: FitResult) -> None:
+    """Say which free parameters lie at a bound: they have no uncertainty there."""
+    names = [best.names[i] for i in np.flatnonzero(at_bound(model, best))]
+    if names:
+        few = ", ".join(f"'{name}'" for name in names[:5])
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        note(f"at a bound, where the uncertainty is one-sided: {few}{more} (see --minos, --bounds)")
+
+
+def at_bound(model: Model, best: FitResult) -> np.ndarray:
+    """Return which free parameters a fit has left at one of their bounds."""
+    params, free = np.asarray(best.params), ~np.asarray(model.fixed)
+    ends = np.stack([np.asarray(model.lower), np.asarray(model.upper)])
+    near = np.abs(params - ends) <= 1e-9 * np.maximum(1.0, np.abs(ends))
+    return free & near.any(axis=0)
 
 
 def _free(model: Model) -> list[str]:
@@ -112,6 +126,8 @@ def _print(
     model: Model, best: FitResult, goodness: GoodnessResult, intervals: IntervalResult | None
 ) -> None:
     numbers = _numbers(model, best, goodness, intervals, "")["parameters"]
+    marks = np.where(at_bound(model, best), "at its bound", "")
+    marks = np.where(np.asarray(model.fixed), "held", marks).tolist()
     columns = ["parameter", "value", "uncertainty", "pull"]
     if intervals is not None:
         columns += ["lower", "upper"]
@@ -120,8 +136,7 @@ def _print(
         row = [name, entry["value"], entry["uncertainty"], entry.get("pull")]
         if intervals is not None:
             row += entry.get("interval", [None, None])
-        at_bound = entry["uncertainty"] == 0 and name == model.structure.poi
-        rows.append([*row, "at its bound" if at_bound else ""])
+        rows.append([*row, marks[best.names.index(name)]])
     chi2 = f"chi2 = {float(goodness.chi2):.5g} for {goodness.dof} degrees of freedom"
     if goodness.dof > 0:
         chi2 += f", p = {float(goodness.p_value):.3g}"
@@ -136,9 +151,8 @@ def _draw(model: Model, data: Array, best: FitResult, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     found = pulls(model, best)
-    single = any("[" not in name for name in found.names)
     for name, draw in (
-        ("pulls.png", lambda: plot.pulls(found, bins=not single)),
+        ("pulls.png", lambda: plot.pulls(found, bins=not any_single(found))),
         ("correlation.png", lambda: plot.correlation(best)),
     ):
         try:

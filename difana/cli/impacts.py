@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from difana._errors import InputError
-from difana.cli._output import reporting, save_figure
-from difana.cli._workspace import (
-    open_workspace,
-    print_json,
-    print_table,
-    warn_about,
+from difana.cli._options import (
+    expected_option,
+    model_options,
+    option_of,
     workspace_options,
 )
+from difana.cli._output import finish, reporting, save_figure
+from difana.cli._print import print_json, print_table
+from difana.cli._workspace import best_fit, need_poi
 
 if TYPE_CHECKING:
     from difana.infer import HelpResult, ImpactsResult
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 @click.command("impacts", short_help="Impacts of the nuisance parameters.")
 @workspace_options
+@model_options
+@expected_option
 @click.option("--parameter", metavar="NAME", help="On which; the one of interest by default.")
 @click.option(
     "--method",
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     metavar="NAME=GLOB,GLOB",
     help="Also the impact of a group of nuisances, e.g. jets='jes_*,jer'; several times.",
 )
-@click.option("--expected", is_flag=True, help="On Asimov data with signal, not on the data.")
 @click.option("--most", default=30, show_default=True, type=click.IntRange(min=1), help="Rows.")
 @click.option(
     "--improve", is_flag=True, help="Also print what would lower the expected limit most."
@@ -49,7 +51,6 @@ def command(
     parameter: str | None,
     method: str,
     group: tuple[str, ...],
-    expected: bool,
     most: int,
     improve: bool,
     plot: Path | None,
@@ -57,11 +58,11 @@ def command(
 ) -> None:
     """Rank the nuisance parameters of WORKSPACE ('-': standard input) by their impact."""
     groups = dict(_group(text) for text in group)
-    inference = open_workspace(**source)
+    model, data, best = best_fit(**source)
+    if parameter is None or improve:
+        need_poi(model, free=parameter is None)
     from difana.infer import impacts, what_would_help
 
-    model = inference.model
-    data = None if expected else inference.data
     with reporting("impacts") as report:
         found = impacts(
             model,
@@ -69,10 +70,11 @@ def command(
             parameter=parameter,
             groups=groups,
             method=cast(Literal["refit", "gradient"], method),
-            fit=None if expected else inference.best,
+            fit=best,
             report=report,
         )
-    helps = what_would_help(model, data) if improve else None
+    blind = None if option_of("expected") else data
+    helps = what_would_help(model, blind) if improve else None
     if plot is not None:
         from difana.plot import impacts as draw
 
@@ -82,9 +84,9 @@ def command(
         if helps is not None:
             numbers["improve"] = helps.as_dict()
         print_json(numbers)
-        return
-    _print(found, helps, most)
-    warn_about("ok" if found.ok else found.message)
+    else:
+        _print(found, helps, most)
+    finish("ok" if found.ok else found.message)
 
 
 def _group(text: str) -> tuple[str, list[str]]:

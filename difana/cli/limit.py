@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import click
 
-from difana.cli._workspace import (
-    BAND,
-    open_workspace,
-    print_json,
-    print_table,
-    warn_about,
-    workspace_options,
-)
+from difana.cli._options import LEVEL, model_options, which_options, workspace_options
+from difana.cli._output import finish
+from difana.cli._print import print_json, print_table
+from difana.cli._results import band_rows, chosen, note_few_events
+from difana.cli._workspace import open_inference
 
 
-@click.command("limit", short_help="Upper limits of a pyhf workspace.")
+@click.command("limit", short_help="Upper limits.")
 @workspace_options
-@click.option("--level", default=0.95, show_default=True, help="Confidence level.")
+@model_options
+@which_options
+@click.option("--level", default=0.95, show_default=True, type=LEVEL, help="Confidence level.")
 def command(*, workspace: str, measurement: str | None, as_json: bool, level: float) -> None:
     """Print observed and expected CLs upper limits of WORKSPACE ('-': standard input)."""
-    inference = open_workspace(workspace, measurement)
+    inference = open_inference(workspace, measurement)
     found = inference.limits(level=level)
     if as_json:
-        print_json(
-            {
-                "level": level,
-                "observed": found.observed,
-                "expected": found.expected,
-                "status": found.status,
-            }
-        )
-        return
-    poi = inference.model.structure.poi
-    rows = [["observed", found.observed]]
-    rows += [[f"expected {n} sigma", x] for n, x in zip(BAND, found.expected, strict=True)]
-    print_table(["limit", f"{poi} <"], rows, title=f"{100 * level:g} % CL upper limits")
-    warn_about(found.status)
+        values = chosen(found.observed, found.expected)
+        print_json({"level": level, **values, "status": found.status})
+    else:
+        poi = inference.model.structure.poi
+        rows = band_rows(found.observed, found.expected)
+        print_table(["limit", f"{poi} <"], rows, title=f"{100 * level:g} % CL upper limits")
+    limit = found.expected[2] if found.observed is None else found.observed
+    note_few_events(inference.model, workspace, measurement, f"--mu {limit:.4g}")
+    finish(found.status)

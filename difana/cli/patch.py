@@ -6,14 +6,9 @@ from pathlib import Path
 
 import click
 
-from difana.cli._workspace import (
-    load_workspace,
-    output_option,
-    patch_options,
-    print_json,
-    print_table,
-    write_json,
-)
+from difana.cli._options import patch_options
+from difana.cli._print import output_option, print_json, print_table, write_json
+from difana.cli._workspace import load_workspace
 
 
 @click.command("patch", short_help="Apply patches, or list those of a patch set.")

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import click
 
-from difana.cli._workspace import load_workspace, output_option, patch_options, write_json
+from difana._errors import ModelError
+from difana.cli._options import Number, patch_options
+from difana.cli._print import output_option, write_json
+from difana.cli._workspace import load_workspace
 
 
 @click.command("prune", short_help="Leave out parts of a workspace.")
@@ -16,6 +19,14 @@ from difana.cli._workspace import load_workspace, output_option, patch_options, 
 @click.option("--modifier", "-m", multiple=True, metavar="NAME", help="Modifier to leave out.")
 @click.option("--modifier-type", "-t", multiple=True, metavar="TYPE", help="Type to leave out.")
 @click.option("--measurement", multiple=True, metavar="NAME", help="Measurement to leave out.")
+@click.option(
+    "--bins",
+    "-b",
+    multiple=True,
+    metavar="CHANNEL:N,N",
+    help="Bins of a channel to leave out, counted from 1.",
+)
+@click.option("--below", type=Number(), help="Leave out bins whose samples sum to less than this.")
 @patch_options
 @output_option
 def command(
@@ -26,11 +37,17 @@ def command(
     modifier: tuple[str, ...],
     modifier_type: tuple[str, ...],
     measurement: tuple[str, ...],
+    bins: tuple[str, ...],
+    below: float | None,
     output: Path | None,
 ) -> None:
     """Write WORKSPACE ('-': standard input) without the parts named; options may be repeated."""
-    from difana.likelihood import prune
+    from difana.likelihood import prune, prune_bins
 
+    chosen: dict[str, list[int]] = {}
+    for text in bins:
+        name, numbers = _bins(text)
+        chosen.setdefault(name, []).extend(numbers)
     spec = prune(
         load_workspace(workspace),
         channels=channel,
@@ -39,4 +56,13 @@ def command(
         modifier_types=modifier_type,
         measurements=measurement,
     )
-    write_json(spec, output)
+    write_json(prune_bins(spec, bins=chosen, below=below) if bins or below else spec, output)
+
+
+def _bins(text: str) -> tuple[str, list[int]]:
+    """Return channel and bins, counted from 0, of ``CHANNEL:N,N``."""
+    channel, _, numbers = text.rpartition(":")
+    parts = numbers.split(",")
+    if not channel or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise ModelError(f"--bins '{text}' must read CHANNEL:N,N with bins counted from 1")
+    return channel, [int(part) - 1 for part in parts]

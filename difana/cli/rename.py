@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from difana._errors import ModelError
-from difana.cli._workspace import load_workspace, output_option, patch_options, write_json
+from difana.cli._options import patch_options
+from difana.cli._print import output_option, write_json
+from difana.cli._workspace import load_workspace
 
 
 def _pairs(given: Sequence[str]) -> dict[str, str]:

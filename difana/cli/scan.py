@@ -9,30 +9,29 @@ import click
 import numpy as np
 
 from difana._errors import InputError
-from difana.cli._output import reporting, save_figure
-from difana.cli._workspace import (
-    open_workspace,
-    print_json,
-    print_table,
-    warn_about,
-    workspace_options,
-)
+from difana.cli._options import Number, expected_option, model_options, workspace_options
+from difana.cli._output import finish, reporting, save_figure
+from difana.cli._print import print_json, print_table
+from difana.cli._workspace import best_fit, need_poi
 
 if TYPE_CHECKING:
     from difana.infer import FitResult, ScanResult
     from difana.likelihood import Model
 
-_RANGE = {"nargs": 2, "type": float, "metavar": "LOW HIGH"}
+_RANGE = {"nargs": 2, "type": Number(), "metavar": "LOW HIGH"}
+_POINTS = click.IntRange(min=2, max=100_000)
 
 
 @click.command("scan", short_help="Profile-likelihood scan in one or two parameters.")
 @workspace_options
+@model_options
+@expected_option
 @click.option("--parameter", metavar="NAME", help="Parameter; the one of interest by default.")
 @click.option("--range", "limits", **_RANGE, help="By default two uncertainties on both sides.")
-@click.option("--points", default=31, show_default=True, type=click.IntRange(min=2))
+@click.option("--points", default=31, show_default=True, type=_POINTS)
 @click.option("--parameter2", metavar="NAME", help="Second parameter.")
 @click.option("--range2", "limits2", **_RANGE, help="Range of the second parameter.")
-@click.option("--points2", default=31, show_default=True, type=click.IntRange(min=2))
+@click.option("--points2", default=31, show_default=True, type=_POINTS)
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Write a picture.")
 def command(
     *,
@@ -47,12 +46,10 @@ def command(
     **source: Any,
 ) -> None:
     """Print twice the rise of the profiled nll of WORKSPACE ('-': standard input)."""
-    inference = open_workspace(**source)
+    model, data, best = best_fit(**source)
     from difana.infer import profile_scan
 
-    model, data, best = inference.model, inference.data, inference.best
-    assert data is not None
-    first = model.parameters[model.poi_index] if parameter is None else parameter
+    first = need_poi(model) if parameter is None else parameter
     values = {first: _values(model, best, first, limits, points)}
     if parameter2 is not None:
         if parameter2 == first:
@@ -66,9 +63,9 @@ def command(
         save_figure(scan(found), plot)
     if as_json:
         print_json(found.as_dict())
-        return
-    _print(found)
-    warn_about("ok" if found.ok else found.message)
+    else:
+        _print(found)
+    finish("ok" if found.ok else found.message)
 
 
 def _values(

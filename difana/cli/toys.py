@@ -2,40 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from difana.cli._workspace import (
-    BAND,
-    open_workspace,
-    print_json,
-    print_table,
-    warn_about,
+from difana._errors import InputError
+from difana.cli._options import (
+    SEED,
+    Number,
+    model_options,
+    option_of,
+    which_options,
     workspace_options,
 )
+from difana.cli._output import finish
+from difana.cli._print import print_json, print_table
+from difana.cli._workspace import BAND, open_inference
 
-_STATISTICS = click.Choice(["qtilde", "qmu", "q0", "tmu", "tmu_tilde"])
+if TYPE_CHECKING:
+    from difana.infer import ToysResult
+
+_STATISTICS = click.Choice(["qtilde", "q", "qmu", "q0", "tmu", "tmu_tilde"])
+_MANY = click.IntRange(1, 10**8)
 
 
 @click.command("toys", short_help="CLs and p-values by toys.")
 @workspace_options
-@click.option("--mu", default=1.0, show_default=True, help="Tested value.")
+@model_options
+@which_options
+@click.option("--mu", default=1.0, show_default=True, type=Number(), help="Tested value.")
 @click.option(
     "--number",
     default=10_000,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=_MANY,
     help="Toys of each hypothesis.",
 )
-@click.option("--seed", default=0, show_default=True, help="Random seed.")
-@click.option("--statistic", default="qtilde", show_default=True, type=_STATISTICS)
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
+@click.option(
+    "--test-stat",
+    "--statistic",
+    "statistic",
+    default="qtilde",
+    show_default=True,
+    type=_STATISTICS,
+    help="Test statistic; q is qmu.",
+)
 @click.option(
     "--chunk",
     default=1000,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=_MANY,
     help="Toys fitted together.",
 )
 @click.option(
@@ -56,7 +75,10 @@ def command(
     **source: Any,
 ) -> None:
     """Print CLs of WORKSPACE ('-': standard input) from toys, observed and expected."""
-    inference = open_workspace(**source)
+    statistic = "qmu" if statistic == "q" else statistic
+    if mu < 0 and not statistic.startswith("tmu"):
+        raise InputError(f"--mu {mu:g} must be at least 0 for the statistic {statistic}")
+    inference = open_inference(**source)
     import jax
 
     from difana.infer import toys
@@ -73,40 +95,51 @@ def command(
         progress=True,
     )
     status = "ok" if found.ok else found.message
-    expected, errors = found.expected.tolist(), found.expected_error.tolist()
+    numbers = _numbers(found)
     if as_json:
-        print_json(
-            {
-                "mu": mu,
-                "statistic": statistic,
-                "seed": seed,
-                "toys": number,
-                "failed": list(found.failed),
-                "observed": found.cls,
-                "observed_error": found.cls_error,
-                "clsb": found.clsb,
-                "clsb_error": found.clsb_error,
-                "clb": found.clb,
-                "clb_error": found.clb_error,
-                "expected": expected,
-                "expected_error": errors,
-                "p_value": found.p_value,
-                "p_value_error": found.p_value_error,
-                "status": status,
-            }
-        )
-        return
-    poi = inference.model.structure.poi
-    if statistic == "q0":
-        rows: list[list[Any]] = [["p-value of no signal", found.p_value, found.p_value_error]]
-        title = f"Discovery of {poi}: {number} toys"
+        about = {"mu": mu, "statistic": statistic, "seed": seed, "toys": number}
+        print_json({**about, "failed": list(found.failed), **numbers, "status": status})
     else:
-        rows = [["CLs observed", found.cls, found.cls_error]]
+        poi = inference.model.structure.poi
+        title = f"{poi} = {mu:g}: {number} toys of each hypothesis"
+        if statistic == "q0":
+            title = f"Discovery of {poi}: {number} toys"
+        print_table(["", "value", "error"], _rows(numbers, statistic), title=title)
+    finish(status)
+
+
+def _numbers(found: ToysResult) -> dict[str, Any]:
+    """Return the values and errors that --observed or --expected leave, for JSON."""
+    numbers: dict[str, Any] = {}
+    if not option_of("expected"):
+        numbers["observed"], numbers["observed_error"] = found.cls, found.cls_error
+        for name in ("clsb", "clb", "p_value"):
+            numbers[name] = getattr(found, name)
+            numbers[f"{name}_error"] = getattr(found, f"{name}_error")
+    if not option_of("observed"):
+        numbers["expected"] = found.expected.tolist()
+        numbers["expected_error"] = found.expected_error.tolist()
+        numbers["expected_p_value"] = found.expected_p_value.tolist()
+    return numbers
+
+
+def _rows(numbers: dict[str, Any], statistic: str) -> list[list[Any]]:
+    def row(text: str, name: str) -> list[Any]:
+        return [text, numbers[name], numbers[f"{name}_error"]]
+
+    seen = not math.isnan(numbers.get("clb", math.nan))
+    rows: list[list[Any]] = []
+    if statistic == "q0":
+        rows = [row("p-value of no signal", "p_value")] if seen else []
+        values = numbers.get("expected_p_value", ())
+        return rows + [[f"expected {n} sigma", p, None] for n, p in zip(BAND, values, strict=False)]
+    if seen:
+        rows = [row("CLs observed", "observed")]
+    if "expected" in numbers:
         rows += [
             [f"CLs expected {n} sigma", value, error]
-            for n, value, error in zip(BAND, expected, errors, strict=True)
+            for n, value, error in zip(
+                BAND, numbers["expected"], numbers["expected_error"], strict=True
+            )
         ]
-        rows += [["CLs+b", found.clsb, found.clsb_error], ["CLb", found.clb, found.clb_error]]
-        title = f"{poi} = {mu:g}: {number} toys of each hypothesis"
-    print_table(["", "value", "error"], rows, title=title)
-    warn_about(status)
+    return rows + [row("CLs+b", "clsb"), row("CLb", "clb")] * seen

@@ -61,7 +61,7 @@ def _unzip(raw: bytes, where: str) -> bytes:
     return b"".join(parts)
 
 
-def _bytes(source: str | Path | IO[bytes], where: str, what: str) -> bytes:
+def read_bytes(source: str | Path | IO[bytes], where: str, what: str) -> bytes:
     """Return the content of a file or stream, unzipped."""
     if isinstance(source, (str, Path)):
         path = Path(source)
@@ -139,7 +139,7 @@ def read_json(
     def constant(literal: str) -> Any:
         raise ModelError(f"{where} holds the literal {literal}, which is not JSON")
 
-    raw = _bytes(source, where, what)
+    raw = read_bytes(source, where, what)
     start = raw[:4096].lstrip(b"\xef\xbb\xbf \t\r\n") or raw.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not start:
         raise ModelError(f"{where} is not JSON: it is empty")

@@ -47,6 +47,15 @@ def _choose(spec: Mapping[str, Any], analysis: str | None) -> tuple[Mapping, Map
     return analyses[chosen], likelihoods[name]
 
 
+def interests_of(spec: Mapping[str, Any], analysis: str | None) -> list[str]:
+    """Return the parameters of interest that an analysis names."""
+    chosen, _ = _choose(spec, analysis)
+    found = get(chosen, "parameters_of_interest", "the analysis", (list,), [])
+    if not all(isinstance(name, str) for name in found):
+        fail("the analysis, 'parameters_of_interest'", "expected a list of names")
+    return found
+
+
 def _bounds(spec: Mapping[str, Any], analysis: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     domains = named_entries(get(spec, "domains", "the file", (list,), []), "domains")
     names = analysis.get("domains", [analysis["domain"]] if "domain" in analysis else [])
@@ -182,8 +191,8 @@ def from_hs3(
         observed.append(numbers(sets[label], "contents", f"data '{label}'", bins))
     named = [entry.named for entry in reader.sets.values() if entry.named is not None]
     constraints = dict(reader.gaussian(name) for name in dict.fromkeys([*named, *auxiliary]))
-    interests = get(chosen, "parameters_of_interest", "the analysis", (list,), [])
     if poi == "":
+        interests = interests_of(spec, analysis)
         if len(interests) > 1:
             raise ModelError(f"several parameters of interest, {interests}: name one with `poi`")
         poi = interests[0] if interests else None

@@ -100,9 +100,10 @@ def test_inspect(invoke: Invoke, files: dict[str, Path]) -> None:
     text = invoke("inspect", *options).stdout
     assert "1 channels, 2 bins, 4 parameters" in text
     assert "signal" in text
-    missing = invoke("inspect", files["workspace"])
-    assert missing.exit_code == 2
-    assert "parameter of interest 'mu' steers no sample" in missing.stderr
+    background = result_of(invoke("inspect", files["workspace"], "--json", "--bins"))
+    assert background["channels"][0]["samples"][0]["yields"] == [50.0, 52.0]
+    assert background["channels"][0]["counts"] == [51.0, 48.0]
+    assert "observed" in invoke("inspect", files["workspace"], "--bins").stdout
 
 
 def test_patches(invoke: Invoke, files: dict[str, Path], tmp_path: Path) -> None:
