@@ -1,5 +1,6 @@
 """Observable to yields: soft and hard histograms, and their edges."""
 
+from difana.hist._checks import check_edges
 from difana.hist.bandwidth import LearnedBandwidth, bin_coordinate, soft_hard_bias
 from difana.hist.binning import FixedEdges, TrainableEdges
 from difana.hist.cut import soft_cut
@@ -20,6 +21,7 @@ __all__ = [
     "TrainableEdges",
     "argmax_histogram",
     "bin_coordinate",
+    "check_edges",
     "equal_yield_edges",
     "hard_histogram",
     "product_shares",

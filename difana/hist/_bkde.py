@@ -15,6 +15,8 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Float, Int
 
+from difana._numerics import compensated_add
+
 DENSE = 16
 """Up to this many interior edges every event visits every edge: no search, gather or scatter."""
 
@@ -97,9 +99,14 @@ def _take(table: Array, index: Array) -> Array:
 
 def _deposit(table: Array, index: Array, rows: Array, values: Array) -> Array:
     """Add ``rows * values`` (``rows [events, columns]``) at the bins of the events."""
-    if index.ndim == 0:
-        return table.at[index].add(values @ rows)
+    if index.ndim == 0:  # sums of vectors: a matrix product adds all events one by one
+        return table.at[index].add(jnp.stack([jnp.dot(values, row) for row in rows.T]))
     return table.at[index].add(rows * values[:, None], mode="promise_in_bounds")
+
+
+def _stripes(size: int, events: int) -> int:
+    """Return how many partial sums a scatter of so many edges has: one would lose digits."""
+    return max(1, min(32, events // (8 * (size + 1))))
 
 
 def _fill(
@@ -111,6 +118,8 @@ def _fill(
     first = _first_edge(x, edges, bandwidth)
     rows = jnp.stack([weights, weights * weights], axis=1)
     table = jnp.pad(edges, (0, 1))
+    stripes = 1 if size <= DENSE else _stripes(size, x.shape[0])
+    stripe = (size + 1) * (jnp.arange(x.shape[0], dtype=jnp.int32) % stripes)
 
     def visit(offset: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         sums, lower = carry
@@ -120,10 +129,12 @@ def _fill(
         )
         # all mass is below the last edge visited: nothing is lost
         step = jnp.where((index == size) | (offset == last), _one(x), step)
-        return _deposit(sums, index, rows, step - lower), step
+        where = index if size <= DENSE else index + stripe
+        return _deposit(sums, where, rows, step - lower), step
 
-    start = (jnp.zeros((size + 1, 2), x.dtype), jnp.zeros_like(x))
-    return lax.fori_loop(0, last + 1, visit, start)[0]
+    start = (jnp.zeros((stripes * (size + 1), 2), x.dtype), jnp.zeros_like(x))
+    sums = lax.fori_loop(0, last + 1, visit, start)[0]
+    return jnp.sum(sums.reshape(stripes, size + 1, 2), axis=0)
 
 
 def _one(x: Array) -> Array:
@@ -210,13 +221,14 @@ def _forward(
         sums = _fill(x, weights, edges, bandwidth, last, flow=flow)
         return sums[:, 0], sums[:, 1]
 
-    def add(index: Array, sums: Array) -> Array:
+    def add(index: Array, sums: tuple[Array, Array]) -> tuple[Array, Array]:
         _, x_now, weights_now, fresh = _chunk(index, x, weights, chunk)
         weights_now = jnp.where(fresh, weights_now, 0)
-        return sums + _fill(x_now, weights_now, edges, bandwidth, last, flow=flow)
+        new = _fill(x_now, weights_now, edges, bandwidth, last, flow=flow)
+        return compensated_add(sums, new)
 
     zero = jnp.zeros((edges.shape[0] + 1, 2), x.dtype)
-    sums = lax.fori_loop(0, -(-x.shape[0] // chunk), add, zero)
+    sums, _ = lax.fori_loop(0, -(-x.shape[0] // chunk), add, (zero, zero))
     return sums[:, 0], sums[:, 1]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -51,8 +53,14 @@ def check_events(
         raise InputError(f"{name} has shape {shape}, not (events,){remedy}")
     if dims is not None and (len(shape) != 2 or shape[1] != dims):
         raise InputError(f"{name} has shape {shape}, not (events, {dims}), one column an axis")
+    given: Any
+    for label, given in ((name, x), ("weights", weights)):
+        if np.iscomplexobj(given):
+            raise InputError(f"{label} are complex: give real numbers")
     check_finite(x, name=name, infinite=False)
     x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        x = x.astype(float)  # float64 where JAX has it: integers stay exact
     if weights is None:
         weights = jnp.ones(x.shape[0], x.dtype)
     if np.shape(weights) != x.shape[:1]:
@@ -66,8 +74,80 @@ def check_events(
     return x.astype(dtype), weights.astype(dtype)
 
 
-def check_edges(edges: ArrayLike | Sequence, *, name: str = "edges") -> Array:
-    """Return the edges as an array, or raise ``InputError`` unless they increase."""
+def aligned(x: Any, rows: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """Return observable and edges, counted from the first edge where float32 is too coarse.
+
+    Observables of 1.7e9 + N(0, 1), or integers above 2^24, lose their digits when they become
+    float32. Where a NumPy array still has them, the first edge is subtracted in float64 before.
+
+    Args:
+        x: Observable ``[events]`` or ``[events, axes]``.
+        rows: Edges of each axis.
+    """
+    wide = not isinstance(x, jax.Array) or not jnp.issubdtype(x.dtype, jnp.inexact)
+    if (
+        not concrete(x)
+        or not wide
+        or jnp.result_type(float) == jnp.float64
+        or np.ndim(x) not in (1, 2)
+    ):
+        return x, rows
+    values = np.asarray(x)
+    if values.dtype.kind not in "fiu" or values.dtype.itemsize < 4 or values.dtype == np.float32:
+        return x, rows
+    columns = values[:, None] if values.ndim == 1 else values
+    if columns.shape[1] != len(rows):
+        return x, rows  # refused later
+    moved = []
+    for axis, row in enumerate(rows):
+        origin = _origin(row)
+        moved.append(row if origin == 0 else np.asarray(row, np.float64) - origin)
+        if origin:
+            columns = columns.astype(np.float64)
+            columns[:, axis] -= origin
+    return columns.reshape(values.shape), tuple(moved)
+
+
+def _origin(row: Any) -> float:
+    """Return the first finite edge where float32 cannot tell numbers in a bin apart, else 0."""
+    if not concrete(row):
+        return 0.0
+    edges = np.asarray(row, np.float64)
+    edges = edges[np.isfinite(edges)]
+    if edges.size < 2:
+        return 0.0
+    step = np.finfo(np.float32).eps * np.abs(edges).max()
+    return float(edges[0]) if step > 1e-4 * np.diff(edges).min() else 0.0
+
+
+def cast_edges(row: Any, dtype: jnp.dtype) -> Array:
+    """Return edges in the type of the observable, or raise ``InputError`` if some become equal."""
+    if concrete(row):  # in NumPy: inside a trace a jnp call would be staged
+        values = np.asarray(row).astype(dtype)
+        equal = np.flatnonzero(~(values[1:] > values[:-1]))
+        if equal.size:
+            low = int(equal[0])
+            raise InputError(
+                f"edges {np.asarray(row)[low]!r} and {np.asarray(row)[low + 1]!r} are the same"
+                f" number in {jnp.dtype(dtype).name}: call difana.enable_x64() first, or subtract"
+                " a constant from the observable and the edges"
+            )
+    return jnp.asarray(row).astype(dtype)
+
+
+def shown_edges(named: tuple[Any, ...], used: tuple[Array, ...]) -> tuple[Any, ...]:
+    """Return the edges of a histogram: those used, or the given ones where they were moved."""
+    return tuple(
+        given if isinstance(given, np.ndarray) and _origin(given) else cast
+        for given, cast in zip(named, used, strict=True)
+    )
+
+
+def check_edges(edges: ArrayLike | Sequence, *, name: str = "edges", keep: bool = False) -> Any:
+    """Return the edges as an array, or raise ``InputError`` unless they increase.
+
+    With ``keep`` NumPy arrays stay: they may hold digits that an array of JAX has not.
+    """
     shape = np.shape(edges)
     if len(shape) != 1 or shape[0] < 2:
         raise InputError(f"{name} have shape {shape}; give at least two edges in one row")
@@ -80,6 +160,8 @@ def check_edges(edges: ArrayLike | Sequence, *, name: str = "edges") -> Array:
                 f"{name} do not increase in bin {low}: {values[low]} to {values[low + 1]};"
                 " sort them and drop duplicates"
             )
+    if keep and concrete(edges) and not isinstance(edges, jax.Array):
+        return np.asarray(edges)
     return jnp.asarray(edges)
 
 

@@ -10,11 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from difana.hist._checks import check_edges, check_events, check_flow
+from difana._numerics import segment_sums
+from difana.hist._checks import (
+    aligned,
+    cast_edges,
+    check_edges,
+    check_events,
+    check_flow,
+    shown_edges,
+)
 from difana.hist.histogram import Histogram
-
-_STRIPES = 1024
-"""Partial sums of a histogram: a single float32 sum of 1e7 weights would lose digits."""
 
 
 @partial(jax.jit, static_argnames="flow")
@@ -30,16 +35,8 @@ def _hard(x: Array, weights: Array, edges: tuple[Array, ...], flow: str) -> tupl
     kept = weights if flow == "fold" else jnp.where(inside, weights, 0)
     kept = jnp.where(nan, jnp.nan, kept)
     size = int(np.prod(shape))
-    # neighbours in different stripes
-    stripes = min(_STRIPES, max(1, len(kept) // size))
-    index = index + size * (jnp.arange(len(kept), dtype=index.dtype) % stripes)
-
-    def fill(values: Array) -> Array:
-        zero = jnp.zeros(stripes * size, values.dtype)
-        sums = zero.at[index].add(values, mode="promise_in_bounds")
-        return jnp.sum(sums.reshape(stripes, size), axis=0).reshape(shape)
-
-    return fill(kept), fill(kept * kept)
+    contents, squares = (segment_sums(row, index, size) for row in (kept, kept * kept))
+    return contents.reshape(shape), squares.reshape(shape)
 
 
 def hard_histogram(
@@ -77,12 +74,16 @@ def hard_histogram(
     """
     check_flow(flow)
     if jnp.ndim(x) == 2 and isinstance(edges, list | tuple):
-        rows = tuple(check_edges(row, name=f"edges[{axis}]") for axis, row in enumerate(edges))
+        named = tuple(
+            check_edges(row, name=f"edges[{axis}]", keep=True) for axis, row in enumerate(edges)
+        )
+        x, rows = aligned(x, named)
         x, weights = check_events(x, weights, dims=len(rows))
     else:
-        rows = (check_edges(edges),)
+        named = (check_edges(edges, keep=True),)
+        x, rows = aligned(x, named)
         x, weights = check_events(x, weights)
         x = x[:, None]
-    rows = tuple(row.astype(x.dtype) for row in rows)
+    rows = tuple(cast_edges(row, x.dtype) for row in rows)
     contents, squares = _hard(jax.lax.stop_gradient(x), weights, rows, flow)
-    return Histogram(rows, contents, squares)
+    return Histogram(shown_edges(named, rows), contents, squares)

@@ -104,7 +104,9 @@ class Histogram(eqx.Module):
         """Return the contents divided by their sum and by the volumes of the bins."""
         volume = jnp.ones((), self.contents.dtype)
         for edges in self.edges:
-            volume = volume[..., None] * jnp.diff(edges).astype(volume.dtype)
+            # NumPy edges may be finer than the numbers of JAX
+            widths = np.diff(edges) if isinstance(edges, np.ndarray) else jnp.diff(edges)
+            volume = volume[..., None] * jnp.asarray(widths, volume.dtype)
         return _numpy(safe_divide(self.contents, volume * jnp.sum(self.contents)))
 
     @property

@@ -11,7 +11,17 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
-from difana.hist._checks import check_chunk, check_edges, check_events, check_flow, check_positive
+from difana._numerics import compensated_add
+from difana.hist._checks import (
+    aligned,
+    cast_edges,
+    check_chunk,
+    check_edges,
+    check_events,
+    check_flow,
+    check_positive,
+    shown_edges,
+)
 from difana.hist.histogram import Histogram
 from difana.hist.shares import raw_shares
 
@@ -21,7 +31,7 @@ def _fill(x: Array, weights: Array, edges: tuple[Array, ...], bandwidth: Array, 
     product = jnp.stack([weights, weights * weights], axis=1)
     for axis, row in enumerate(edges[:-1]):
         shares = raw_shares(x[:, axis], weights, row, bandwidth[axis], flow)
-        product = product[..., None] * shares.reshape(len(x), *[1] * axis, 1, -1)
+        product = product[..., None] * shares.reshape(len(x), *[1] * axis, 1, len(row) - 1)
     shares = raw_shares(x[:, -1], weights, edges[-1], bandwidth[-1], flow)
     return jnp.tensordot(product, shares, axes=(0, 0))
 
@@ -40,11 +50,11 @@ def _soft_nd(
 
     # recomputed in the backward pass: the shares of all events are never stored
     @jax.checkpoint
-    def add(sums: Array, events: tuple[Array, Array]) -> tuple[Array, None]:
-        return sums + fill(*events, edges, bandwidth), None
+    def add(sums: tuple[Array, Array], events: tuple[Array, Array]) -> tuple[tuple, None]:
+        return compensated_add(sums, fill(*events, edges, bandwidth)), None
 
     zero = jnp.zeros((2, *(len(row) - 1 for row in edges)), x.dtype)
-    return lax.scan(add, zero, (x, weights))[0]
+    return lax.scan(add, (zero, zero), (x, weights))[0][0]
 
 
 def soft_histogram_nd(
@@ -88,7 +98,11 @@ def soft_histogram_nd(
     """
     check_flow(flow)
     check_chunk(chunk)
-    rows = tuple(check_edges(row, name=f"edges[{axis}]") for axis, row in enumerate(edges))
+    rows = tuple(
+        check_edges(row, name=f"edges[{axis}]", keep=True) for axis, row in enumerate(edges)
+    )
+    named = rows
+    x, rows = aligned(x, rows)
     x, weights = check_events(x, weights, dims=len(rows))
     if isinstance(bandwidth, list | tuple):
         bandwidth = jnp.stack([jnp.asarray(width) for width in bandwidth])
@@ -98,7 +112,7 @@ def soft_histogram_nd(
             f"bandwidth has shape {bandwidth.shape}; give one number, or one for each of the"
             f" {len(rows)} axes"
         )
-    rows = tuple(row.astype(x.dtype) for row in rows)
+    rows = tuple(cast_edges(row, x.dtype) for row in rows)
     widths = jnp.broadcast_to(bandwidth, (len(rows),))
     contents, squares = _soft_nd(x, weights, rows, widths, flow, chunk)
-    return Histogram(rows, contents, squares)
+    return Histogram(shown_edges(named, rows), contents, squares)

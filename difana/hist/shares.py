@@ -151,7 +151,8 @@ def product_shares(
         A function of the outputs ``[events, dims]``, for ``edges=`` of ``channel_from_events``.
 
     Raises:
-        InputError: For edges that do not increase, or outputs with too few columns.
+        InputError: For edges that do not increase, a negative bandwidth or one of other axes, or
+            outputs with too few columns.
 
     Example:
         >>> import jax.numpy as jnp
@@ -161,7 +162,13 @@ def product_shares(
         [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
     """
     rows = tuple(check_edges(row, name=f"edges[{axis}]") for axis, row in enumerate(edges))
-    widths = jnp.broadcast_to(jnp.asarray(bandwidth, float), (len(rows),))
+    given = check_positive(bandwidth, name="bandwidth", zero=True)
+    if given.shape not in ((), (len(rows),)):
+        raise InputError(
+            f"bandwidth has shape {given.shape}; give one number, or one for each of the"
+            f" {len(rows)} axes"
+        )
+    widths = jnp.broadcast_to(given.astype(float), (len(rows),))
 
     def shares(outputs: Array) -> Array:
         if outputs.shape[1] < len(rows):

@@ -11,7 +11,16 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana.hist._bkde import kernel_sums
-from difana.hist._checks import check_chunk, check_edges, check_events, check_flow, check_positive
+from difana.hist._checks import (
+    aligned,
+    cast_edges,
+    check_chunk,
+    check_edges,
+    check_events,
+    check_flow,
+    check_positive,
+    shown_edges,
+)
 from difana.hist.hard import hard_histogram
 from difana.hist.histogram import Histogram
 
@@ -78,9 +87,9 @@ def soft_histogram(
     References:
         N. Simpson, L. Heinrich, arXiv:2203.05570.
     """
-    x, weights, edges, bandwidth = _prepare(x, weights, edges, bandwidth, flow, chunk)
-    contents, squares = _soft(x, weights, edges, bandwidth, flow, chunk)
-    return Histogram((edges,), contents, squares)
+    x, weights, rows, bandwidth, shown = _prepare(x, weights, edges, bandwidth, flow, chunk)
+    contents, squares = _soft(x, weights, rows, bandwidth, flow, chunk)
+    return Histogram(shown, contents, squares)
 
 
 def straight_through_histogram(
@@ -137,12 +146,14 @@ def straight_through_histogram(
 
 def _prepare(
     x: Array, weights: Array | None, edges: Array, bandwidth: Array | float, flow: str, chunk: int
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, tuple[Array, ...]]:
     check_flow(flow)
     check_chunk(chunk)
+    named = (check_edges(edges, keep=True),)
+    x, rows = aligned(x, named)
     x, weights = check_events(x, weights)
-    edges = check_edges(edges).astype(x.dtype)
+    row = cast_edges(rows[0], x.dtype)
     bandwidth = check_positive(bandwidth, name="bandwidth", zero=True)
     if bandwidth.ndim:
         raise InputError(f"bandwidth has shape {bandwidth.shape}; give one number (vmap for more)")
-    return x, weights, edges, bandwidth.astype(x.dtype)
+    return x, weights, row, bandwidth.astype(x.dtype), shown_edges(named, (row,))

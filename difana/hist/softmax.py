@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
+from difana._numerics import segment_sums, weighted_sums
 from difana.hist._checks import check_events, check_positive
 from difana.hist.histogram import Histogram
 
@@ -46,8 +47,11 @@ def softmax_histogram(
     """
     logits, weights, edges = _prepare(logits, weights)
     temperature = check_positive(temperature, name="temperature", zero=False).astype(logits.dtype)
-    shares = jax.nn.softmax(logits / temperature, axis=1)
-    return Histogram((edges,), weights @ shares, (weights * weights) @ shares)
+    # infinite logits, or those of a tiny temperature, are the largest finite ones: no inf - inf
+    most = jnp.finfo(logits.dtype).max / 4
+    shares = jax.nn.softmax(jnp.clip(logits / temperature, -most, most), axis=1)
+    contents, squares = weighted_sums(jnp.stack([weights, weights * weights]), shares)
+    return Histogram((edges,), contents, squares)
 
 
 def argmax_histogram(
@@ -77,8 +81,9 @@ def argmax_histogram(
     """
     logits, weights, edges = _prepare(logits, weights)
     bins = jnp.argmax(logits, axis=1)
-    zero = jnp.zeros(logits.shape[1], logits.dtype)
-    return Histogram((edges,), zero.at[bins].add(weights), zero.at[bins].add(weights * weights))
+    size = logits.shape[1]
+    contents, squares = (segment_sums(row, bins, size) for row in (weights, weights * weights))
+    return Histogram((edges,), contents, squares)
 
 
 def _prepare(logits: Array, weights: Array | None) -> tuple[Array, Array, Array]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from difana._errors import InputError
+from difana._numerics import weighted_sums
 from difana.hist import (
     Shares,
     bin_coordinate,
@@ -57,7 +58,7 @@ def make_fill(edges: Array | Shares, bandwidth: Array | float | None, *, relativ
 
 
 def _from_shares(shares: Array, weights: Array) -> tuple[Array, Array]:
-    found = jnp.stack([weights, weights**2]).astype(shares.dtype) @ shares
+    found = weighted_sums(jnp.stack([weights, weights**2]).astype(shares.dtype), shares)
     return found[0], found[1]
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from difana._numerics import safe_divide
+from difana._numerics import safe_divide, segment_sums
 
 
 def columns_of(events: Array) -> Float[Array, "events columns"]:
@@ -40,8 +40,9 @@ def fill(
 
     def one(now: tuple[Array, Array | None]) -> tuple[Array, Array]:
         row, where = now[0], index if now[1] is None else index[now[1]]
+        flat = jnp.ravel(where)
         sums = [
-            jnp.zeros(size, row.dtype).at[where].add(jnp.broadcast_to(part, where.shape))
+            segment_sums(jnp.ravel(jnp.broadcast_to(part, where.shape)), flat, size)
             for part in (row, row * row)
         ]
         return sums[0], sums[1]

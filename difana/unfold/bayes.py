@@ -5,13 +5,15 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from difana._errors import ConfigError, InputError
+from difana._errors import InputError, check_whole
 from difana._numerics import safe_divide
+from difana.unfold._linear import binned_status, checked_covariance
 from difana.unfold.response import Response
 from difana.unfold.result import UnfoldedHistogram
-from difana.unfold.status import UnfoldStatus
 
 
 def bayes_iterations(
@@ -88,9 +90,9 @@ def bayes(
         The unfolded histogram. Differentiable in the numbers of ``response``.
 
     Raises:
-        ConfigError: If there are no iterations.
-        InputError: If prior or covariance have another number of bins, or the response does not
-            know its number of events.
+        ConfigError: If ``iterations`` is no whole number of at least one.
+        InputError: If prior or covariance have another number of bins or hold impossible numbers,
+            or the response does not know its number of events.
 
     Example:
         >>> import numpy as np
@@ -104,21 +106,25 @@ def bayes(
         G. D'Agostini, NIM A 362 (1995) 487; error propagation through all iterations as in T. Adye,
         arXiv:1105.1160.
     """
-    if iterations < 1:
-        raise ConfigError(f"iterations = {iterations}: at least one is needed")
+    check_whole(iterations=iterations)
     start = response.prior if prior is None else jnp.asarray(prior)
     if start.shape != response.prior.shape:
         raise InputError(f"the prior has shape {start.shape}, the truth {response.prior.shape}")
+    if not isinstance(start, Tracer):
+        numbers = np.asarray(start)
+        if not (np.isfinite(numbers).all() and (numbers >= 0).all() and numbers.any()):
+            raise InputError(
+                f"the prior is {numbers.tolist()}: give finite yields, none negative, not all zero"
+            )
+    if data_covariance is not None:
+        bins = len(response.data)
+        data_covariance = checked_covariance(data_covariance, bins, definite=False)
     values, covariance = _bayes(response, start, data_covariance, iterations)
     if response_statistics:
         covariance = covariance + _of_response(response, start, iterations)
-    status = jnp.where(jnp.all(jnp.isfinite(values)), 0, int(UnfoldStatus.NOT_FINITE))
-    empty = jnp.any(response.efficiency <= 0)
-    status = status | jnp.where(empty, int(UnfoldStatus.EMPTY_TRUTH), 0)
-    status = status | jnp.where(jnp.any(values < 0), int(UnfoldStatus.NEGATIVE), 0)
     shape = tuple(len(edges) - 1 for edges in response.edges)
     return UnfoldedHistogram(
-        status=status,
+        status=binned_status(response, values),
         edges=response.edges,
         values=values.reshape(shape),
         covariance=covariance,
@@ -138,10 +144,6 @@ def _bayes(
     net = response.data - response.background
     if data_covariance is None:
         data_covariance = jnp.diag(response.data_variances + response.background_variances)
-    if data_covariance.shape != (len(net), len(net)):
-        raise InputError(
-            f"data_covariance has shape {data_covariance.shape} for {len(net)} bins of the data"
-        )
     jacobian = jax.jacfwd(unfold)(net)
     return unfold(net), jacobian @ data_covariance @ jacobian.T
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from difana._errors import ConfigError
-from difana._numerics import safe_divide
+from difana._numerics import safe_sqrt
+from difana.unfold._linear import binned_status, checked_covariance, conditioned, pseudo_inverse
 from difana.unfold.response import Response
 from difana.unfold.result import UnfoldedHistogram
-from difana.unfold.status import UnfoldStatus
 
 
 def difference_matrix(shape: tuple[int, ...], order: int) -> Float[np.ndarray, "rows truth"]:
@@ -60,7 +62,10 @@ def invert(
     with the closed form :math:`\hat t = t_0 + A\,(d - b - f - R t_0)`,
     :math:`A = (R^T V^{-1} R + \tau T^{-1} L^T L T^{-1})^{-1} R^T V^{-1}`, :math:`T` = diag(t_0),
     and covariance :math:`A V A^T`. With ``strength=0`` and as many bins at both levels this is the
-    inverse of the response. Differentiable in the numbers of ``response`` and in ``strength``.
+    inverse of the response. Solved by a singular value decomposition in units of the errors of the
+    data, never by the normal equations, which square the condition number. What a singular response
+    leaves open stays that of the simulation, and the status says so. Differentiable in the numbers
+    of ``response`` and in ``strength``.
 
     Args:
         response: The binned problem, see ``difana.unfold.response``.
@@ -71,10 +76,13 @@ def invert(
             of both (an empty bin gets the smallest variance of the others).
 
     Returns:
-        The unfolded histogram; ``NOT_FINITE`` in its status where the system has no solution.
+        The unfolded histogram with the condition number and the rank of the system. Its status
+        says ``ILL_CONDITIONED`` from a condition number of a million (in single precision 8,000)
+        and ``SINGULAR`` where the rank is below the number of truth bins.
 
     Raises:
-        ConfigError: If the order is unknown or needs more bins.
+        ConfigError: If the strength is negative, or the order is unknown or needs more bins.
+        InputError: If the covariance has another shape or is not positive definite.
 
     Example:
         >>> import numpy as np
@@ -87,27 +95,35 @@ def invert(
     References:
         A. N. Tikhonov (1963); S. Schmitt, arXiv:1205.6201, equations 1 to 6 (TUnfold).
     """
-    matrix, prior = response.matrix, response.prior
+    known = not isinstance(strength, Tracer)
+    if known and not (np.ndim(strength) == 0 and 0 <= float(strength) < np.inf):
+        raise ConfigError(f"strength = {strength}: give a finite number, zero or positive")
+    prior = response.prior
     if data_covariance is None:
         variances = response.data_variances + response.background_variances
         least = jnp.min(jnp.where(variances > 0, variances, jnp.inf))
-        data_covariance = jnp.diag(jnp.where(variances > 0, variances, least))
+        variances = jnp.where(variances > 0, variances, least)
+        root = jnp.diag(jnp.sqrt(variances))
+    else:
+        root = jnp.linalg.cholesky(checked_covariance(data_covariance, len(response.data)))
     shape = tuple(len(edges) - 1 for edges in response.edges)
-    penalty = jnp.asarray(difference_matrix(shape, order)) * safe_divide(
-        jnp.ones_like(prior), prior
-    )
-    weighted = jnp.linalg.solve(data_covariance, matrix).T  # R^T V^-1
-    operator = jnp.linalg.solve(weighted @ matrix + strength * penalty.T @ penalty, weighted)
-    values = prior + operator @ (response.data - response.fold(prior))
-    covariance = operator @ data_covariance @ operator.T
-    status = jnp.where(jnp.all(jnp.isfinite(values)), 0, int(UnfoldStatus.NOT_FINITE))
-    empty = jnp.any(response.efficiency <= 0)
-    status = status | jnp.where(empty, int(UnfoldStatus.EMPTY_TRUTH), 0)
-    status = status | jnp.where(jnp.any(values < 0), int(UnfoldStatus.NEGATIVE), 0)
+    # in standard deviations of the data, and units of the simulated truth
+    rows = solve_triangular(root, response.matrix * prior, lower=True)
+    if not known or float(strength) > 0:
+        penalty = jnp.asarray(difference_matrix(shape, order), rows.dtype)
+        rows = jnp.concatenate([rows, safe_sqrt(jnp.asarray(strength, rows.dtype)) * penalty])
+    elif order not in (0, 1, 2):
+        difference_matrix(shape, order)
+    inverse, condition, rank = pseudo_inverse(rows)
+    operator = prior[:, None] * inverse[:, : len(root)]
+    pulls = solve_triangular(root, response.data - response.fold(prior), lower=True)
+    values = prior + operator @ pulls
     return UnfoldedHistogram(
-        status=status,
+        status=binned_status(response, values) | conditioned(condition, rank, len(prior)),
         edges=response.edges,
         values=values.reshape(shape),
-        covariance=covariance,
+        covariance=operator @ operator.T,
         names=response.names,
+        condition=condition,
+        rank=rank,
     )

@@ -24,6 +24,7 @@ from difana.likelihood import (
     Template,
     build_model,
 )
+from difana.unfold._linear import binned_status
 from difana.unfold.inversion import difference_matrix
 from difana.unfold.response import Response
 from difana.unfold.result import UnfoldedHistogram
@@ -100,8 +101,8 @@ def unfolding_model(
                 )
         if name in truth_names(truth):
             raise InputError(f"variation '{name}' has the name of a truth bin: rename it")
-    if strength is not None and not isinstance(strength, Tracer) and float(strength) < 0:
-        raise ConfigError(f"strength = {float(strength):g}: it must not be negative")
+    if strength is not None and not isinstance(strength, Tracer) and not 0 <= strength < np.inf:
+        raise ConfigError(f"strength = {strength}: give a finite number, zero or positive")
 
     # the structure is built from constants, the numbers are put in as whole arrays
     ones = np.ones(reco)
@@ -194,12 +195,10 @@ def fit_truth(
     index = np.asarray([model.index(name) for name in truth_names(truth)])
     factors = result.params[index]
     covariance = result.covariance[index[:, None], index] * response.prior[:, None] * response.prior
-    status = jnp.where(jnp.all(jnp.isfinite(factors)), 0, int(UnfoldStatus.NOT_FINITE))
+    status = binned_status(response, factors)
     status = status | jnp.where(trustworthy(result.status), 0, int(UnfoldStatus.NOT_FITTED))
     bound = (result.status & int(Status.AT_BOUND)) > 0
     status = status | jnp.where(bound, int(UnfoldStatus.AT_BOUND), 0)
-    empty = jnp.any(response.efficiency <= 0)
-    status = status | jnp.where(empty, int(UnfoldStatus.EMPTY_TRUTH), 0)
     unfolded = UnfoldedHistogram(
         status=status,
         edges=response.edges,

@@ -13,13 +13,15 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Shaped
 
 from difana._errors import InputError
 from difana.data import Events
+from difana.unfold._precision import held
 
 
 class UnfoldingProblem(eqx.Module):
     """Checked inputs of an unfolding; made by ``unfolding_problem``.
 
     Row ``i`` of ``gen`` and of ``reco`` is the same simulated event. Events outside a mask hold
-    zeros there and no method looks at them.
+    zeros there and no method looks at them. Observables that single precision cannot hold
+    (1.7e9 + N(0, 1)) are NumPy arrays in float64.
 
     Attributes:
         gen: Truth-level observables, ``[events, truth]`` (or padded particles).
@@ -94,7 +96,8 @@ def unfolding_problem(
 
     Raises:
         InputError: For lengths that differ, gen and reco of different events, masks that pass
-            nothing, NaN or infinite numbers, weights that are all zero or negative in total.
+            nothing, NaN, infinite or complex numbers, weights that are all zero or negative in
+            total, two observables of one name.
 
     Example:
         >>> import numpy as np
@@ -149,6 +152,9 @@ def unfolding_problem(
                 )
     elif background_weights is not None:
         raise InputError("background_weights without background: give the background events")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise InputError(f"two truth-level observables are called '{twice[0]}': names must differ")
     count = truth.shape[1] if truth.ndim == 2 else 0
     for title, labels in (("names", names), ("units", units)):
         if labels and len(labels) != count:
@@ -175,7 +181,7 @@ def shifted_level(
     name: str,
     observables: Float[ArrayLike, "events *detector"] | None = None,
     pass_reco: Bool[ArrayLike, " events"] | None = None,
-) -> dict[str, Array]:
+) -> dict[str, Any]:
     """Return the checked detector level of the same simulated events after a systematic shift.
 
     Args:
@@ -225,6 +231,8 @@ def _columns(values: Any, weights: Any) -> tuple[Any, Any]:
         weights = values.weights if weights is None else weights
         values = values.features
     values = values if isinstance(values, Tracer) else np.asarray(values)
+    if jnp.issubdtype(values.dtype, jnp.complexfloating) or values.dtype.kind not in "fiubV":
+        raise InputError(f"observables are of type {values.dtype}: give real numbers")
     if not jnp.issubdtype(values.dtype, jnp.floating):
         values = values.astype(float)
     if values.ndim == 0 or not len(values):
@@ -249,6 +257,8 @@ def _mask(mask: Any, events: int, name: str) -> Any:
 def _weights(weights: Any, events: int, name: str) -> Any:
     if weights is None:
         return np.ones(events)
+    if np.iscomplexobj(weights):
+        raise InputError(f"{name} are complex: give real numbers")
     weights = weights if isinstance(weights, Tracer) else np.array(weights, dtype=float)
     if weights.shape != (events,):
         raise InputError(f"{name} have shape {weights.shape}, but there are {events} events")
@@ -271,7 +281,7 @@ def _total(weights: Any, mask: Any, name: str) -> None:
         )
 
 
-def _features(values: Any, mask: Any, name: str) -> Array:
+def _features(values: Any, mask: Any, name: str) -> Any:
     """Return the features with zeros outside the mask, after a check of those inside."""
     if mask is None:
         mask = np.ones(len(values), bool)
@@ -282,8 +292,11 @@ def _features(values: Any, mask: Any, name: str) -> Array:
                 f"{name} is not finite in {bad.sum()} events, first in event {int(bad.argmax())};"
                 " drop them, or mark them as failing in the mask of that level"
             )
-    keep = jnp.asarray(mask).reshape(-1, *(1,) * (values.ndim - 1))
-    return jnp.where(keep, jnp.asarray(values), 0.0)
+    found = held(values, mask)
+    shape = (-1, *(1,) * (values.ndim - 1))
+    if isinstance(found, np.ndarray):
+        return np.where(np.asarray(mask).reshape(shape), found, 0.0)
+    return jnp.where(jnp.asarray(mask).reshape(shape), found, 0.0)
 
 
 def _same_columns(reco: Any, other: Any, name: str) -> None:

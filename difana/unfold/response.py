@@ -13,7 +13,8 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
-from difana._numerics import safe_divide
+from difana._numerics import safe_divide, segment_sums
+from difana.hist._checks import aligned, cast_edges, check_edges, shown_edges
 from difana.unfold.problem import UnfoldingProblem
 
 
@@ -94,7 +95,7 @@ def response(
     gen_size, reco_size = (int(np.prod([len(e) - 1 for e in x])) for x in (rows, columns))
 
     def fill(index: Array, weights: Array, size: int) -> Array:
-        return jax.ops.segment_sum(weights, index, num_segments=size)
+        return segment_sums(weights, index, size)
 
     prior = fill(truth, jnp.where(in_truth, problem.gen_weights, 0.0), gen_size)
     if not isinstance(prior, Tracer) and np.any(np.asarray(prior) <= 0):
@@ -119,27 +120,28 @@ def response(
     matrix = safe_divide(joint.reshape(reco_size, gen_size), prior)
     return Response(
         matrix, prior, fill(detector, fakes, reco_size), data, data_variances, bkg, bkg_variances,
-        tuple(rows), problem.names, squares,
+        shown_edges(tuple(rows), tuple(jnp.asarray(row, float) for row in rows)),
+        problem.names, squares,
     )  # fmt: skip
 
 
 def _edges(edges: Any, events: Array, name: str) -> list[Array]:
-    several = isinstance(edges, list | tuple) and np.ndim(edges[0]) == 1
-    rows = [jnp.asarray(row, float) for row in (edges if several else [edges])]
+    several = isinstance(edges, list | tuple) and len(edges) > 0 and np.ndim(edges[0]) == 1
+    rows = [check_edges(row, name=f"{name}_edges", keep=True)
+            for row in (edges if several else [edges])]  # fmt: skip
     columns = events.shape[1] if events.ndim == 2 else 0
     if len(rows) != columns:
         raise InputError(f"{len(rows)} arrays of {name}_edges for {columns} {name} columns")
-    for row in rows:
-        if row.ndim != 1 or len(row) < 2 or not np.all(np.diff(np.asarray(row)) > 0):
-            raise InputError(f"{name}_edges must be increasing rows of at least two numbers")
     return rows
 
 
 def _bins(events: Array, edges: Sequence[Array]) -> tuple[Array, Array]:
     """Return the flat bin of each event and whether it lies inside the edges."""
     index, inside = jnp.zeros(len(events), jnp.int32), jnp.ones(len(events), bool)
-    for axis, row in enumerate(edges):
-        column = jax.lax.stop_gradient(events[:, axis])
+    events, edges = aligned(events, tuple(edges))
+    events = jax.lax.stop_gradient(jnp.asarray(events))
+    for axis, given in enumerate(edges):
+        row, column = cast_edges(given, events.dtype), events[:, axis]
         found = jnp.searchsorted(row, column, side="right") - 1
         inside &= (column >= row[0]) & (column <= row[-1])
         index = index * (len(row) - 1) + jnp.clip(found, 0, len(row) - 2)

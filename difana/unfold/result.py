@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from difana._errors import InputError, nearest
 from difana._numerics import safe_divide, safe_sqrt
-from difana.hist import Histogram, hard_histogram
+from difana.hist import Histogram, check_edges, hard_histogram
 from difana.unfold.status import UnfoldStatus, describe
 
 Observables = str | Sequence[str] | Float[ArrayLike, " events"]
@@ -45,6 +45,8 @@ class UnfoldedHistogram(AbstractUnfolded):
         values: Yields, one dimension an axis.
         covariance: Covariance of the flattened yields (C order), ``[bins, bins]``.
         names: Names of the axes (static).
+        condition: Condition number of the system that was solved; None if none was.
+        rank: Its rank: what is missing to the number of bins is that of the simulation.
 
     Example:
         >>> import jax.numpy as jnp
@@ -62,6 +64,8 @@ class UnfoldedHistogram(AbstractUnfolded):
     values: Float[Array, "*bins"]
     covariance: Float[Array, "flat flat"]
     names: tuple[str, ...] = eqx.field(static=True, default=())
+    condition: Float[Array, ""] | None = None
+    rank: Int[Array, ""] | None = None
 
     @property
     def errors(self) -> Float[Array, "*bins"]:
@@ -87,7 +91,8 @@ class UnfoldedHistogram(AbstractUnfolded):
             edges: New edges of that axis, each one of the old edges; None keeps them.
 
         Raises:
-            InputError: For an unknown axis, or edges that are not among those of the axis.
+            InputError: For an unknown axis, or edges that do not increase or are not among those
+                of the axis.
         """
         if observable is None and edges is None:
             return self
@@ -98,7 +103,7 @@ class UnfoldedHistogram(AbstractUnfolded):
             )
         axis = self.names.index(observable)
         old = np.asarray(self.edges[axis])
-        new = old if edges is None else np.asarray(edges)
+        new = old if edges is None else np.asarray(check_edges(edges))
         if not all(np.isclose(old, edge, rtol=1e-12).any() for edge in new):
             raise InputError(
                 f"the edges {new.tolist()} of '{observable}' are not among those it was unfolded"
@@ -182,7 +187,7 @@ class UnfoldedEvents(AbstractUnfolded):
         if edges is None:
             raise InputError("edges are needed to histogram events")
         columns, names = self._columns(observable)
-        several = isinstance(edges, list | tuple) and np.ndim(edges[0]) == 1
+        several = isinstance(edges, list | tuple) and len(edges) > 0 and np.ndim(edges[0]) == 1
         rows: list = list(edges) if several else [edges]  # pyright: ignore[reportArgumentType]
         if len(rows) != columns.shape[1]:
             raise InputError(f"{len(rows)} arrays of edges for {columns.shape[1]} observables")

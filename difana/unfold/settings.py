@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import jax
 import optax
 
-from difana._errors import ConfigError
+from difana._errors import ConfigError, check_whole
+from difana.flows import usual_batch
 
 _CHOICES = {
     "missed": ("prior", "learned"),
@@ -46,20 +48,17 @@ class Settings(NamedTuple):
 
     def check(self) -> Settings:
         """Return the settings, or raise ``ConfigError`` at one that has no meaning."""
-        for name in ("iterations", "epochs", "batch_size", "patience", "ensemble", "lanes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} = {value}: must be at least 1")
-        if self.fold_bins < 2:
-            raise ConfigError(f"fold_bins = {self.fold_bins}: must be at least 2")
+        names = ("iterations", "epochs", "batch_size", "patience", "ensemble", "lanes")
+        check_whole(**{name: getattr(self, name) for name in names})
+        check_whole(least=2, fold_bins=self.fold_bins)
         for name in ("held_out", "final_rate"):
             if not 0 < getattr(self, name) <= 1 or self.held_out == 1:
                 raise ConfigError(
                     f"{name} = {getattr(self, name)}: a fraction between 0 and 1 is needed"
                 )
         for name in ("cap", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be positive")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} = {getattr(self, name)}: must be positive and finite")
         if not self.tolerance >= 0:
             raise ConfigError(f"tolerance = {self.tolerance}: must be 0 (never stop) or positive")
         for name, known in {**_CHOICES, "dtype": _DTYPES}.items():
@@ -73,8 +72,7 @@ class Settings(NamedTuple):
         Small samples need the steps more than the size: with batches of 2048, 10,000 events are
         fitted too badly for bins whose errors are those of the events.
         """
-        size = self.batch_size or min(max(rows // 64, 128), 2048)
-        return min(size, rows)
+        return min(self.batch_size or usual_batch(rows), rows)
 
     def at_once(self, replicas: int, size: int) -> int:
         """Return how many replicas are trained side by side: a divisor of their number.

@@ -217,7 +217,7 @@ def test_wrong_settings_are_refused(problem, binned):
         difference_matrix((2,), 2)
     with pytest.raises(InputError, match="1 arrays of gen_edges for 2 gen columns"):
         response(problem, gen_edges=GEN[0], reco_edges=RECO)
-    with pytest.raises(InputError, match="increasing"):
+    with pytest.raises(InputError, match="do not increase"):
         response(problem, gen_edges=[GEN[0][::-1], GEN[1]], reco_edges=RECO)
     with pytest.raises(InputError, match="holds no simulated yield"):
         response(problem, gen_edges=[[-90, -80, 0], GEN[1]], reco_edges=RECO)
