@@ -90,7 +90,6 @@ def test_inversion_of_an_ill_conditioned_response(dtype, bins, width):
     matrix = gaussian_smearing(bins, width)
     truth = 1e5 * np.exp(-np.arange(bins) / 8)
     one = smeared(matrix, truth, dtype)
-    moved = matrix @ (truth * (1 + 0.1 * np.sin(np.arange(bins))))
     data = jnp.asarray(matrix @ (truth * (1 + 0.1 * np.sin(np.arange(bins)))), dtype)
     one = dataclasses.replace(smeared(matrix, truth, dtype), data=data)
     found = invert(one)
