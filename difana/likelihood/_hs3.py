@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from difana._errors import ModelError, nearest
 from difana.likelihood import modifiers as mod
+from difana.likelihood._hs3_lists import listed_constraints
+from difana.likelihood._hs3_parts import bins_of, fail, get, number, numbers
 
 _CONSTRAINTS = {
     "Gauss": "gaussian",
@@ -49,72 +51,6 @@ class Gaussian(NamedTuple):
     width: float
 
 
-def fail(place: str, problem: str) -> NoReturn:
-    raise ModelError(f"not valid HS3: {place}: {problem}")
-
-
-def get(entry: Any, key: str, place: str, kinds: tuple[type, ...], default: Any = None) -> Any:
-    """Return an entry of an object, of one of some types."""
-    if not isinstance(entry, Mapping):
-        fail(place, f"expected an object, not a {type(entry).__name__}")
-    if key not in entry:
-        if default is None:
-            fail(place, f"the key '{key}' is missing")
-        return default
-    if not isinstance(entry[key], kinds) or (isinstance(entry[key], bool) and bool not in kinds):
-        wanted = " or ".join("an object" if k is Mapping else k.__name__ for k in kinds)
-        fail(f"{place}, '{key}'", f"expected {wanted}, not {type(entry[key]).__name__}")
-    return entry[key]
-
-
-def named_entries(entries: Any, place: str) -> dict[str, Mapping[str, Any]]:
-    """Return a list of named objects by name."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for i, entry in enumerate(entries):
-        name = get(entry, "name", f"{place}[{i}]", (str,))
-        if name in found:
-            fail(place, f"two are called '{name}'")
-        found[name] = entry
-    return found
-
-
-def numbers(entry: Any, key: str, place: str, size: int | None = None) -> np.ndarray:
-    """Return a list of finite numbers."""
-    values = get(entry, key, place, (list,))
-    if not values or any(isinstance(x, bool) or not isinstance(x, (int, float)) for x in values):
-        fail(f"{place}, '{key}'", "expected a list of numbers")
-    if any(not abs(x) <= 1e100 for x in values):
-        fail(f"{place}, '{key}'", "a number is not finite or beyond 1e+100")
-    if size is not None and len(values) != size:
-        fail(f"{place}, '{key}'", f"{len(values)} numbers where {size} are needed")
-    return np.array(values, float)
-
-
-def number(entry: Any, key: str, place: str) -> float:
-    value = get(entry, key, place, (int, float))
-    if not abs(value) <= 1e100:
-        fail(f"{place}, '{key}'", "the number is not finite or beyond 1e+100")
-    return float(value)
-
-
-def bins_of(axes: Any, place: str) -> int:
-    """Return the number of bins of a histogram."""
-    total = 1
-    for i, axis in enumerate(axes):
-        where = f"{place}, axes[{i}]"
-        edges = "edges" if "edges" in axis else "bounds"  # the latter in files of older ROOT
-        if isinstance(axis, Mapping) and edges in axis:
-            values = numbers(axis, edges, where)
-            if (np.diff(values) <= 0).any():
-                fail(where, "edges must increase")
-            total *= len(values) - 1
-        else:
-            total *= get(axis, "nbins", where, (int,))
-    if not 0 < total < 10_000_000:
-        fail(place, f"{total} bins")
-    return total
-
-
 @dataclasses.dataclass
 class _Set:
     """A parameter set while a file is read."""
@@ -125,6 +61,7 @@ class _Set:
     place: str
     constraint: str | None = None
     named: str | None = None  # the distribution that constrains it
+    centers: np.ndarray | None = None  # of the constraints of single bins
 
 
 class Reader:
@@ -140,6 +77,7 @@ class Reader:
         self.codes: dict[str, str] = {}
         self.thresholds: dict[str, float] = {}
         self.points: Mapping[str, Mapping[str, Any]] = {}
+        self.functions: Mapping[str, Mapping[str, Any]] = {}
         self.constrained: set[Any] = set()  # what distributions beside the channels constrain
 
     def register(
@@ -178,7 +116,10 @@ class Reader:
                 else:
                     fail(found.place, f"no constraint '{word}'.{nearest(word, _CONSTRAINTS)}")
         if "constraints" in modifier:
-            fail(found.place, "lists of constraints are not supported")
+            listed = get(modifier, "constraints", found.place, (list,))
+            if len(listed) != 1 or not isinstance(listed[0], str):
+                fail(found.place, "'constraints' must be a list with the name of one distribution")
+            named = listed[0]
         if named is not None and named not in self.distributions:
             near = nearest(named, self.distributions)
             fail(found.place, f"no distribution '{named}' for its constraint.{near}")
@@ -254,12 +195,21 @@ class Reader:
         if len(names) != len(values) or not all(isinstance(x, str) for x in names):
             fail(place, f"'parameters' must be {len(values)} names")
         data = get(entry, "data", place, (Mapping,), {})
-        if kind == "shapesys" and "vals" not in data:
+        listed = None
+        if kind == "shapesys" and "constraints" in entry:
+            widths = numbers(data, "vals", place, len(values)) if "vals" in data else np.zeros(0)
+            if self.absolute and widths.size:
+                widths = widths / np.where(values > 0, values, 1.0)
+            listed = listed_constraints(self, entry["constraints"], names, widths.tolist(), place)
+        elif kind == "shapesys" and "vals" not in data:
             kind = "shapefactor"
         found = self.register(name, tuple(names), kind, place, channel["name"])
         if kind == "shapefactor":
             self.constrain(found, entry, None)
             return mod.ShapeFactor(found.name)
+        if listed is not None:
+            found.constraint, found.centers = listed.kind, listed.centers
+            return mod.ShapeSys(listed.widths * values, found.name)
         if kind == "shapesys":
             self.constrain(found, entry, "poisson" if found.constraint is None else None)
             widths = numbers(data, "vals", place, len(values))

@@ -14,16 +14,8 @@ from jaxtyping import Array, Float
 
 from difana._errors import ModelError, nearest
 from difana.likelihood import modifiers as mod
-from difana.likelihood._hs3 import (
-    USUAL,
-    Gaussian,
-    Reader,
-    fail,
-    get,
-    named_entries,
-    number,
-    numbers,
-)
+from difana.likelihood._hs3 import USUAL, Gaussian, Reader
+from difana.likelihood._hs3_parts import fail, get, named_entries, number, numbers
 from difana.likelihood._json import load
 from difana.likelihood.build import build_model
 from difana.likelihood.model import Model
@@ -115,7 +107,7 @@ def _settings(
                 entry.name,
                 init=np.array(values) if len(values) == len(parameters) else None,
                 bounds=tuple(limits) if len(limits) == len(parameters) else None,
-                auxdata=None if gaussian is None else gaussian.center,
+                auxdata=entry.centers if gaussian is None else gaussian.center,
                 sigma=sigma,
                 constraint=None if constraint == USUAL[entry.kind] else constraint,
             )
@@ -172,6 +164,8 @@ def from_hs3(
         fail(place, f"{len(names)} distributions and {len(data)} data")
     reader = Reader(distributions, shapesys)
     reader.points = _points(spec, chosen)
+    functions = get(spec, "functions", "the file", (list,), [])
+    reader.functions = named_entries(functions, "functions")
     auxiliary = get(likelihood, "aux_distributions", place, (list,), [])
     for name in auxiliary:
         if not isinstance(name, str) or name not in distributions:
