@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from difana._errors import InputError, nearest
 from difana.analysis._yaml import Problems
 from difana.analysis.config import AnalysisConfig, NormFactorConfig, SystematicConfig
+from difana.analysis.hepdata import table_file, yields_title
 from difana.data import Expression, transformation
 
 Lines = Mapping[tuple[str, str], int]
+
+_MOST_WEIGHTS = 50_000_000
 
 
 def check_references(config: AnalysisConfig, lines: Lines, problems: Problems) -> AnalysisConfig:
     """Note what does not fit together; return the configuration with defaults made explicit."""
     _check_regions(config, lines, problems)
     _check_samples(config, lines, problems)
+    _check_names(config, lines, problems)
+    _check_network(config, lines, problems)
     config = _with_normfactors(config, lines, problems)
     systematics = tuple(
         _with_targets(config, entry, lines, problems) for entry in config.systematics
@@ -59,6 +65,41 @@ def _check_regions(config: AnalysisConfig, lines: Lines, problems: Problems) -> 
         line = lines["Regions", trained[1]] if trained else first
         text = f"exactly one region is trained (it has no 'Variable'); here {trained or 'none'}"
         problems.add(line, f"{text}. Give the others 'Variable' and 'Binning'")
+
+
+def _check_names(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+    """Check that no two names become the same file or parameter; before the training, not after."""
+    seen: dict[str, str] = {}
+    for region in config.regions:
+        file = table_file(yields_title(region.name, "postfit"))
+        other = seen.setdefault(file, region.name)
+        if other != region.name:
+            problems.add(
+                lines["Regions", region.name],
+                f"the names of the regions '{other}' and '{region.name}' are too alike: the tables "
+                f"of both would be written to hepdata/{file}. Let them differ in letters a-z or "
+                "digits, within the first 40",
+            )
+    own = {f"staterror_{region.name}": region.name for region in config.regions}
+    names = [("NormFactors", factor.name, factor.name) for factor in config.normfactors]
+    names += [("Systematics", entry.name, entry.modifier_name) for entry in config.systematics]
+    for section, name, parameter in names:
+        if parameter in own:
+            text = f"the name '{parameter}' is that of the statistical uncertainties of region "
+            problems.add(lines[section, name], f"{text}'{own[parameter]}': choose another one")
+    if any(entry.type == "Transform" for entry in config.systematics):
+        for name, _ in config.features:
+            if name == "alpha":
+                text = "a feature 'alpha' would hide the parameter 'alpha' of Transform: rename it"
+                problems.add(lines.get(("Features", ""), 1), text)
+
+
+def _check_network(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+    widths = [len(config.features), *config.network.hidden, 1]
+    weights = sum(a * b for a, b in itertools.pairwise(widths))
+    if weights > _MOST_WEIGHTS:
+        text = f"Network.Hidden asks for {weights:.3g} weights; at most {_MOST_WEIGHTS:.3g} fit"
+        problems.add(lines.get(("Network", "Hidden"), 1), f"{text} into the memory of a training")
 
 
 def _check_samples(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
@@ -107,6 +148,9 @@ def _with_normfactors(config: AnalysisConfig, lines: Lines, problems: Problems) 
             text = f"POI '{poi}' is none of the NormFactors.{hint}"
         problems.add(start, text)
         return dataclasses.replace(config, normfactors=factors)
+    if not own.bounds[0] <= 0 < own.bounds[1]:
+        text = f"the Bounds of the POI '{poi}' are {list(own.bounds)}: they must hold 0, no signal"
+        problems.add(lines["NormFactors", poi], f"{text}, and values above: limits lie there")
     for name in signals:
         if name not in own.samples:
             text = f"sample '{name}' is signal, but the POI '{poi}' does not multiply it"

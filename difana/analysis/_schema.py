@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import math
@@ -11,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from difana._errors import InputError, nearest
-from difana.analysis._yaml import Node, Problems
+from difana.analysis._yaml import Problems
+from difana.analysis._yaml_values import Node, shortened
 from difana.data import Expression
 
 
@@ -53,6 +55,10 @@ class Field:
 
 Table = Sequence[Field]
 
+MOST_STEPS = 10_000_000
+MOST_EDGES = 10_001
+MOST_ENTRIES = 10_000
+
 
 def read_mapping(
     node: Node, table: Table, problems: Problems, *, where: str, hints: Mapping[str, str] = {}
@@ -75,7 +81,7 @@ def read_mapping(
     for key, child in node.value.items():
         if key not in known:
             hint = f" {hints[key]}" if key in hints else nearest(key, known)
-            problems.add(child.line, f"unknown key '{key}' in {where}.{hint}")
+            problems.add(child.line, f"unknown key '{shortened(key)}' in {where}.{hint}")
             continue
         try:
             values[key] = known[key].kind.parse(child)
@@ -136,8 +142,10 @@ def _texts(node: Node) -> tuple[str, ...]:
         return (_text(node),)
     if not node.value:
         raise WrongError("is an empty list")
+    if len(node.value) > MOST_ENTRIES:
+        raise WrongError(f"is a list of {len(node.value)} texts, at most {MOST_ENTRIES} are read")
     found = tuple(_item(child, _text) for child in node.value)
-    twice = [text for text in found if found.count(text) > 1]
+    twice = [text for text, times in collections.Counter(found).items() if times > 1]
     if twice:
         raise WrongError(f"names '{twice[0]}' twice")
     return found
@@ -178,15 +186,21 @@ def number(
     return Kind(parse, {"type": "number"} | {k: v for k, v in limits.items() if v is not None})
 
 
-def integer(least: int) -> Kind:
-    """Return the kind of a whole number with a lower limit."""
+def integer(least: int, most: int, why: str = "more would never end") -> Kind:
+    """Return the kind of a whole number with limits; ``why`` there is an upper one."""
 
     def parse(node: Node) -> int:
         if _integer(node) < least:
             raise WrongError(f"must be at least {least}, got {node.value}")
+        if node.value > most:
+            raise WrongError(f"must be at most {most}, got {node.value}: {why}")
         return node.value
 
-    return Kind(parse, {"type": "integer", "minimum": least})
+    return Kind(parse, {"type": "integer", "minimum": least, "maximum": most})
+
+
+SEED = integer(0, 2**62, "it must fit into 62 bits")
+EVENTS = integer(1, 10**9, "no sample has more events")
 
 
 def choice(*names: str) -> Kind:
@@ -206,16 +220,18 @@ def numbers(
     item: Kind, *, least: int, most: int | None = None, rule: str = "", holds: Any = None
 ) -> Kind:
     """Return the kind of a list of numbers that may have to obey a rule."""
-    size = f"{least}" if least == most else f"at least {least}"
+    size = f"{least}" if least == most else f"{least} to {most or MOST_EDGES}"
     what = f"a list of {size} numbers{rule}"
 
     def parse(node: Node) -> tuple[Any, ...]:
         if not isinstance(node.value, list):
             raise _wrong(what, node)
+        if len(node.value) > (MOST_EDGES if most is None else most):
+            raise WrongError(f"must be {what}, got {len(node.value)} of them")
         values = tuple(_item(child, item.parse) for child in node.value)
         right = len(values) >= least and (most is None or len(values) <= most)
         if not right or (holds is not None and not holds(values)):
-            raise WrongError(f"must be {what}, got {list(values)}")
+            raise WrongError(f"must be {what}, got {shortened(str(list(values)))}")
         return values
 
     schema = {"type": "array", "items": item.schema, "minItems": least}
@@ -263,7 +279,8 @@ def _kind_of(annotation: Any) -> Kind:
             if inner[-1] is types.EllipsisType or inner[-1] is Ellipsis
             else numbers(item, least=len(inner), most=len(inner))
         )
-    return {str: TEXT, bool: FLAG, int: integer(1), float: number(above=0.0)}[annotation]
+    whole, real = integer(1, MOST_STEPS), number(above=0.0)
+    return {str: TEXT, bool: FLAG, int: whole, float: real}[annotation]
 
 
 def _docs(docstring: str) -> dict[str, str]:

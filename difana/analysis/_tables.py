@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from difana.analysis._schema import (
+    EVENTS,
     EXPRESSION,
     FLAG,
     NUMBER,
+    SEED,
     TEXT,
     TEXTS,
     Field,
@@ -46,7 +48,12 @@ GENERAL: Table = (
     ),
     Field("Tree", TEXT, "tree of all ROOT files (group of HDF5 files)"),
     Field("Luminosity", number(above=0.0), "factor on all simulated weights", default=1.0),
-    Field("Seed", integer(0), "seed of the split, the weights and the batches", default=0),
+    Field(
+        "Seed",
+        SEED,
+        "seed of the split, the weights and the batches",
+        default=0,
+    ),
     Field(
         "Split",
         _SPLIT,
@@ -100,7 +107,7 @@ SIDES: Mapping[str, Table] = {
     "Normalization": (
         Field(
             "Normalization",
-            number(above=-1.0),
+            number(above=-1.0, below=1e6),
             "relative change of the yield, e.g. 0.05",
             required=True,
         ),
@@ -124,15 +131,23 @@ NORMFACTOR: Table = (
     Field("Bounds", _BOUNDS, "range in fits", default=(0.0, 10.0)),
 )
 
-NETWORK = table_of(NetworkOptions, {"activation": choice(*ACTIVATIONS)})
+_WIDTH = integer(1, 100_000, "the weights would not fit into the memory")
+NETWORK = table_of(
+    NetworkOptions,
+    {
+        "hidden": numbers(_WIDTH, least=0, most=100, rule=", the widths of the layers"),
+        "activation": choice(*ACTIVATIONS),
+    },
+)
 
 TRAINING = table_of(
     TrainingOptions,
     {
         "objective": choice(*OBJECTIVES),
-        "pretrain_steps": integer(1),
-        "search": integer(0),
-        "bins": integer(2),
+        "pretrain_batch": EVENTS,
+        "batch": EVENTS,
+        "search": integer(0, 1_000_000),
+        "bins": integer(2, 1000, "each bin needs simulated events of its own"),
         "penalty": number(least=0.0),
         "cross_entropy": number(least=0.0),
         "minimum_events": number(least=0.0),

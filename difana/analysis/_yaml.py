@@ -2,56 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from difana._errors import ConfigError
+from difana.analysis._yaml_values import Converter, Node, shortened
 
-_MOST_VALUES = 100_000  # aliases of aliases can make a short file huge
-_DEEPEST = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """One value of a YAML file.
-
-    Attributes:
-        value: A mapping of names to nodes, a list of nodes, or a plain value.
-        line: Line of its key or list mark, from 1.
-        path: Where it stands, e.g. ``Samples[1].Weight``.
-    """
-
-    value: Any
-    line: int
-    path: str
-
-    def plain(self) -> Any:
-        """Return the value without places, ready for JSON."""
-        if isinstance(self.value, dict):
-            return {key: child.plain() for key, child in self.value.items()}
-        if isinstance(self.value, list):
-            return [child.plain() for child in self.value]
-        return self.value
-
-    def kind(self) -> str:
-        """Return what a message calls the value."""
-        match self.value:
-            case None:
-                return "nothing"
-            case dict():
-                return "a mapping"
-            case list():
-                return "a list"
-            case bool():
-                return f"{str(self.value).lower()} (a truth value)"
-            case str():
-                return f"'{self.value}'"
-        return str(self.value)
+_MOST_BYTES = 1_000_000
+_MOST_PROBLEMS = 30
 
 
 class Problems:
@@ -84,11 +44,15 @@ class Problems:
         Raises:
             ConfigError: If there are any.
         """
-        lines = [f"{self.file}:{line}: {text}" for line, text in sorted(self._found)]
+        lines = [
+            f"{self.file}:{line}: {shortened(text, 500)}" for line, text in sorted(self._found)
+        ]
         if len(lines) == 1:
             raise ConfigError(lines[0])
         if lines:
-            listed = "".join(f"\n  {line}" for line in lines)
+            listed = "".join(f"\n  {line}" for line in lines[:_MOST_PROBLEMS])
+            if len(lines) > _MOST_PROBLEMS:
+                listed += f"\n  ... and {len(lines) - _MOST_PROBLEMS} more"
             raise ConfigError(f"{self.file} has {len(lines)} problems:{listed}")
 
 
@@ -110,8 +74,8 @@ def load_yaml(path: str | Path) -> Node:
     r"""Read one YAML document with the places of its values.
 
     Raises:
-        ConfigError: If the file is missing, no UTF-8 text, no valid YAML, holds a key twice, or is
-            no mapping. The message names file and line.
+        ConfigError: If the file is missing, no UTF-8 text, no valid YAML, too large, holds a key
+            twice, or is no mapping. The message names file and line.
 
     Example:
         >>> import pathlib, tempfile
@@ -123,93 +87,61 @@ def load_yaml(path: str | Path) -> Node:
         (3, 2, 'General.Seed')
     """
     path = Path(path)
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "missing"
-        raise ConfigError(f"cannot read the configuration '{path}': it is {what}")
+    text = _text_of(path)
+    problems = Problems(str(path))
+    loader = None
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is no UTF-8 text: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}") from error
-    loader = _Loader(text)
-    try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             raise ConfigError(f"{path} is empty")
-        problems = Problems(str(path))
-        node = _Converter(loader, problems).convert(root, root.start_mark.line + 1, "", ())
+        node = Converter(loader, problems).convert(root, root.start_mark.line + 1, "", ())
     except yaml.YAMLError as error:
-        raise _not_yaml(path, error) from error
+        raise _not_yaml(path, text, error) from error
     except RecursionError as error:
         raise ConfigError(f"{path} is nested too deeply") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     if not isinstance(node.value, dict):
         problems.add(node.line, f"expected sections such as 'General:', got {node.kind()}")
     problems.raise_if_any()
     return node
 
 
-class _Converter:
-    """Turns the nodes of PyYAML into ours."""
-
-    def __init__(self, loader: Any, problems: Problems) -> None:
-        self.loader = loader
-        self.problems = problems
-        self.count = 0
-
-    def convert(self, node: Any, line: int, path: str, above: tuple[int, ...]) -> Node:
-        self.count += 1
-        if id(node) in above or len(above) > _DEEPEST or self.count > _MOST_VALUES:
-            what = "contains itself" if id(node) in above else "is too large"
-            raise ConfigError(f"{self.problems.file}:{line}: '{path}' {what}")
-        above = (*above, id(node))
-        if isinstance(node, yaml.MappingNode):
-            return Node(dict(self._entries(node, path, above)), line, path)
-        if isinstance(node, yaml.SequenceNode):
-            children = [
-                self.convert(child, child.start_mark.line + 1, f"{path}[{i}]", above)
-                for i, child in enumerate(node.value)
-            ]
-            return Node(children, line, path)
-        value = self._scalar(node, line)
-        return Node(value, line, path)
-
-    def _entries(self, node: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Node]]:
-        own = {id(key) for key, _ in node.value}  # keys merged by '<<' may be overridden
-        self.loader.flatten_mapping(node)
-        seen: dict[str, int] = {}
-        for key, child in node.value:
-            line = key.start_mark.line + 1
-            name = self._scalar(key, line) if isinstance(key, yaml.ScalarNode) else None
-            if not isinstance(name, str):
-                shown = key.value if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-                self.problems.add(line, f"a key must be text, got {shown}: put it in quotes")
-                continue
-            if id(key) in own:
-                if name in seen:
-                    text = f"key '{name}' stands twice, first in line {seen[name]}"
-                    self.problems.add(line, text)
-                seen.setdefault(name, line)
-            yield name, self.convert(child, line, f"{path}.{name}" if path else name, above)
-
-    def _scalar(self, node: Any, line: int) -> Any:
-        if node.tag == "tag:yaml.org,2002:timestamp":
-            return node.value
-        try:
-            return self.loader.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
-            reason = getattr(error, "problem", None) or error
-            self.problems.add(line, f"cannot read '{node.value}': {reason}")
-            return None
+def _text_of(path: Path) -> str:
+    """Return the text of a file of sensible size."""
+    try:
+        if not path.is_file():
+            what = "a folder" if path.is_dir() else "no file" if path.exists() else "missing"
+            raise ConfigError(f"cannot read the configuration '{path}': it is {what}")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except ValueError as error:  # our own, or a NUL in the path
+        raise ConfigError(str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}") from error
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{path} is too large for a configuration: more than {_MOST_BYTES} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{content[error.start]:02x}"
+        raise ConfigError(f"{path}:{line}: no UTF-8 text ({byte}): save it as UTF-8") from error
 
 
-def _not_yaml(path: Path, error: yaml.YAMLError) -> ConfigError:
+def _not_yaml(path: Path, text: str, error: yaml.YAMLError) -> ConfigError:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        character = f"U+{ord(text[error.position]):04X}"
+        return ConfigError(
+            f"{path}:{line}: the control character {character} cannot stand in YAML: remove it"
+        )
     mark = getattr(error, "problem_mark", None)
     reason = getattr(error, "problem", None) or str(error).split("\n")[0]
     line = "" if mark is None else f":{mark.line + 1}"
     return ConfigError(
-        f"{path}{line}: not valid YAML: {reason}. A text that holds ': ' or '#', or starts with "
-        "one of {}[]&*!|>'\"%@`, must stand in quotes"
+        f"{path}{line}: not valid YAML: {shortened(str(reason), 300)}. A text that holds ': ' or "
+        "'#', or starts with one of {}[]&*!|>'\"%@`, must stand in quotes"
     )

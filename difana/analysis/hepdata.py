@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 from jaxtyping import ArrayLike
 
 from difana._errors import InputError
+from difana._files import refuse_links, write_whole
 from difana.analysis._write import write_text
 
 _MISSING = "-"  # how HEPData writes a value that there is none of
@@ -117,6 +117,7 @@ def write_hepdata(
         {'value': 12.0, 'errors': [{'symerror': 3.0, 'label': 'stat'}]}
     """
     folder = Path(folder)
+    refuse_links(folder)
     folder.mkdir(parents=True, exist_ok=True)
     head: dict[str, Any] = {"comment": comment}
     if resources:
@@ -128,7 +129,7 @@ def write_hepdata(
     for table in tables:
         if len(table.name) > 64:
             raise InputError(f"table '{table.name}': HEPData allows names of 64 characters")
-        file = re.sub(r"[^a-z0-9]+", "_", table.name.lower()).strip("_") + ".yaml"
+        file = table_file(table.name)
         if file in files:
             raise InputError(f"two tables would be written to {file}: give them other names")
         files[file] = _dump(_content(table, digits))
@@ -148,10 +149,30 @@ def write_hepdata(
         write_text(folder / file, text)
     for file in resources or {}:
         if file.resolve().parent != folder.resolve():
-            shutil.copyfile(file, folder / file.name)
+            write_whole(folder / file.name, [file.read_bytes()])
     path = folder / "submission.yaml"
     write_text(path, "".join("---\n" + _dump(document) for document in documents))
     return path
+
+
+def table_file(name: str) -> str:
+    """Return the name of the file of a table.
+
+    Example:
+        >>> table_file("Yields prefit SR-1")
+        'yields_prefit_sr_1.yaml'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") + ".yaml"
+
+
+def yields_title(region: str, when: str) -> str:
+    """Return the name of the table of yields of a region; HEPData allows 64 characters.
+
+    Example:
+        >>> yields_title("SR", "prefit")
+        'Yields prefit SR'
+    """
+    return f"Yields {when} {region}"[:64]
 
 
 def _dump(content: Any) -> str:

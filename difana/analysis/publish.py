@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from difana.analysis.hepdata import Table, Uncertainty, Variable
+from difana.analysis.hepdata import Table, Uncertainty, Variable, yields_title
 
 if TYPE_CHECKING:
     from difana.analysis.result import AnalysisResult, RegionYields
@@ -45,7 +45,7 @@ def _yields(region: RegionYields, when: str, *, real: bool) -> Table:
     columns.append(Variable("data" if real else "Asimov data, background only", region.data))
     word = {"prefit": "before", "postfit": "after"}[when]
     return Table(
-        f"Yields {when} {region.name}"[:64],
+        yields_title(region.name, when),
         f"Expected events in region {region.name} {word} the fit. The uncertainty of the total "
         "holds all nuisance parameters with their correlations"
         + ("; the signal is left out of it." if when == "prefit" else "."),

@@ -11,7 +11,8 @@ from difana._errors import nearest
 from difana.analysis import _tables
 from difana.analysis._checks import check_references
 from difana.analysis._schema import EXPRESSION, Table, WrongError, read_mapping
-from difana.analysis._yaml import Node, Problems, load_yaml
+from difana.analysis._yaml import Problems, load_yaml
+from difana.analysis._yaml_values import Node
 from difana.analysis.config import (
     AnalysisConfig,
     GeneralConfig,

@@ -9,8 +9,10 @@ from typing import Any
 
 from difana._errors import nearest
 from difana.analysis._schema import (
+    EVENTS,
     EXPRESSION,
     FLAG,
+    SEED,
     TEXT,
     TEXTS,
     Field,
@@ -24,7 +26,8 @@ from difana.analysis._schema import (
     read_mapping,
 )
 from difana.analysis._tables import EDGES
-from difana.analysis._yaml import Node, Problems, load_yaml
+from difana.analysis._yaml import Problems, load_yaml
+from difana.analysis._yaml_values import Node
 
 
 def _by_name(node: Node) -> dict[str, str]:
@@ -46,7 +49,12 @@ _METHODS = ("OmniFold", "Flow", "Bayes", "Inversion", "Likelihood")
 
 GENERAL: Table = (
     Field("Method", choice(*_METHODS), "how to unfold", default="OmniFold"),
-    Field("Seed", integer(0), "seed of networks, batches and replicas", default=0),
+    Field(
+        "Seed",
+        SEED,
+        "seed of networks, batches and replicas",
+        default=0,
+    ),
     Field("InputPath", TEXT, "folder of all Files; relative to this file"),
     Field("Tree", TEXT, "tree of all ROOT files (group of HDF5 files)"),
     Field("Fiducial", TEXT, "the fiducial region in words", default=""),
@@ -85,19 +93,23 @@ SYSTEMATIC: Table = (
           default=()),
 )  # fmt: skip
 OPTIONS: Table = (
-    Field("Iterations", integer(1), "number of iterations (OmniFold, Flow, Bayes)", default=4),
+    Field("Iterations", integer(1, 10_000), "number of iterations (OmniFold, Flow, Bayes)",
+          default=4),
     Field("Strength", number(least=0.0), "of the penalty (Inversion, Likelihood)", default=0.0),
-    Field("Order", integer(0), "what the penalty holds small: 0 size, 1 slope, 2 curvature",
+    Field("Order", integer(0, 10, "bins have no such difference"),
+          "what the penalty holds small: 0 size, 1 slope, 2 curvature",
           default=2),
-    Field("Seeds", integer(1), "initialisations (OmniFold)", default=1),
-    Field("Bootstraps", integer(0), "bootstrap replicas (OmniFold, Flow)", default=20),
-    Field("Samples", integer(1), "draws of each measured event (Flow)", default=10),
-    Field("Epochs", integer(1), "largest number of epochs of a training; left out: by the method"),
-    Field("BatchSize", integer(1), "events a step; left out: by the method and the sample"),
+    Field("Seeds", integer(1, 10_000), "initialisations (OmniFold)", default=1),
+    Field("Bootstraps", integer(0, 100_000), "bootstrap replicas (OmniFold, Flow)", default=20),
+    Field("Samples", integer(1, 100_000), "draws of each measured event (Flow)", default=10),
+    Field("Epochs", integer(1, 1_000_000),
+          "largest number of epochs of a training; left out: by the method"),
+    Field("BatchSize", EVENTS, "events a step; left out: by the method and the sample"),
     Field("LearningRate", number(above=0.0), "that of Adam; left out: by the method"),
     Field("PositiveWeights", FLAG, "learn positive weights of the simulation first",
           default=False),
 )  # fmt: skip
+_MOST_CELLS = 25_000_000
 _SECTIONS = ("General", "Simulation", "Data", "Background", "Observables", "Systematics", "Options")
 _REQUIRED = ("Simulation", "Data", "Observables")
 
@@ -185,22 +197,38 @@ def read_unfolding(path: str | Path) -> UnfoldingConfig:
         options=section("Options", OPTIONS),
         echo=root.plain(),
     )
-    names = [entry["Name"] for entry in config.observables]
-    for entry in config.systematics:
+    if "Observables" in root.value and not config.observables:
+        problems.add(root.value["Observables"].line, "Observables is empty: give at least one")
+    _check_references(config, root, problems)
+    problems.raise_if_any()
+    return config
+
+
+def _check_references(config: UnfoldingConfig, root: Node, problems: Problems) -> None:
+    """Note what does not fit together; what could not be read is left out."""
+    names = [entry["Name"] for entry in config.observables if entry["Name"] is not None]
+    lines = [child.line for child in root.value["Systematics"].value] if config.systematics else []
+    for entry, line in zip(config.systematics, lines, strict=True):
         where = f"systematic '{entry['Name']}'"
         if not any(entry[key] for key in ("GenWeight", "RecoWeight", "PassReco", "Reco")):
-            line = root.value["Systematics"].line
             text = f"{where} changes nothing: give GenWeight, RecoWeight, PassReco or Reco"
             problems.add(line, text)
         for name in entry["Reco"]:
             if name not in names:
-                line = root.value["Systematics"].line
                 hint = nearest(name, names)
                 problems.add(line, f"{where} moves the unknown observable '{name}'.{hint}")
-    if "Observables" in root.value and not config.observables:
-        problems.add(root.value["Observables"].line, "Observables is empty: give at least one")
-    problems.raise_if_any()
-    return config
+    sizes = {"gen": 1, "reco": 1}
+    listed = root.value["Observables"].value if config.observables else []
+    for entry, child in zip(config.observables, listed, strict=True):
+        if entry["Edges"] is None:
+            continue
+        own = {"gen": len(entry["Edges"]), "reco": len(entry["RecoEdges"] or entry["Edges"])}
+        joint = config.general["Joint"]
+        sizes = {side: own[side] * (sizes[side] if joint else 1) for side in own}
+        if sizes["gen"] * sizes["reco"] > _MOST_CELLS or sizes["gen"] ** 2 > _MOST_CELLS:
+            text = f"the response would have {sizes['gen']} x {sizes['reco']} cells, too many for"
+            problems.add(child.line, f"{text} the memory: ask for fewer bins")
+            break
 
 
 def unfolding_schema() -> dict[str, Any]:
