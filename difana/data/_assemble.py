@@ -10,9 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from difana._errors import InputError
+from difana.data._exact import above, together
 from difana.data._recipe import Recipe, Scope
 from difana.data._table import AbstractTable, closing
-from difana.data._values import pad, particles, per_event, require_finite
+from difana.data._values import (
+    pad,
+    particles,
+    per_event,
+    require_finite,
+    require_summable,
+    warn_if_blurred,
+)
 from difana.data.events import Events
 
 Opener = Callable[[], AbstractTable]
@@ -54,11 +62,12 @@ class Piece:
 def ranges(openers: Iterable[Opener], wanted: Ranges) -> Iterator[tuple[AbstractTable, int, int]]:
     """Yield each table with the ranges to read, entries being counted through all tables."""
     begin = wanted.start or 0
-    offset, seen = 0, 0
+    offset, seen, label = 0, 0, ""
     for opener in openers:
         if wanted.stop is not None and offset >= wanted.stop:
             break
         with closing(opener()) as table:
+            label = table.label
             first = min(max(begin - offset, 0), table.entries)
             end = table.entries if wanted.stop is None else wanted.stop - offset
             last = min(max(end, 0), table.entries)
@@ -70,7 +79,7 @@ def ranges(openers: Iterable[Opener], wanted: Ranges) -> Iterator[tuple[Abstract
     if seen == 0:
         raise InputError(
             f"no entries to read: there are {offset} in all"
-            + (f", entry_start is {begin}" if begin else "")
+            + (f", entry_start is {begin}" if begin else f", the last file is {label}")
         )
 
 
@@ -115,7 +124,42 @@ def exact(openers: Iterable[Opener], recipe: Recipe, wanted: Ranges) -> dict[str
         for name, text in recipe.columns.items():
             use = f"identifier '{name}'"
             parts[name].append(per_event(scope, text, use, len(entries), table, entries))
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return {name: unrounded(arrays, name) for name, arrays in parts.items()}
+
+
+def unrounded(arrays: list[np.ndarray], name: str) -> np.ndarray:
+    """Return one array of several, of a type that holds every number of each.
+
+    Raises:
+        InputError: If there is none: integers above 2**53 and fractions, or above 2**63 and
+            negative ones.
+
+    Example:
+        >>> unrounded([np.array([2**63], np.uint64), np.array([5])], "event").dtype
+        dtype('uint64')
+    """
+    arrays = [array for array in arrays if len(array)] or arrays
+    kinds = {array.dtype.kind for array in arrays}
+    if "f" in kinds and any(above(array, 2**53) for array in arrays):
+        if not all(_is_whole(array) for array in arrays):
+            raise InputError(
+                f"identifier '{name}' is an integer above 2**53 in some files and a number with "
+                "fractions in others: one would be rounded"
+            )
+        arrays = [a.astype(np.int64) if a.dtype.kind == "f" else a for a in arrays]
+    elif "f" in kinds:
+        return np.concatenate(arrays)
+    try:
+        return np.concatenate(together(*arrays))
+    except InputError as error:
+        raise InputError(f"identifier '{name}' of all files: {error}") from error
+
+
+def _is_whole(array: np.ndarray) -> bool:
+    """Say whether all numbers are integers that are known exactly."""
+    if array.dtype.kind != "f":
+        return True
+    return bool(np.all(np.floor(array) == array) and np.all(np.abs(array) <= 2**53))
 
 
 def piece(table: AbstractTable, recipe: Recipe, start: int, stop: int) -> Piece:
@@ -128,10 +172,12 @@ def piece(table: AbstractTable, recipe: Recipe, start: int, stop: int) -> Piece:
         with np.errstate(over="ignore"):  # reported as not finite in the next line
             features[:, i] = values
         require_finite(features[:, i], f"column '{name}'", text, table, entries)
+        warn_if_blurred(values, features[:, i], f"column '{name}'", text)
     weights = np.ones(size)
     if recipe.weight is not None:
         weights[:] = per_event(scope, recipe.weight, "weight", size, table, entries)
         require_finite(weights, "weight", recipe.weight, table, entries)
+        require_summable(weights, recipe.weight, table.label)
     counts, contents = particles(scope, recipe, size, table, entries)
     return Piece(features, weights, counts, contents, stop - start)
 
@@ -140,6 +186,7 @@ def join(pieces: list[Piece], recipe: Recipe) -> Events:
     """Return the events of several pieces, particles padded to one length."""
     features = np.concatenate([part.features for part in pieces])
     weights = np.concatenate([part.weights for part in pieces])
+    require_summable(weights, recipe.weight, "all files")
     padded = mask = None
     if recipe.particles:
         counts = np.concatenate([part.counts for part in pieces if part.counts is not None])
@@ -170,6 +217,13 @@ def _select(
     if recipe.selection is None:
         return scope, entries
     passed = per_event(scope, recipe.selection, "selection", len(entries), table, entries)
+    missing = np.isnan(passed)
+    if missing.any() and np.isin(passed[~missing], (0, 1)).all():
+        raise InputError(
+            f"selection '{recipe.selection}' is missing (null) in {int(missing.sum())} of "
+            f"{len(entries)} events of {table.label}, first at entry "
+            f"{entries[int(np.argmax(missing))]}: decide with fill(x, 0) == 1"
+        )
     if passed.dtype.kind not in "biu":
         raise InputError(
             f"selection '{recipe.selection}' gives numbers ({passed.dtype}), not true or false: "

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from difana._errors import InputError, nearest
-from difana.data.expressions import CONSTANTS, Expression
+from difana.data.expressions import Expression
 
 Columns = Sequence[str] | Mapping[str, str | float]
 """Branch names or expressions, or a mapping from column names to expressions."""
@@ -60,7 +61,9 @@ class Recipe:
         found: dict[str, None],
         path: tuple[str, ...],
     ) -> None:
-        for name in Expression.of(text, known | self.aliases.keys()).names:
+        expression = Expression.of(text, known | self.aliases.keys())
+        hiding = (name for name in expression.constants if name in known or name in self.aliases)
+        for name in (*expression.names, *hiding):
             if name in path:
                 raise InputError(f"alias '{name}' is defined by itself: {' -> '.join(path)}")
             if name in self.aliases:
@@ -68,7 +71,7 @@ class Recipe:
                 self._collect(inner, f"alias '{name}'", known, label, kind, found, (*path, name))
             elif name in known:
                 found.setdefault(name)
-            elif name not in CONSTANTS:
+            else:
                 inside = "" if text == name else f": '{text}'"
                 raise InputError(
                     f"no {kind} '{name}' in {label} (used by {use}{inside})."
@@ -96,7 +99,7 @@ def recipe(
         raise InputError(f"max_particles must be at least 1, got {max_particles}")
     if max_particles is not None and not channels:
         raise InputError("max_particles is given, but no 'particles'")
-    dtype = np.dtype(dtype)
+    dtype = np.dtype(jax.dtypes.canonicalize_dtype(dtype))  # float32 unless JAX has 64 bits
     if dtype.kind != "f":
         raise InputError(f"features are floating-point numbers, got dtype {dtype}")
     return Recipe(

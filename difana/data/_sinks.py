@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from difana._errors import InputError
+from difana.data._storage import Storage
+from difana.data._table import reason_of
 
 SUFFIXES = (".root", ".h5", ".hdf5", ".parquet")
 _LONGEST_ATTRIBUTE = 60_000
@@ -34,12 +36,19 @@ def layout_of(array: Any) -> tuple[str, str]:
     layout = ak.to_layout(array)
     if layout.parameter("__array__") == "string":
         return "strings", ""
+    if layout.is_option:
+        what = "texts or lists" if not layout.content.is_numpy else "integers above 2**53"
+        return "", f"missing {what} (null), which only parquet can hold"
     axes, fixed = array.ndim, True
     while layout.is_list:
         fixed = fixed and layout.is_regular
+        if layout.is_regular and layout.size == 0:
+            return "", "lists without entries"
         layout = layout.content
         if layout.parameter("__array__") == "string":
             return "", "lists of strings"
+        if layout.is_option:
+            return "", "missing entries (null) of a list"
     if not layout.is_numpy or layout.dtype.kind not in "fiub" or layout.dtype == np.float16:
         return "", f"entries of type '{ak.type(array).content}'"
     if fixed:
@@ -80,8 +89,6 @@ class RootSink(AbstractSink):
 
     def write(self, columns: Mapping[str, Any]) -> None:
         """Append one chunk."""
-        # a slash would name a sub-branch
-        columns = {name.replace("/", "_"): array for name, array in columns.items()}
         if self._tree is None:
             self._start(columns)
         for counter, names in self._counters.items():
@@ -123,15 +130,17 @@ class RootSink(AbstractSink):
             parts = name.split("_")
             for cut in range(len(parts), 0, -1):
                 owner = "_".join(parts[:cut])
-                free = owner == name or owner not in columns
+                # "Jet_" has no name behind the group
+                free = owner == name or (owner not in columns and "" not in parts)
                 if free and _counts(columns.get(f"n{owner}"), array):
                     self._counters.setdefault(f"n{owner}", []).append(name)
                     if owner != name:
                         self._groups.setdefault(owner, []).append(name)
                     break
             else:
-                taken = f"n{name}" in columns
-                counter_of[name] = f"{name}_count" if taken else f"n{name}"
+                taken = {*columns, *counter_of.values()}
+                choices = (f"n{name}", f"{name}_count", *(f"{name}_count_{i}" for i in range(99)))
+                counter_of[name] = next(choice for choice in choices if choice not in taken)
         types = {
             name: np.dtype((array.dtype, array.shape[1:]))
             if isinstance(array, np.ndarray)
@@ -146,9 +155,10 @@ class RootSink(AbstractSink):
 class Hdf5Sink(AbstractSink):
     """One group of an HDF5 file: flat datasets, and groups of content and offsets."""
 
-    def __init__(self, group: Any) -> None:
-        """Write into an open group of h5py."""
+    def __init__(self, group: Any, storage: Storage) -> None:
+        """Write into an open group of h5py, of a file in a storage."""
         self._group = group
+        self._storage = storage
 
     def write(self, columns: Mapping[str, Any]) -> None:
         """Append one chunk."""
@@ -159,6 +169,8 @@ class Hdf5Sink(AbstractSink):
             kind = layout_of(array)[0]
             if kind == "strings":
                 text = np.array(ak.to_list(array), dtype=object)
+                if any("\0" in entry for entry in text):
+                    raise InputError(f"column '{name}' has a text with a null character")
                 self._append(name, text, dtype=h5py.string_dtype())
             elif kind == "jagged":
                 counts = np.asarray(ak.to_numpy(ak.num(array, axis=1)))
@@ -171,6 +183,7 @@ class Hdf5Sink(AbstractSink):
                 self._append(f"{name}/content", content)
             else:
                 self._append(name, _fixed(array))
+            self._storage.check()
 
     def close(self) -> None:
         """Nothing is left to do: the file is closed by its owner."""
@@ -198,6 +211,7 @@ class Hdf5Sink(AbstractSink):
                 compression="gzip",
                 compression_opts=1,
                 shuffle=True,
+                fletcher32=dtype is None,  # HDF5 keeps texts elsewhere
             )
             return
         dataset = self._group[name]
@@ -222,7 +236,9 @@ class ParquetSink(AbstractSink):
         table = pa.table({name: _arrow(array) for name, array in columns.items()})
         if self._writer is None:
             table = table.replace_schema_metadata(self._metadata)
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+            self._writer = pq.ParquetWriter(
+                self._path, table.schema, compression="zstd", write_page_checksum=True
+            )
         self._writer.write_table(table)
 
     def describe(self, metadata: Mapping[str, str]) -> None:
@@ -245,13 +261,29 @@ def replacing(target: str | Path) -> Iterator[Path]:
     target = Path(target).expanduser()
     if not target.parent.is_dir():
         raise InputError(f"cannot write '{target}': there is no folder '{target.parent}'")
+    if target.is_dir():
+        raise InputError(f"cannot write '{target}': it is a folder")
     # the suffix stays, because libraries choose the format by it
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         yield temporary
+        _to_disk(temporary)
         temporary.replace(target)
+    except OSError as error:
+        why = error.strerror or reason_of(error)
+        raise InputError(f"cannot write '{target}': {why}; nothing was changed") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Force a file to disk: some file systems find only then that they are full."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -274,14 +306,25 @@ def open_sinks(path: Path) -> Iterator[Any]:
     elif path.suffix in (".h5", ".hdf5"):
         import h5py
 
-        with h5py.File(path, "w") as file:
-            yield lambda group: Hdf5Sink(file.require_group(group) if group else file)
+        storage = Storage(path)
+        try:
+            # this version of the format has checksums of everything that describes the data
+            with h5py.File(storage, "w", libver=("v110", "v110")) as file:
+                yield lambda group: Hdf5Sink(file.require_group(group) if group else file, storage)
+                file.flush()
+                storage.check()
+        finally:
+            storage.close()
+        storage.check()
     elif path.suffix == ".parquet":
         sink = ParquetSink(path)
         try:
             yield lambda tree: sink
-        finally:
-            sink.close()
+        except BaseException:
+            with contextlib.suppress(Exception):
+                sink.close()
+            raise
+        sink.close()
     else:
         raise InputError(f"cannot write '{path.name}': the suffix must be one of {SUFFIXES}")
 
@@ -307,6 +350,8 @@ def _arrow(array: Any) -> Any:
     import awkward as ak
     import pyarrow as pa
 
+    if isinstance(array, pa.ChunkedArray):
+        return array
     kind = layout_of(array)[0]
     if kind == "strings":
         return pa.array(ak.to_list(array), pa.string())

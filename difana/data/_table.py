@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from difana._errors import InputError, nearest
+
+_WHOLE = 2**53  # floating-point numbers hold every integer up to here
 
 Files = str | Path | Sequence[str | Path]
 """A path, a glob pattern, or a list of these."""
@@ -56,7 +60,7 @@ class AbstractTable(abc.ABC):
                 raise InputError(
                     f"no {self.kind} '{name}' in {self.label}.{nearest(name, self.names())}"
                 )
-            found[name] = simplify(guarded(self.read, self, name, start, stop))
+            found[name] = guarded(self, name, start, stop)
             if len(found[name]) != stop - start:
                 raise InputError(
                     f"{self.kind} '{name}' of {self.label} has {len(found[name])} entries where "
@@ -65,24 +69,53 @@ class AbstractTable(abc.ABC):
         return found
 
 
-def guarded(read: Any, table: AbstractTable, name: str, start: int, stop: int) -> Any:
-    """Call a reader; whatever a broken file makes it raise becomes an `InputError`."""
+def guarded(table: AbstractTable, name: str, start: int, stop: int) -> Any:
+    """Return a range of a column; whatever a broken file raises becomes an `InputError`."""
     try:
-        return read(name, start, stop)
+        return simplify(checked(table.read(name, start, stop)))
     except InputError:
         raise
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+    except BaseException as error:
+        reraise_stop(error)
         raise InputError(
             f"cannot read {table.kind} '{name}' of {table.label}: the file is truncated or broken, "
-            f"or the type is not supported ({reason})"
+            f"or the type is not supported ({reason_of(error)})"
         ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the first line of a message, or the type of the error."""
+    reason = (str(error).strip() or type(error).__name__).split("\n")[0]
+    return reason if len(reason) <= 200 else f"{reason[:200]} ..."
+
+
+def reraise_stop(error: BaseException) -> None:
+    """Raise what ends the program: libraries written in Rust raise more than `Exception`."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+        raise error
+
+
+def checked(array: Any) -> Any:
+    """Return an array whose offsets do not point outside its content.
+
+    Raises:
+        InputError: If they do: the file is broken.
+    """
+    if isinstance(array, np.ndarray):
+        return array
+    import awkward as ak
+
+    wrong = ak.validity_error(array)
+    if wrong:
+        raise ValueError(f"its lists have broken offsets: {reason_of(ValueError(wrong))}")
+    return array
 
 
 def simplify(array: Any) -> Any:
     """Return a numpy array where entries are single numbers, an awkward array otherwise.
 
-    Missing numbers (parquet) become not-a-number, so that the check for it names them.
+    Missing numbers (parquet) become not-a-number, so that the check for it names them; only
+    integers that floating-point numbers cannot hold stay missing.
     """
     if isinstance(array, np.ndarray):
         native = array.dtype.newbyteorder("=")
@@ -101,6 +134,10 @@ def _dense(layout: Any) -> Any:
     """Return a layout without option types: missing numbers become not-a-number."""
     import awkward as ak
 
+    if layout.is_unknown:  # nothing but empty lists
+        return layout.to_NumpyArray(np.dtype(np.float64))
+    if layout.is_indexed and not layout.is_option:
+        return _dense(layout.project())  # categories
     if layout.is_option:
         missing = np.asarray(layout.mask_as_bool(valid_when=False))
         present = _dense(layout.project())
@@ -108,8 +145,11 @@ def _dense(layout: Any) -> Any:
             return present
         if not present.is_numpy:
             return layout  # missing lists and strings: the caller says what is wrong
+        numbers = np.asarray(ak.to_numpy(present))
+        if numbers.dtype.kind in "iu" and (np.abs(numbers.astype(float)) > _WHOLE).any():
+            return layout
         values = np.full(len(missing), np.nan)
-        values[~missing] = np.asarray(ak.to_numpy(present))
+        values[~missing] = numbers
         return ak.to_layout(values)
     if layout.is_list and layout.parameter("__array__") is None:
         if layout.is_regular:
@@ -121,7 +161,7 @@ def _dense(layout: Any) -> Any:
 
 
 def expand(files: Files) -> tuple[str, ...]:
-    """Return the paths of files and globs, sorted within a glob.
+    """Return the paths of files and globs, sorted within a glob; each file once, with a warning.
 
     Raises:
         InputError: If a glob matches nothing or the list is empty.
@@ -132,7 +172,7 @@ def expand(files: Files) -> tuple[str, ...]:
     paths: list[str] = []
     for pattern in patterns:
         text = str(pattern)
-        if "://" in text or not any(c in text for c in "*?[") or Path(text).exists():
+        if "://" in text or not any(c in text for c in "*?[") or _exists(text):
             paths.append(text)
             continue
         whole = Path(text).expanduser()
@@ -141,23 +181,61 @@ def expand(files: Files) -> tuple[str, ...]:
         if not found:
             raise InputError(f"no file matches '{text}'.{_neighbours(whole)}")
         paths += found
-    return tuple(paths)
+    return _each_once(paths)
+
+
+def _each_once(paths: list[str]) -> tuple[str, ...]:
+    """Leave out files that were named before, also through links: events count once."""
+    first: dict[Any, str] = {}
+    for path in paths:
+        other = first.setdefault(_identity(path), path)
+        if other is not path:
+            same = "named twice" if other == path else f"the file '{other}', which is named, too"
+            warnings.warn(f"'{path}' is {same}: it is read once", stacklevel=2)
+    return tuple(first.values())
+
+
+def _identity(path: str) -> Any:
+    """Return what two names of one tree in one file share."""
+    found = re.fullmatch(r"(.+\.root):([^:]+)", path)
+    file, tree = (found[1], found[2]) if found else (path, None)
+    try:
+        status = Path(file).expanduser().stat()
+    except (OSError, ValueError, RuntimeError):
+        return path
+    return status.st_dev, status.st_ino, tree
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):
+        return False
 
 
 def existing(path: str) -> Path:
     """Return the path of a file that is there and not empty.
 
     Raises:
-        InputError: If the file is missing, a folder, or has no bytes.
+        InputError: If the file is missing, no regular file, or has no bytes.
     """
-    file = Path(path).expanduser()
-    if not file.exists():
-        raise InputError(f"no file '{path}'.{_neighbours(file)}")
-    if file.is_dir():
-        raise InputError(f"'{path}' is a folder; give its files, e.g. '{path}/*'")
-    if file.stat().st_size == 0:
-        raise InputError(f"file '{path}' is empty (0 bytes)")
-    return file
+    try:
+        file = Path(path).expanduser()
+        if not file.exists():
+            raise InputError(f"no file '{path}'.{_neighbours(file)}")
+        if file.is_dir():
+            raise InputError(f"'{path}' is a folder; give its files, e.g. '{path}/*'")
+        if not file.is_file():
+            raise InputError(f"'{path}' is a device or pipe, not a file")
+        if file.stat().st_size == 0:
+            raise InputError(f"file '{path}' is empty (0 bytes)")
+        with file.open("rb"):  # may it be read?
+            return file
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # e.g. no permission, a null byte
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot read '{path}': {why}") from error
 
 
 def _neighbours(path: Path) -> str:
@@ -165,7 +243,10 @@ def _neighbours(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f" There is no folder '{folder}'."
-    return nearest(path.name, (other.name for other in folder.iterdir()))
+    try:
+        return nearest(path.name, (other.name for other in folder.iterdir()))
+    except OSError:
+        return ""
 
 
 @contextlib.contextmanager

@@ -72,8 +72,10 @@ def from_arrays(
         arrays = {name: table[:, i] for i, name in enumerate(columns)}
     weight = weights if isinstance(weights, str | float | int) else None
     if weights is not None and weight is None:
-        arrays["weights"] = _array(weights, "weights")
         weight = "weights"
+        while weight in arrays:  # a column of that name stays what it is
+            weight = f"{weight}_"
+        arrays[weight] = _array(weights, "weights")
     what = recipe(
         columns=columns,
         weight=weight,
@@ -92,6 +94,8 @@ def _array(values: Any, what: str) -> Any:
     if hasattr(values, "layout"):
         return values
     try:
+        if np.ma.isMA(values):  # masked entries are missing
+            values = np.ma.filled(values.astype(float), np.nan)
         array = np.asarray(values)
     except ValueError as error:
         raise InputError(

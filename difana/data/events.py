@@ -22,6 +22,9 @@ class Events(eqx.Module):
         units: Units of the features, in the same order (static); empty strings where unknown.
         particle_columns: Names of the particle channels (static).
 
+    Raises:
+        InputError: If a name occurs twice, their number is wrong, or a number is complex.
+
     Example:
         >>> import jax.numpy as jnp
         >>> events = Events(jnp.ones((3, 2)), jnp.ones(3), columns=("pt", "eta"))
@@ -36,6 +39,21 @@ class Events(eqx.Module):
     columns: tuple[str, ...] = eqx.field(static=True, default=())
     units: tuple[str, ...] = eqx.field(static=True, default=())
     particle_columns: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def __check_init__(self) -> None:
+        """Refuse names that are not unique, and numbers that are not real."""
+        for what in ("columns", "particle_columns"):
+            names = getattr(self, what)
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise InputError(f"'{what}' names {repeated} more than once: rename one")
+        shape = getattr(self.features, "shape", ())
+        if self.columns and len(shape) == 2 and shape[1] != len(self.columns):
+            raise InputError(f"{len(self.columns)} column names for {shape[1]} features")
+        for what in ("features", "weights", "particles"):
+            dtype = getattr(getattr(self, what), "dtype", None)
+            if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
+                raise InputError(f"{what} are complex ({dtype}): give real numbers, e.g. abs(x)")
 
     def __len__(self) -> int:
         """Return the number of events."""

@@ -12,7 +12,14 @@ import numpy as np
 from difana._errors import InputError, nearest
 from difana.data import _assemble
 from difana.data._recipe import Columns, recipe
-from difana.data._table import AbstractTable, Files, existing, expand
+from difana.data._table import (
+    AbstractTable,
+    Files,
+    existing,
+    expand,
+    reason_of,
+    reraise_stop,
+)
 from difana.data.events import Events
 
 _TREES = ("TTree", "TNtuple", "TNtupleD", "TChain", "ROOT::RNTuple")
@@ -44,8 +51,9 @@ class RootTable(AbstractTable):
         except InputError:
             self._file.close()
             raise
-        except Exception as error:
+        except BaseException as error:
             self._file.close()
+            reraise_stop(error)
             raise _broken(path, error) from error
 
     def names(self) -> frozenset[str]:
@@ -217,7 +225,8 @@ def open_root(path: str) -> Any:
         existing(path)
     try:
         file: Any = uproot.open(path)
-    except Exception as error:
+    except BaseException as error:
+        reraise_stop(error)
         raise _broken(path, error) from error
     if local:
         size, expected = existing(path).stat().st_size, int(file.file.fEND)
@@ -261,6 +270,5 @@ def _choose(tree: str | None, known: Sequence[str], path: str) -> str:
     return tree
 
 
-def _broken(path: str, error: Exception) -> InputError:
-    reason = (str(error).strip() or type(error).__name__).split("\n")[0]
-    return InputError(f"cannot read '{path}': it is truncated or no ROOT file ({reason})")
+def _broken(path: str, error: BaseException) -> InputError:
+    return InputError(f"cannot read '{path}': it is truncated or no ROOT file ({reason_of(error)})")

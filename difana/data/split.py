@@ -94,7 +94,9 @@ def split(
 
 
 def event_hash(identifiers: Identifiers, *, seed: int = 0) -> Shaped[np.ndarray, " events"]:
-    """Return a 64-bit hash of each row, the same on every platform.
+    """Return a 64-bit hash of each row, the same on every platform and for every type of number.
+
+    The event number 7 has one hash, be it an integer or a floating-point number.
 
     Args:
         identifiers: Array ``[events]`` or ``[events, columns]``, or a mapping of arrays, of
@@ -102,17 +104,27 @@ def event_hash(identifiers: Identifiers, *, seed: int = 0) -> Shaped[np.ndarray,
         seed: Another seed gives independent hashes.
 
     Raises:
-        InputError: If the identifiers are no numbers or differ in length.
+        InputError: If the identifiers are no numbers, differ in length, are not finite, or are
+            floating-point numbers so large that neighbouring integers are rounded into one.
 
     Example:
-        >>> [hex(value) for value in event_hash(np.array([1, 2])).tolist()]
-        ['0x...', '0x...']
+        >>> first, second = event_hash(np.array([1.0, 2.0])).tolist()
+        >>> event_hash(np.array([1, 2])).tolist() == [first, second]
+        True
     """
     if isinstance(identifiers, Mapping):
-        arrays = [np.asarray(identifiers[name]) for name in sorted(identifiers)]
+        named = {str(name): identifiers[name] for name in sorted(identifiers)}
     else:
-        table = np.asarray(identifiers)
-        arrays = [table] if table.ndim == 1 else list(table.T)
+        table = np.asarray(identifiers) if not np.ma.isMA(identifiers) else identifiers
+        columns = [table] if table.ndim == 1 else list(table.T)
+        named = {str(i): column for i, column in enumerate(columns)}
+    for name, array in named.items():
+        _require_exact(array, f" '{name}'" if isinstance(identifiers, Mapping) else "")
+    return _hash([np.asarray(array) for array in named.values()], seed)
+
+
+def _hash(arrays: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """Return a 64-bit hash of each row."""
     if not arrays or len({len(array) for array in arrays}) > 1:
         raise InputError("identifiers need one or more arrays of equal length")
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
@@ -130,15 +142,40 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def _words(array: np.ndarray) -> np.ndarray:
-    """Return 64-bit words; zero and minus zero are one number."""
+    """Return 64-bit words; one number has one word in all types, minus zero that of zero."""
     match array.dtype.kind:
         case "b" | "u":
             return array.astype(np.uint64)
         case "i":
             return array.astype(np.int64).view(np.uint64)
         case "f":
-            return (array.astype(np.float64) + 0.0).view(np.uint64)
+            values = array.astype(np.float64) + 0.0
+            words = values.view(np.uint64).copy()
+            whole = (np.floor(values) == values) & (np.abs(values) < 2.0**63)
+            words[whole] = values[whole].astype(np.int64).view(np.uint64)
+            return words
     raise InputError(f"identifiers must be numbers, got type {array.dtype}")
+
+
+def _require_exact(values: ArrayLike, name: str) -> None:
+    """Refuse identifiers that are missing, or that were rounded on their way."""
+    if np.ma.is_masked(values):
+        raise InputError(f"identifier{name} is masked in some events: select those that have one")
+    array = np.asarray(values)
+    if array.dtype.kind != "f":
+        return
+    if not np.isfinite(array).all():
+        first = int(np.argmin(np.isfinite(array)))
+        raise InputError(
+            f"identifier{name} is missing or not finite in {int((~np.isfinite(array)).sum())} of "
+            f"{len(array)} events, first in event {first}: exclude them in the selection"
+        )
+    limit = 2.0 ** (np.finfo(array.dtype).nmant + 1)
+    if (np.abs(array) > limit).any():
+        raise InputError(
+            f"identifier{name} is a floating-point number ({array.dtype}) above {limit:.0f}, where "
+            "neighbouring integers are one number: store it as a 64-bit integer"
+        )
 
 
 def _edges(fractions: Sequence[float]) -> np.ndarray:
@@ -156,8 +193,10 @@ def _parts(
         features = np.asarray(events.features, np.float32)
         if not features.shape[1]:
             raise InputError(f"{where} has no features to hash: give 'identifiers'")
-        identifiers = features
-    hashes = event_hash(identifiers, seed=seed)
+        words = (features.astype(np.float64) + 0.0).view(np.uint64)
+        hashes = _hash(list(words.T), seed)
+    else:
+        hashes = event_hash(identifiers, seed=seed)
     if len(hashes) != len(events):
         raise InputError(f"{len(hashes)} identifiers for {len(events)} events of {where}")
     uniform = (hashes >> np.uint64(11)) * 2.0**-53
@@ -210,7 +249,7 @@ def _split_weights(weights: Array, part: np.ndarray, count: int, where: str) -> 
     for i in range(count):
         own = values[part == i]
         own_total = own.sum(dtype=np.float64)
-        if total <= 0 or own_total <= 0:
+        if not (0 < total < np.inf and own_total > 0):
             raise InputError(
                 f"{where}: part {i + 1} of the split has {len(own)} events with yield "
                 f"{own_total:.6g} (of {len(values)} with {total:.6g}); a part must have a positive "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from jaxtyping import Shaped
 from numpy.typing import ArrayLike
 
 from difana._errors import InputError
+from difana.data._names import target_names
 from difana.data._sinks import layout_of, open_sink, replacing
 from difana.data.events import Events
 
@@ -184,6 +186,11 @@ def _write(
     if path.suffix not in suffixes:
         raise InputError(f"the file to write must end in {' or '.join(suffixes)}, got '{path}'")
     columns = table(events, weight=weight, extra=extra)
+    names = target_names(columns, path.suffix)
+    for name, new in names.items():
+        if name != new:
+            warnings.warn(f"column '{name}' is written as '{new}' to '{path}'", stacklevel=3)
+    columns = {names[name]: array for name, array in columns.items()}
     with replacing(path) as temporary, open_sink(temporary, tree) as sink:
         if metadata:
             sink.describe(metadata)
