@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from difana._errors import ModelError, nearest
 from difana.likelihood._collect import PER_BIN, Collected
 from difana.likelihood._parameters import precision_of, settings_of
+from difana.likelihood.barlow_beeston import full_statistics
 from difana.likelihood.interpolation import FACTOR_CODES, SHIFT_CODES
 from difana.likelihood.masking import mask
 from difana.likelihood.model import Model
@@ -44,6 +45,7 @@ def build_model(
     correlations: Sequence[Correlation] = (),
     interpolation: Mapping[str, str] | None = None,
     masked: Sequence[str] = (),
+    barlow_beeston: str = "lite",
 ) -> Model:
     """Build a model; inside ``jit`` every yield and uncertainty may be traced.
 
@@ -59,6 +61,9 @@ def build_model(
         interpolation: Codes of "normsys" ("code4", "code1") and "histosys" ("code4p", "code2",
             "code0").
         masked: Names of channels that no fit looks at; see :func:`difana.likelihood.mask`.
+        barlow_beeston: Simulation statistics by one factor a bin (``"lite"``), or by one for each
+            sample and bin (``"full"``: Poisson constraints, ``"full-gaussian"``); see
+            :func:`difana.likelihood.full_statistics`.
 
     Returns:
         The model. Its parameters are ordered by first appearance.
@@ -78,6 +83,7 @@ def build_model(
     """
     if not channels:
         raise ModelError("a model needs at least one channel")
+    channels, parameters, _ = full_statistics(channels, parameters, method=barlow_beeston)
     found = Collected()
     for channel in channels:
         found.add_channel(channel)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from difana._errors import ModelError, nearest
 from difana.likelihood._json import pause_collection
 from difana.likelihood._settings import Draft, Entry, Region, parameter_settings
+from difana.likelihood.barlow_beeston import full_statistics
 from difana.likelihood.build import build_model
 from difana.likelihood.json_patch import Operations
 from difana.likelihood.model import Model
@@ -156,6 +157,7 @@ def model_of(
     interpolation: Mapping[str, str] | None = None,
     poi: str | None = "",
     masked: Sequence[str] = (),
+    barlow_beeston: str = "lite",
 ) -> Model:
     """Return the model of a workspace that has been checked."""
     config = choose_measurement(spec, measurement)["config"]
@@ -173,8 +175,11 @@ def model_of(
             f"the parameter of interest '{chosen}' steers no sample: patch in a signal, or choose "
             f"another parameter, or none, with `poi`.{nearest(chosen, names)}"
         )
+    channels, settings, single = full_statistics(
+        cast("list[Channel]", regions), settings, method=barlow_beeston
+    )
     model = build_model(
-        cast("list[Channel]", regions),
+        channels,
         poi=chosen or None,
         parameters=settings,
         interpolation=interpolation,
@@ -183,8 +188,9 @@ def model_of(
     if held:
         fixed = model.structure.fixed.copy()
         for name, start, size, _ in model.structure.sets:
-            if name in held:
-                fixed[start : start + size] |= held[name]
+            known = single.get(name, name)
+            if known in held:
+                fixed[start : start + size] |= held[known]
         model = dataclasses.replace(
             model, structure=dataclasses.replace(model.structure, fixed=fixed)
         )
@@ -199,6 +205,7 @@ def model_from_workspace(
     interpolation: Mapping[str, str] | None = None,
     poi: str | None = "",
     masked: Sequence[str] = (),
+    barlow_beeston: str = "lite",
 ) -> Model:
     """Read the model of a pyhf workspace alone: observations may be missing, and are not used.
 
@@ -209,6 +216,7 @@ def model_from_workspace(
         interpolation: Codes of "normsys" and "histosys".
         poi: Parameter of interest: None for none; by default that of the measurement.
         masked: Names of channels that no fit looks at.
+        barlow_beeston: Simulation statistics "lite", "full" or "full-gaussian".
 
     Raises:
         ModelError: As :func:`from_workspace`.
@@ -225,7 +233,12 @@ def model_from_workspace(
     with pause_collection():
         spec = read_workspace(workspace, patches=patches)
         return model_of(
-            spec, measurement=measurement, interpolation=interpolation, poi=poi, masked=masked
+            spec,
+            measurement=measurement,
+            interpolation=interpolation,
+            poi=poi,
+            masked=masked,
+            barlow_beeston=barlow_beeston,
         )
 
 
@@ -237,6 +250,7 @@ def from_workspace(
     interpolation: Mapping[str, str] | None = None,
     poi: str | None = "",
     masked: Sequence[str] = (),
+    barlow_beeston: str = "lite",
 ) -> tuple[Model, Float[Array, " data"]]:
     """Read a pyhf workspace (version 1.0.0).
 
@@ -254,6 +268,9 @@ def from_workspace(
         poi: Parameter of interest: None for none; by default that of the measurement.
         masked: Names of channels that no fit looks at, with or without observation; see
             :func:`difana.likelihood.mask`.
+        barlow_beeston: Simulation statistics by one factor a bin (``"lite"``, as in pyhf), or by
+            one for each sample and bin (``"full"``: Poisson constraints, ``"full-gaussian"``);
+            see :func:`difana.likelihood.full_statistics`.
 
     Returns:
         The model and its data: observed yields, then auxiliary data.
@@ -276,7 +293,12 @@ def from_workspace(
     with pause_collection():
         spec = read_workspace(workspace, patches=patches)
         model = model_of(
-            spec, measurement=measurement, interpolation=interpolation, poi=poi, masked=masked
+            spec,
+            measurement=measurement,
+            interpolation=interpolation,
+            poi=poi,
+            masked=masked,
+            barlow_beeston=barlow_beeston,
         )
     observed = observed_yields(spec, masked=masked)
     return model, jax.device_put(np.concatenate([observed, auxiliary_data(model)]))
