@@ -1,5 +1,6 @@
 """Room 4: yields to model. HistFactory as a PyTree; pyhf JSON in and out."""
 
+from difana.likelihood.barlow_beeston import full_statistics
 from difana.likelihood.build import build_model
 from difana.likelihood.combine import combine
 from difana.likelihood.histfactory_xml import read_xml
@@ -34,6 +35,7 @@ from difana.likelihood.signal import with_signal
 from difana.likelihood.signal_grid import SignalPoints, signal_points
 from difana.likelihood.simple import correlated_background, uncorrelated_background
 from difana.likelihood.sums import TemplateSums, channel_from_sums
+from difana.likelihood.symmetrise import symmetric_factors, symmetric_templates, symmetrise
 from difana.likelihood.templates import all_scores, channel_from_events, template_sums
 from difana.likelihood.workspace import read_workspace, sort_workspace
 
@@ -67,6 +69,7 @@ __all__ = [
     "digest",
     "from_hs3",
     "from_workspace",
+    "full_statistics",
     "mask",
     "model_from_workspace",
     "model_with",
@@ -78,6 +81,9 @@ __all__ = [
     "rename",
     "signal_points",
     "sort_workspace",
+    "symmetric_factors",
+    "symmetric_templates",
+    "symmetrise",
     "template_sums",
     "to_hs3",
     "to_workspace",

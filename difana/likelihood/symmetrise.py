@@ -1,0 +1,289 @@
+"""Asymmetric variations made symmetric."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple, overload
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import ArrayLike, Float
+
+from difana._errors import ModelError, nearest
+from difana.likelihood._schema import check_workspace
+from difana.likelihood.modifiers import Channel, HistoSys, NormSys, Template
+from difana.likelihood.workspace import Workspace
+
+METHODS = ("average", "conservative", "one_sided_up", "one_sided_down", "linear", "quadratic")
+SPLIT = {"linear": 1.0, "quadratic": 3.0**0.5}  # factor of the half difference
+AVERAGE, DIFFERENCE = "SymAvg", "SymDiff"
+
+
+class Variation(NamedTuple):
+    """A symmetric variation: ``suffix`` is added to the name of its nuisance."""
+
+    suffix: str
+    up: Float[ArrayLike, " bins"]
+    down: Float[ArrayLike, " bins"]
+
+
+def symmetric_templates(
+    nominal: Float[ArrayLike, " bins"],
+    up: Float[ArrayLike, " bins"],
+    down: Float[ArrayLike, " bins"],
+    *,
+    method: str = "average",
+) -> tuple[Variation, ...]:
+    r"""Return symmetric variations instead of an asymmetric pair.
+
+    With the shifts :math:`u = \mathrm{up} - \nu` and :math:`d = \nu - \mathrm{down}`, equal for a
+    symmetric pair, each variation is :math:`\nu \pm s`:
+
+    - ``"average"``: :math:`s = (u + d)/2`, signs kept: two shifts to the same side cancel;
+    - ``"conservative"``: the one of :math:`u, d` that is larger in size, bin by bin;
+    - ``"one_sided_up"``: :math:`s = u`, the mirror image of the upward variation;
+      ``"one_sided_down"``: :math:`s = d`;
+    - ``"linear"``: two nuisances, ``SymAvg`` with :math:`s = (u + d)/2` and ``SymDiff`` with
+      :math:`s = (u - d)/2`: the mean square shift, :math:`(u^2 + d^2)/2`, is that of straight
+      lines from nominal to both sides;
+    - ``"quadratic"``: the same with :math:`\sqrt{3}\,(u - d)/2`: the mean square shift is that of
+      a parabola through the three templates.
+
+    Works with NumPy and with traced arrays; down may fall below zero where a template is mirrored.
+
+    Args:
+        nominal: Yields, ``[bins]`` (or one number).
+        up: Yields at +1.
+        down: Yields at -1.
+        method: One of the above.
+
+    Returns:
+        One variation, or two (``"linear"``, ``"quadratic"``).
+
+    Raises:
+        ModelError: If the method is unknown or shapes differ.
+
+    References:
+        The treatments ``symmetrize`` of rabbit (WMass), there in the logarithm of the yields.
+
+    Example:
+        >>> average, difference = symmetric_templates([10.0], [13.0], [9.0], method="linear")
+        >>> average.up.tolist(), average.down.tolist()
+        ([12.0], [8.0])
+        >>> difference.suffix, difference.up.tolist(), difference.down.tolist()
+        ('SymDiff', [11.0], [9.0])
+        >>> symmetric_templates([10.0], [13.0], [9.0], method="conservative")[0].down.tolist()
+        [7.0]
+    """
+    _check_method(method)
+    module = jnp if any(isinstance(x, Array) for x in (nominal, up, down)) else np
+    nominal, up, down = (module.asarray(x, float) for x in (nominal, up, down))
+    if not nominal.shape == up.shape == down.shape:
+        raise ModelError(
+            f"nominal, up and down have shapes {nominal.shape}, {up.shape}, {down.shape}: they "
+            "must have the same bins"
+        )
+    return tuple(
+        Variation(suffix, nominal + shift, nominal - shift)
+        for suffix, shift in _shifts(up - nominal, nominal - down, method, module)
+    )
+
+
+def symmetric_factors(
+    hi: Float[ArrayLike, ""], lo: Float[ArrayLike, ""], *, method: str = "average"
+) -> tuple[Variation, ...]:
+    r"""Return symmetric factors (:math:`\mathrm{hi}\cdot\mathrm{lo} = 1`) instead of a pair.
+
+    As :func:`symmetric_templates`, with :math:`u = \ln\mathrm{hi}`, :math:`d = -\ln\mathrm{lo}`
+    and the variations :math:`e^{\pm s}`.
+
+    Raises:
+        ModelError: If the method is unknown or a factor is not positive.
+
+    Example:
+        >>> found, = symmetric_factors(1.2, 0.9)
+        >>> round(float(found.up), 4), round(float(found.up * found.down), 4)
+        (1.1547, 1.0)
+    """
+    _check_method(method)
+    module = jnp if isinstance(hi, Array) or isinstance(lo, Array) else np
+    hi, lo = module.asarray(hi, float), module.asarray(lo, float)
+    if module is np and not (hi > 0 and lo > 0):
+        raise ModelError(f"factors hi {hi:g} and lo {lo:g} must be positive to be symmetrised")
+    return tuple(
+        Variation(suffix, module.exp(shift), module.exp(-shift))
+        for suffix, shift in _shifts(module.log(hi), -module.log(lo), method, module)
+    )
+
+
+def _check_method(method: str) -> None:
+    if method not in METHODS:
+        raise ModelError(
+            f"no method '{method}' to symmetrise; there are {', '.join(METHODS)}."
+            f"{nearest(method, METHODS)}"
+        )
+
+
+def _shifts(u: Any, d: Any, method: str, module: Any) -> list[tuple[str, Any]]:
+    if method == "average":
+        return [("", 0.5 * (u + d))]
+    if method == "conservative":
+        return [("", module.where(module.abs(u) > module.abs(d), u, d))]
+    if method in ("one_sided_up", "one_sided_down"):
+        return [("", u if method == "one_sided_up" else d)]
+    return [(AVERAGE, 0.5 * (u + d)), (DIFFERENCE, 0.5 * SPLIT[method] * (u - d))]
+
+
+@overload
+def symmetrise(
+    source: Channel, *, method: str = "average", modifiers: str | Sequence[str] = "*"
+) -> Channel: ...
+
+
+@overload
+def symmetrise(
+    source: Workspace, *, method: str = "average", modifiers: str | Sequence[str] = "*"
+) -> Workspace: ...
+
+
+def symmetrise(
+    source: Channel | Workspace, *, method: str = "average", modifiers: str | Sequence[str] = "*"
+) -> Channel | Workspace:
+    """Return a channel or a workspace whose normsys and histosys are symmetric.
+
+    Templates are treated by :func:`symmetric_templates`, factors by :func:`symmetric_factors`.
+    With ``"linear"`` and ``"quadratic"`` the nuisance ``name`` becomes the two nuisances
+    ``nameSymAvg`` and ``nameSymDiff`` wherever it acts; its settings hold for both.
+
+    Args:
+        source: A channel, or a workspace (it is not changed).
+        method: How; see :func:`symmetric_templates`.
+        modifiers: Names of the modifiers to treat, or patterns with ``*`` and ``?``. In a list of
+            channels give the same to each: a nuisance is split in all of them.
+
+    Returns:
+        A channel or a workspace.
+
+    Raises:
+        ModelError: If the method is unknown, no modifier has the name, or a nuisance to be split
+            is the parameter of interest or also a factor.
+
+    Example:
+        >>> from difana.likelihood import NormFactor
+        >>> bkg = Template([10.0], (HistoSys([13.0], [9.0], "jes"),), name="ttbar")
+        >>> channel = symmetrise(Channel((bkg,), name="SR"), method="linear")
+        >>> [(m.name, m.hi.tolist()) for m in channel.templates[0].modifiers]
+        [('jesSymAvg', [12.0]), ('jesSymDiff', [11.0])]
+    """
+    _check_method(method)
+    patterns = [modifiers] if isinstance(modifiers, str) else list(modifiers)
+    if isinstance(source, Channel):
+        kinds = [(m.name, m.kind) for t in source.templates for m in t.modifiers]
+    else:
+        kinds = [
+            (m["name"], m["type"])
+            for channel in source["channels"]
+            for sample in channel["samples"]
+            for m in sample["modifiers"]
+        ]
+    chosen = _chosen(kinds, patterns, method)
+    if isinstance(source, Channel):
+        return _channel(source, chosen, method)
+    return _workspace(source, chosen, method)
+
+
+def _chosen(
+    kinds: Sequence[tuple[str, str]], patterns: Sequence[str], method: str
+) -> Callable[[str], bool]:
+    """Return whether a nuisance is to be treated, by its name."""
+    names = {name for name, kind in kinds if kind in ("normsys", "histosys")}
+    for pattern in patterns:
+        if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
+            raise ModelError(
+                f"no normsys or histosys is called '{pattern}'.{nearest(pattern, sorted(names))}"
+            )
+    found = {n for n in names if any(fnmatchcase(n, pattern) for pattern in patterns)}
+    if method in SPLIT:
+        for name, kind in kinds:
+            if name in found and kind not in ("normsys", "histosys"):
+                raise ModelError(
+                    f"'{name}' is a {kind} too and cannot be split in two nuisances; rename one"
+                )
+            if name.endswith((AVERAGE, DIFFERENCE)) and name not in found:
+                stem = name.removesuffix(AVERAGE).removesuffix(DIFFERENCE)
+                if stem in found:
+                    raise ModelError(f"'{stem}' would be split in '{name}', which is taken")
+    return found.__contains__
+
+
+def _channel(source: Channel, chosen: Callable[[str], bool], method: str) -> Channel:
+    def treated(template: Template) -> Template:
+        found = []
+        for m in template.modifiers:
+            if m.kind == "histosys" and chosen(m.name):
+                pairs = symmetric_templates(template.values, m.hi, m.lo, method=method)
+                found += [HistoSys(p.up, p.down, m.name + p.suffix) for p in pairs]
+            elif m.kind == "normsys" and chosen(m.name):
+                pairs = symmetric_factors(m.hi, m.lo, method=method)
+                found += [NormSys(p.up, p.down, m.name + p.suffix) for p in pairs]
+            else:
+                found.append(m)
+        return dataclasses.replace(template, modifiers=tuple(found))
+
+    settings = []
+    for setting in source.parameters:
+        suffixes = _suffixes(method) if chosen(setting.name) else ("",)
+        settings += [dataclasses.replace(setting, name=setting.name + s) for s in suffixes]
+    templates = tuple(treated(template) for template in source.templates)
+    return dataclasses.replace(source, templates=templates, parameters=tuple(settings))
+
+
+def _suffixes(method: str) -> tuple[str, ...]:
+    return (AVERAGE, DIFFERENCE) if method in SPLIT else ("",)
+
+
+def _workspace(source: Workspace, chosen: Callable[[str], bool], method: str) -> Workspace:
+    def treated(sample: Mapping[str, Any]) -> dict[str, Any]:
+        found = []
+        for m in sample["modifiers"]:
+            data = m["data"]
+            if m["type"] == "histosys" and chosen(m["name"]):
+                pairs = symmetric_templates(
+                    sample["data"], data["hi_data"], data["lo_data"], method=method
+                )
+                keys = "hi_data", "lo_data"
+            elif m["type"] == "normsys" and chosen(m["name"]):
+                pairs = symmetric_factors(data["hi"], data["lo"], method=method)
+                keys = "hi", "lo"
+            else:
+                found.append(m)
+                continue
+            for pair in pairs:
+                numbers = {
+                    key: np.asarray(value).tolist()
+                    for key, value in zip(keys, (pair.up, pair.down), strict=True)
+                }
+                found.append({**m, "name": m["name"] + pair.suffix, "data": numbers})
+        return {**sample, "modifiers": found}
+
+    measurements = []
+    for measurement in source["measurements"]:
+        config = measurement["config"]
+        if method in SPLIT and chosen(config["poi"]):
+            raise ModelError(
+                f"'{config['poi']}' is the parameter of interest and cannot be split in two"
+            )
+        settings = [
+            {**entry, "name": entry["name"] + suffix}
+            for entry in config["parameters"]
+            for suffix in (_suffixes(method) if chosen(entry["name"]) else ("",))
+        ]
+        measurements.append({**measurement, "config": {**config, "parameters": settings}})
+    channels = [
+        {**channel, "samples": [treated(sample) for sample in channel["samples"]]}
+        for channel in source["channels"]
+    ]
+    return check_workspace({**source, "channels": channels, "measurements": measurements})
