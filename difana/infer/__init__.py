@@ -2,6 +2,8 @@
 
 from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.delta_nll import DeltaNllResult, delta_nll
+from difana.infer.discrete_limit import discrete_upper_limit
+from difana.infer.discrete_profile import DiscreteProfileResult, discrete_profile
 from difana.infer.distributed import map_points_distributed
 from difana.infer.feldman_cousins import FeldmanCousinsResult, feldman_cousins
 from difana.infer.fit import FitResult, fisher_information, fit
@@ -55,6 +57,7 @@ __all__ = [
     "Asimov",
     "CLsResult",
     "DeltaNllResult",
+    "DiscreteProfileResult",
     "ExpectedYields",
     "FeldmanCousinsResult",
     "FitResult",
@@ -82,6 +85,8 @@ __all__ = [
     "combine_toys",
     "delta_nll",
     "describe",
+    "discrete_profile",
+    "discrete_upper_limit",
     "expected_cls",
     "expected_limits",
     "feldman_cousins",

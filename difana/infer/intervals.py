@@ -117,7 +117,7 @@ def profile_interval(
     index = jnp.repeat(jnp.asarray(indices), 2)
     side = jnp.tile(jnp.array([-1.0, 1.0], model.nominal.dtype), len(names))
     shared = (frozen, still, best.params, best.half_deviance, best.covariance, target)
-    found = in_chunks(_search, shared, (index, side), batch=batch, report=report)
+    found = in_chunks(search_end, shared, (index, side), batch=batch, report=report)
     ends = found.end
     if traced(model, data):
         ends = _with_gradient(model, data, best.params, index, found)
@@ -151,7 +151,7 @@ class _State(NamedTuple):
     at_bound: Array
 
 
-def _search(shared: tuple, item: tuple[Array, Array]) -> _End:
+def search_end(shared: tuple, item: tuple[Array, Array]) -> _End:
     """Walk from the best fit in one direction until the root of the ratio meets the target."""
     model, data, best, floor, covariance, target = shared
     index, side = item
