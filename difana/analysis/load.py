@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Mapping
 
 import equinox as eqx
@@ -71,6 +72,17 @@ def load(config: AnalysisConfig) -> Loaded:
         InputError: If a file, branch, value, sample or bin is bad. Names the line of the
             configuration and the culprit.
     """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        loaded = _load(config)
+    for entry in caught:
+        if entry.category is not UserWarning:
+            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
+    said = [str(entry.message) for entry in caught if entry.category is UserWarning]
+    return dataclasses.replace(loaded, notes=(*loaded.notes, *dict.fromkeys(said)))
+
+
+def _load(config: AnalysisConfig) -> Loaded:
     fixed = [region for region in config.regions if not region.trained]
     channels = []
     for region in fixed:

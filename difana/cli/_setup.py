@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import click
 
 _QUICK = {"xla_cpu_use_fusion_emitters": "false"}
 _QUICK_FITS = {"xla_backend_optimization_level": "2", "xla_cpu_parallel_codegen_split_count": "2"}
@@ -21,6 +26,7 @@ def start(*, fits: bool = False) -> None:
         fits: The command fits likelihoods and trains nothing: its programs are many small kernels,
             which gain nothing from the last passes of LLVM.
     """
+    warnings.showwarning = functools.partial(_note, set())
     if fits:  # read when JAX and the BLAS of SciPy are loaded
         os.environ.setdefault(_CONSTANTS, "1")
         os.environ.setdefault(_THREADS, "1")
@@ -40,6 +46,14 @@ def start(*, fits: bool = False) -> None:
     if folder is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _SECONDS)
+
+
+def _note(said: set[str], message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one line, once."""
+    text = str(message)
+    if text not in said:
+        said.add(text)
+        click.echo(f"Note: {text}", err=True)
 
 
 def faster_compilation(flags: str, version: str, *, fits: bool = False) -> str:

@@ -227,3 +227,18 @@ def test_templates_of_paths_and_notes(folder: Path, write_config: Callable[..., 
     loaded = load(read_config(write_config(edit)))
     assert [s.name for s in loaded.test] == ["signal", "background"]
     assert any("'scale'" in note and "['mass']" in note for note in loaded.notes)
+
+
+def test_a_file_named_twice_counts_once_and_is_noted(
+    folder: Path, write_config: Callable[..., Path]
+) -> None:
+    def twice(config: Config) -> None:
+        for sample in config["Samples"]:
+            if sample["Name"] == "signal":
+                sample["Files"] = ["signal.root", "sig*l.root"]
+
+    once, both = (load(read_config(write_config(change))) for change in (lambda _: None, twice))
+    for part, other in zip(once.train, both.train, strict=True):
+        np.testing.assert_array_equal(part.nominal.features, other.nominal.features)
+    assert not [note for note in once.notes if "twice" in note]
+    assert len([note for note in both.notes if "signal.root' is named twice" in note]) == 1
