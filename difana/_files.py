@@ -17,7 +17,7 @@ from typing import Any
 from difana._errors import InputError, WriteError
 
 _LOCK = ".difana.lock"
-_PART = re.compile(r"^\..+\.[0-9a-f]{12}\.part$")
+_PART = re.compile(r"^\..+\.([0-9a-f]{12}\.part|\d+\.part\.\w+)$")
 _MOST_HEADER = 2**24
 _held: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("held", default=frozenset())
 
@@ -78,7 +78,7 @@ def _flag(name: str) -> int:
 
 
 def remove_parts(*folders: Path) -> None:
-    """Remove what killed writings of `write_whole` left; call it where nobody else writes.
+    """Remove what killed writings left (`write_whole`, ``difana.data``); where nobody else writes.
 
     Example:
         >>> import tempfile

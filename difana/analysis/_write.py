@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -9,7 +10,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import jax
 import numpy as np
 
 from difana._errors import InputError
-from difana._files import write_whole
+from difana._files import locked, refuse_links, remove_parts, write_whole
 from difana._typing import PyTree
 
 _PACKAGES = ("jax", "jaxlib", "flax", "equinox", "optax", "optimistix", "numpy", "uproot", "pyhf")
@@ -59,6 +60,26 @@ def jsonable(value: Any) -> Any:
     return value
 
 
+@contextlib.contextmanager
+def held_folder(out: str | Path, *, inner: Sequence[str] = ()) -> Iterator[Path]:
+    """Hold the folder of a result, made if missing, for one run; left-overs of a killed one go.
+
+    Args:
+        out: The folder.
+        inner: Folders in it that are written into.
+
+    Raises:
+        InputError: If it is a file or cannot be made, if another run holds it, or if a symbolic
+            link leads out of it.
+    """
+    folder = result_folder(out)
+    below = [folder / name for name in inner]
+    with locked(folder):
+        refuse_links(*below)
+        remove_parts(*below)
+        yield folder
+
+
 def result_folder(out: str | Path) -> Path:
     """Return the folder of a result, made if missing.
 
@@ -70,8 +91,9 @@ def result_folder(out: str | Path) -> Path:
         out.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise InputError(f"'{out}' is a file; give a folder for the results") from error
-    except OSError as error:
-        raise InputError(f"cannot make the folder '{out}': {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot make the folder '{out}': {reason}") from error
     if not os.access(out, os.W_OK):
         raise InputError(f"cannot write into the folder '{out}'")
     return out

@@ -110,17 +110,17 @@ class Inference:
     def limits(self, *, level: float = 0.95) -> Limits:
         """Return the observed and the five expected upper limits."""
         found = _limit(self.model, self.data, level)
-        return Limits(_number(found.observed), _numbers(found.expected), _say(found.status))
+        return Limits(_number(found.observed), _numbers(found.expected), say(found.status))
 
     def cls(self, mu: float = 1.0) -> CLs:
         """Return observed and expected CLs of a tested value."""
         found = _test(self.model, self.data, mu=jnp.asarray(mu, self.model.nominal.dtype))
-        return CLs(mu, _number(found.observed), _numbers(found.expected), _say(found.status))
+        return CLs(mu, _number(found.observed), _numbers(found.expected), say(found.status))
 
     def significance(self) -> Significance:
         """Return observed and expected discovery significance."""
         found = _significance(self.model, self.data)
-        return Significance(_number(found.observed), float(found.expected), _say(found.status))
+        return Significance(_number(found.observed), float(found.expected), say(found.status))
 
     @property
     def mu_hat(self) -> float:
@@ -150,6 +150,6 @@ def _numbers(values: Array) -> tuple[float, ...]:
     return tuple(np.where(plain < _UNBOUNDED, plain, np.nan).tolist())
 
 
-def _say(status: Array) -> str:
-    # a parameter at a bound does no harm
+def say(status: Array) -> str:
+    """Return a status in words; a parameter at a bound does no harm."""
     return describe(int(status) & ~int(Status.AT_BOUND))

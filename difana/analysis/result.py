@@ -87,6 +87,11 @@ class AnalysisResult:
         return next(entry for entry in self.comparison if entry.name == DIFANA)
 
     @property
+    def status(self) -> str:
+        """``ok``, or why the numbers of the trained observable cannot be trusted."""
+        return str(self.summary["status"])
+
+    @property
     def real_data(self) -> bool:
         """Whether the data are real."""
         return self.config.observed is not None

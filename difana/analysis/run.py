@@ -18,8 +18,8 @@ from difana._errors import ModelError
 from difana.analysis._write import (
     digest,
     git_hash,
+    held_folder,
     jsonable,
-    result_folder,
     versions,
     write_json,
     write_text,
@@ -27,6 +27,7 @@ from difana.analysis._write import (
 from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.hepdata import write_hepdata
+from difana.analysis.inference import say
 from difana.analysis.load import Loaded, load
 from difana.analysis.observables import DIFANA, Expectation, Setting, baselines, expectation
 from difana.analysis.optimise import optimise
@@ -63,6 +64,7 @@ def run(
     resume: bool = True,
     progress: bool = True,
     mesh: Mesh | None = None,
+    report: Callable[[AnalysisResult], Any] | None = None,
 ) -> AnalysisResult:
     """Run the analysis of a configuration file.
 
@@ -82,18 +84,36 @@ def run(
         resume: False: delete the checkpoints in the folder and start over.
         progress: Say on standard error what is done; a bar where that is a terminal.
         mesh: Devices to spread the batches over.
+        report: Called with the result while the folder still is held, to add to it.
 
     Returns:
         The result.
 
     Raises:
         ConfigError: If the configuration is wrong, or the checkpoints are of another analysis.
-        InputError: If an input is bad; names the culprit.
+        InputError: If an input is bad; names the culprit. If another run writes into the folder,
+            or the disk is full: what was written stays, and the same call continues.
         ModelError: If no model can be made of the templates.
     """
     clock = _Clock(speak=progress)
     config = read_config(config_path)
-    folder = result_folder(out)
+    with held_folder(out, inner=("checkpoints", "hepdata")) as folder:
+        result = _run(config, folder, clock, resume=resume, progress=progress, mesh=mesh)
+        if report is not None:
+            report(result)
+    return result
+
+
+def _run(
+    config: AnalysisConfig,
+    folder: Path,
+    clock: _Clock,
+    *,
+    resume: bool,
+    progress: bool,
+    mesh: Mesh | None,
+) -> AnalysisResult:
+    """Run the analysis in a folder that is held."""
     clock.next("read", f"reading {len(config.samples)} samples")
     loaded = load(config)
     clock.next("train", "training")
@@ -305,6 +325,7 @@ def _summary(
             "status": own.significance.status,
         }
     return {
+        "status": _status(best, optimised, final),
         "measurement": config.general.measurement,
         "region": config.trained.name,
         "poi": config.general.poi,
@@ -376,9 +397,24 @@ def _summary(
     }
 
 
+def _status(best: Expectation, optimised: Any, final: Final) -> str:
+    """Return ``ok``, or why the numbers of the trained observable cannot be trusted."""
+    found = []
+    if optimised.status in ("diverged", "no finite metric"):
+        found.append(f"training {optimised.status}: {optimised.message}")
+    statuses = {"expected limit": best.status, "fit": say(final.fit.status)}
+    if (own := final.observed) is not None:
+        statuses |= {"observed limit": own.limits.status, "observed CLs": own.cls.status,
+                     "observed significance": own.significance.status}  # fmt: skip
+    found += [f"{name}: {text}" for name, text in statuses.items() if text != "ok"]
+    return "; ".join(found) or "ok"
+
+
 def _write(result: AnalysisResult, optimised: Any) -> None:
     """Write everything but the times; ``result.json`` last, so that it stands for the rest."""
     out, measurement = result.out, result.config.general.measurement
+    for old in (out / "result.json", *(out / "hepdata").glob("*.yaml")):  # of another run
+        old.unlink(missing_ok=True)
     workspace = to_workspace(result.model, result.data, measurement=measurement)
     write_json(out / "workspace.json", workspace)
     save_weights(out / "weights.eqx", optimised.net)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -37,6 +40,12 @@ _COMMANDS = {  # name -> module, in the order of the help
 
 _BAD_INPUT = 2
 _INTERRUPTED = 130
+_TERMINATED = 143
+_CONTINUED = ("demo", "run", "toys")  # they keep what they have
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it: handled wherever an interruption is."""
 
 
 class LazyGroup(click.Group):
@@ -63,18 +72,51 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what is wrong with the input becomes one message."""
         try:
-            return super().invoke(ctx)
-        except DifanaError as error:
+            with _raising_at_termination():
+                return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # whoever read our output has gone: click ends quietly
+        except (DifanaError, OSError, MemoryError) as error:
             if ctx.params.get("debug"):
                 raise
-            text = str(error).replace("resume=False", "--no-resume")
-            click.echo(f"Error: {text}", err=True)
+            click.echo(f"Error: {_words(error)}", err=True)
             sys.exit(_BAD_INPUT)
-        except KeyboardInterrupt:
-            click.echo(
-                "\nInterrupted. The same command continues from the last checkpoint.", err=True
-            )
-            sys.exit(_INTERRUPTED)
+        except KeyboardInterrupt as error:
+            terminated = isinstance(error, TerminatedError)
+            text = "Terminated." if terminated else "Interrupted."
+            if ctx.invoked_subcommand in _CONTINUED:
+                text += " The same command continues from the last checkpoint."
+            click.echo(f"\n{text}", err=True)
+            sys.exit(_TERMINATED if terminated else _INTERRUPTED)
+
+
+def _words(error: Exception) -> str:
+    """Return what a person should read of an error."""
+    if isinstance(error, DifanaError):
+        return str(error).replace("resume=False", "--no-resume")
+    if isinstance(error, OSError):  # a full disk under a library that writes
+        where = f"'{error.filename}': " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    return f"not enough memory ({error})" if str(error) else "not enough memory"
+
+
+@contextlib.contextmanager
+def _raising_at_termination() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that files and terminals are left in order."""
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends us at once
+        raise TerminatedError
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -90,19 +90,31 @@ Training:
     show_default=True,
     help="Folder of the demonstration.",
 )
-@click.option("--seed", default=1, show_default=True, help="Seed of everything.")
-@click.option("--events", default=EVENTS, show_default=True, help="Simulated events a process.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**62),
+    default=1,
+    show_default=True,
+    help="Seed of everything.",
+)
+@click.option(
+    "--events",
+    type=click.IntRange(100, 100_000_000),
+    default=EVENTS,
+    show_default=True,
+    help="Simulated events a process.",
+)
 def command(*, out: Path, seed: int, events: int) -> None:
     """Write ROOT files and an analysis.yaml into a folder, and run the analysis."""
     from difana.cli import _setup
 
     _setup.start()
-    from difana.analysis._write import result_folder, write_text
+    from difana.analysis._write import held_folder, write_text
     from difana.data.generate import write_resonance
 
-    folder = result_folder(out)
-    click.echo(f"writing 7 ROOT files with {events} events a process to {folder / 'ntuples'}")
-    write_resonance(folder / "ntuples", seed=seed, events=events)
-    config = folder / "analysis.yaml"
-    write_text(config, CONFIG.format(seed=seed))
-    run_analysis(config, folder, resume=True, quiet=False, report=True)
+    with held_folder(out, inner=("ntuples",)) as folder:
+        click.echo(f"writing 7 ROOT files with {events} events a process to {folder / 'ntuples'}")
+        write_resonance(folder / "ntuples", seed=seed, events=events)
+        config = folder / "analysis.yaml"
+        write_text(config, CONFIG.format(seed=seed))
+        run_analysis(config, folder, resume=True, quiet=False, report=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from difana.cli._output import write_report
+from difana.cli._output import finish, write_report
 from difana.cli._workspace import print_table
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def command(*, config: Path, out: Path, no_resume: bool, quiet: bool, no_report: bool) -> None:
     """Run the analysis of CONFIG: train, bin, evaluate on held-out events, report.
 
-    Interrupted in any way, the same command continues from the last checkpoint.
+    Interrupted in any way, the same command continues from the last checkpoint. Exit code 3: the
+    numbers cannot be trusted, the last line says why.
     """
     run_analysis(config, out, resume=not no_resume, quiet=quiet, report=not no_report)
 
@@ -37,18 +38,25 @@ def run_analysis(config: Path, out: Path, *, resume: bool, quiet: bool, report: 
     _setup.start()
     from difana.analysis import run
 
-    result = run(config, out, resume=resume, progress=not quiet)
-    page = write_report("analysis_report", result) if report else None
-    if quiet:
-        return
-    print_comparison(result)
-    for label, path in (
-        ("report", page),
-        ("workspace", result.out / "workspace.json"),
-        ("all numbers", result.out / "result.json"),
-    ):
-        if path is not None:
-            click.echo(f"{label + ':':<13}{path}")
+    pages: list[Path | None] = []
+    result = run(
+        config,
+        out,
+        resume=resume,
+        progress=not quiet,
+        report=(lambda own: pages.append(write_report("analysis_report", own))) if report else None,
+    )
+    page = pages[0] if pages else None
+    if not quiet:
+        print_comparison(result)
+        for label, path in (
+            ("report", page),
+            ("workspace", result.out / "workspace.json"),
+            ("all numbers", result.out / "result.json"),
+        ):
+            if path is not None:
+                click.echo(f"{label + ':':<13}{path}")
+    finish(result.status)
 
 
 def print_comparison(result: AnalysisResult) -> None:
@@ -69,7 +77,7 @@ def print_comparison(result: AnalysisResult) -> None:
         highlight=len(rows) - 1,
     )
     for entry in result.comparison:
-        if entry.status != "ok":
+        if entry.status != "ok" and entry is not best:  # that one is said at the end
             click.echo(f"Warning: {entry.name}: {entry.status}", err=True)
     for note in result.summary["notes"]:
         click.echo(f"Note: {note}", err=True)

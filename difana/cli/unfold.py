@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from difana.cli._output import write_report
-from difana.cli._workspace import print_table, warn_about
+from difana.cli._output import finish, write_report
+from difana.cli._workspace import print_table
 
 if TYPE_CHECKING:
     from difana.unfold import UnfoldingRun
@@ -30,19 +30,24 @@ def command(*, config: Path, out: Path, quiet: bool, no_report: bool) -> None:
     _setup.start()
     from difana.unfold import run_unfolding
 
-    result = run_unfolding(config, out, progress=not quiet)
-    page = None if no_report else write_report("unfolding_report", result)
-    if quiet:
-        return
-    _print(result)
-    dataset = result.out / "unfolded.parquet" if result.events is not None else None
-    for label, path in (
-        ("report", page),
-        ("dataset", dataset),
-        ("all numbers", result.out / "result.json"),
-    ):
-        if path is not None:
-            click.echo(f"{label + ':':<13}{path}")
+    pages: list[Path | None] = []
+
+    def report(own: UnfoldingRun) -> None:
+        pages.append(write_report("unfolding_report", own))
+
+    result = run_unfolding(config, out, progress=not quiet, report=None if no_report else report)
+    page = pages[0] if pages else None
+    if not quiet:
+        _print(result)
+        dataset = result.out / "unfolded.parquet" if result.events is not None else None
+        for label, path in (
+            ("report", page),
+            ("dataset", dataset),
+            ("all numbers", result.out / "result.json"),
+        ):
+            if path is not None:
+                click.echo(f"{label + ':':<13}{path}")
+    finish(str(result.summary["status"]))
 
 
 def _print(result: UnfoldingRun) -> None:
@@ -57,4 +62,3 @@ def _print(result: UnfoldingRun) -> None:
         numbers = zip(*(np.ravel(np.asarray(c)) for c in columns), strict=True)
         rows = [[label, *map(float, row)] for label, row in zip(labels, numbers, strict=True)]
         print_table(["bin", "unfolded", "error", "simulated"], rows, title=name)
-        warn_about(h.describe())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from difana._errors import InputError
+from difana._files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -100,7 +101,7 @@ def report(path: str | Path, *, title: str, sections: Sequence[Section]) -> Path
         f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n<nav>{links}</nav>\n{body}</body>\n</html>\n"
     )
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, [page.encode()])
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from difana._errors import ConfigError, InputError
 from difana._numerics import safe_divide
-from difana.analysis._write import git_hash, result_folder, versions, write_json
+from difana.analysis._write import git_hash, held_folder, versions, write_json
 from difana.data import read_identifiers
 from difana.unfold.bayes import bayes
 from difana.unfold.config import UnfoldingConfig, read_unfolding
@@ -61,7 +61,11 @@ class UnfoldingRun:
 
 
 def run_unfolding(
-    config_path: str | Path, out: str | Path, *, progress: bool = True
+    config_path: str | Path,
+    out: str | Path,
+    *,
+    progress: bool = True,
+    report: Callable[[UnfoldingRun], Any] | None = None,
 ) -> UnfoldingRun:
     """Unfold what a configuration file describes.
 
@@ -75,13 +79,15 @@ def run_unfolding(
         config_path: The YAML file, see ``read_unfolding``.
         out: Folder of the results, made if missing.
         progress: Say on standard error what is done.
+        report: Called with the result while the folder still is held, to add to it.
 
     Returns:
         The result.
 
     Raises:
         ConfigError: If the configuration is wrong.
-        InputError: If an input is bad; names file, branch or event.
+        InputError: If an input is bad; names file, branch or event. If another run writes into
+            the folder, or the disk is full.
         ModelError: If a training diverges.
     """
     config = read_unfolding(config_path)
@@ -95,7 +101,15 @@ def run_unfolding(
             f"{config.path}: systematics of the method Flow draw other events and cannot be weights"
             " of one dataset; use OmniFold, or run once for each variation"
         )
-    folder = result_folder(out)
+    with held_folder(out) as folder:
+        result = _run(config, folder, progress=progress)
+        if report is not None:
+            report(result)
+    return result
+
+
+def _run(config: UnfoldingConfig, folder: Path, *, progress: bool) -> UnfoldingRun:
+    """Unfold into a folder that is held."""
     say = _speaker(on=progress)
     say(f"reading {config.path}")
     problem = load_problem(config)
@@ -320,7 +334,10 @@ def _summary(
     histograms: Mapping[str, UnfoldedHistogram],
     responses: Mapping[str, Response],
 ) -> dict[str, Any]:
+    statuses = [(name, h.describe()) for name, h in histograms.items()]
+    wrong = [f"{name}: {text}" for name, text in statuses if text != "ok"]
     return {
+        "status": "; ".join(wrong) or "ok",
         "method": config.general["Method"],
         "fiducial": config.general["Fiducial"],
         "luminosity": config.general["Luminosity"],
