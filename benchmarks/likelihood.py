@@ -1,10 +1,15 @@
-"""Hypothesis tests and limits on published likelihoods: difana and pyhf in one run.
+"""Fits, tests, limits and toys of published likelihoods: difana, pyhf and NextStat in one run.
 
-    python benchmarks/likelihood.py [--data PATH] [--skip-minuit | --skip-pyhf] [--write]
+    python benchmarks/likelihood.py [--data PATH] [--workspace FILE ...] [--nextstat PYTHON]
+        [--skip-minuit | --skip-pyhf] [--write]
 
 Times are those of fresh processes: the first call counts from reading the JSON (imports done) to
-the numbers, with an empty and with a filled compilation cache; warm calls are medians. Derivatives
-below 1e-5 of the largest are compared with that: differences of a limit are no better than that.
+the numbers, with an empty and with a filled compilation cache; warm calls are medians. A ratio
+compares like with like: warm with warm, or, where the peer was called once only, first with first.
+Derivatives below 1e-5 of the largest are compared with that: differences of a limit are no better.
+
+NextStat (AGPL) is run only, in an environment of its own (`pip install nextstat==0.10.1 numpy`),
+by the Python given with --nextstat. Workspaces given with --workspace are measured, too.
 """
 
 from __future__ import annotations
@@ -23,6 +28,31 @@ from pathlib import Path
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "likelihood.md"
 POINTS = {"sbottom": "sbottom_1300_205_60", "1Lbb": "C1N2_Wh_hbb_700_400"}
+TASKS = {"fit": "fit and covariance", "test": "CLs", "limit": "upper limit"}
+WARM = {"fit": 50, "test": 50, "limit": 20, "toys": 3}
+TOYS = 10_000  # of each hypothesis
+TWO_BINS = {  # signal and a background with uncorrelated uncertainties, as in pyhf's README
+    "channels": [
+        {
+            "name": "singlechannel",
+            "samples": [
+                {
+                    "name": "signal",
+                    "data": [12.0, 11.0],
+                    "modifiers": [{"name": "mu", "type": "normfactor", "data": None}],
+                },
+                {
+                    "name": "background",
+                    "data": [50.0, 52.0],
+                    "modifiers": [{"name": "unc", "type": "shapesys", "data": [3.0, 7.0]}],
+                },
+            ],
+        }
+    ],
+    "observations": [{"name": "singlechannel", "data": [51.0, 48.0]}],
+    "measurements": [{"name": "m", "config": {"poi": "mu", "parameters": []}}],
+    "version": "1.0.0",
+}
 
 
 def files(name: str, data: Path) -> tuple[Path, dict]:
@@ -37,6 +67,10 @@ def patched(name: str, data: Path) -> dict:
     """Return the workspace with its signal."""
     from difana.likelihood import read_patchset, read_workspace
 
+    if name == "two bins":
+        return TWO_BINS
+    if name not in POINTS:
+        return read_workspace(name)
     path, how = files(name, data)
     if "patches" in how:
         return read_workspace(path, patches=how["patches"])
@@ -74,7 +108,7 @@ def ours(name: str, data: Path, task: str) -> dict:
     import jax
     import numpy as np
 
-    from difana.infer import expected_limits, hypotest, upper_limit
+    from difana.infer import expected_limits, fit, hypotest, toys, upper_limit
     from difana.likelihood import from_workspace
 
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -84,16 +118,26 @@ def ours(name: str, data: Path, task: str) -> dict:
     start = time.perf_counter()
     model, observed = from_workspace(patched(name, data))
     read = time.perf_counter() - start
-    test = eqx.filter_jit(lambda m, d: hypotest(m, d, mu=1.0))
-    limit = eqx.filter_jit(lambda m, d: upper_limit(m, d))
-    call = {"test": test, "limit": limit}.get(task)
-    if call is not None:
-        result = jax.block_until_ready(call(model, observed))
+    calls = {
+        "fit": lambda: fitted(model, observed),
+        "test": lambda: tested(model, observed),
+        "limit": lambda: limited(model, observed),
+        "toys": lambda: toys(model, observed, number=TOYS, key=jax.random.key(1)),
+    }
+    fitted, limited = eqx.filter_jit(fit), eqx.filter_jit(upper_limit)
+    tested = eqx.filter_jit(lambda m, d: hypotest(m, d, mu=1.0))
+    if task in calls:
+        result = jax.block_until_ready(calls[task]())
         first = time.perf_counter() - start
-        numbers = [float(result.observed), *np.asarray(result.expected).tolist()]
-        number = 50 if task == "test" else 20
-        warm = repeated(lambda: jax.block_until_ready(call(model, observed)), number)
-        return {"read": read, "first": first, "warm": warm, "numbers": numbers}
+        warm = repeated(lambda: jax.block_until_ready(calls[task]()), WARM[task])
+        if task == "fit":
+            numbers = [float(result.nll), float(result.params[model.poi_index])]
+        elif task == "toys":
+            numbers = [result.cls, result.clsb, result.clb]
+        else:
+            numbers = [float(result.observed), *np.asarray(result.expected).tolist()]
+        size = len(model.parameters)
+        return {"read": read, "first": first, "warm": warm, "numbers": numbers, "size": size}
     # the gradient of the median expected limit in every number of the model
     median = eqx.filter_jit(lambda m: expected_limits(m, median_only=True).median)
     both = eqx.filter_jit(
@@ -146,6 +190,34 @@ def scan(data: Path) -> dict:
     return {"read": read, "first": first, "warm": warm, "points": len(stacked.names), "n": excluded}
 
 
+def nextstat(workspace: str, task: str) -> dict:
+    """Time NextStat in this process, which must be one of its environment."""
+    import nextstat as ns
+
+    text = Path(workspace).read_text(encoding="utf-8")
+    start = time.perf_counter()
+    model = ns.from_pyhf(text)
+
+    def call() -> list[float]:
+        if task == "fit":
+            found = ns.fit(model)
+            return [found.nll, found.parameters[model.poi_index()]]
+        if task == "toys":
+            cls, tails = ns.hypotest_toys(1.0, model, n_toys=TOYS, seed=1, return_tail_probs=True)
+            return [cls, *tails]
+        if task == "limit":
+            observed, band = ns.upper_limit(model, method="root")
+            return [observed, *sorted(band)]
+        found = ns.cls_curve(model, [1.0, 1.0])  # takes no single value
+        return [found["cls_obs"][0], *(values[0] for values in found["cls_exp"])]
+
+    numbers = [float(value) for value in call()]
+    first = time.perf_counter() - start
+    warm = repeated(call, 1 if first > 3 else 5)
+    half = 0.5 if task == "test" else 1.0
+    return {"first": half * first, "warm": half * warm, "numbers": numbers}
+
+
 def theirs(name: str, data: Path, setting: str, calls: int) -> dict:
     """Time pyhf in this process."""
     import pyhf
@@ -167,13 +239,13 @@ def theirs(name: str, data: Path, setting: str, calls: int) -> dict:
 
     numbers = test()
     first = time.perf_counter() - start
-    warm = repeated(test, calls) if calls else float("nan")
+    warm = repeated(test, calls) if calls else None
     return {"first": first, "warm": warm, "numbers": numbers}
 
 
-def in_process(*words: str, cache: str = "off") -> dict:
+def in_process(*words: str, cache: str = "off", python: str = sys.executable) -> dict:
     """Run one measurement in a fresh process."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--measure", *words]
+    command = [python, __file__, *sys.argv[1:], "--measure", *words]
     environment = {**os.environ, "DIFANA_CACHE": cache, "JAX_ENABLE_COMPILATION_CACHE": "1"}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -182,32 +254,77 @@ def in_process(*words: str, cache: str = "off") -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main() -> None:
-    """Measure everything and print the table."""
+def cold_and_filled(name: str, task: str) -> tuple[dict, float]:
+    """Return what was measured with an empty cache, and the first call with a filled one."""
+    with tempfile.TemporaryDirectory() as cache:
+        cold = in_process(name, task, "0", cache=cache)
+        return cold, in_process(name, task, "0", cache=cache)["first"]
+
+
+def compared(peer: dict, cold: dict, *, toys: bool = False) -> str:
+    """Return the ratio of times, like with like, and how far the numbers are apart."""
+    pairs = zip(cold["numbers"], peer["numbers"], strict=True)
+    if toys:
+        what = "CLs, CLs+b, CLb " + ", ".join(f"{b:.4f} (difana {a:.4f})" for a, b in pairs)
+    else:
+        what = f"largest relative difference {max(abs(a / b - 1) for a, b in pairs):.1e}"
+    warm = peer.get("warm")
+    ratio = f"{warm / cold['warm']:.0f}" if warm else f"{peer['first'] / cold['first']:.0f} (first)"
+    return f"{ratio}; {what}"
+
+
+def row(name: str, task: str, who: str, times: dict, filled: float | None, note: str) -> str:
+    """Return a row of the table."""
+    warm = times.get("warm")
+    return (
+        f"| {Path(name).stem} | {task} | {who} | {times['first']:.2f} | "
+        f"{'' if filled is None else f'{filled:.2f}'} | {'' if not warm else f'{warm:.4f}'} | "
+        f"{note} |"
+    )
+
+
+def parsed() -> argparse.Namespace:
+    """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared/data/likelihoods")
+    parser.add_argument("--workspace", action="append", default=[], help="measure this one, too")
+    parser.add_argument("--nextstat", help="Python of an environment with NextStat")
     parser.add_argument(
         "--skip-minuit", action="store_true", help="pyhf numpy/minuit takes minutes"
     )
-    parser.add_argument("--skip-pyhf", action="store_true", help="difana only")
+    parser.add_argument("--skip-pyhf", action="store_true", help="no pyhf")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Return one measurement of this process."""
+    name, task, calls = args.measure
+    if task.startswith("nextstat"):
+        return nextstat(name, task.split("/")[1])
+    if "/" in task:
+        return theirs(name, args.data, task, int(calls))
+    return ours(name, args.data, task)
+
+
+def main() -> None:
+    """Measure everything and print the table."""
+    args = parsed()
     if args.measure:
-        name, task, calls = args.measure
-        peer = "/" in task
-        found = theirs(name, args.data, task, int(calls)) if peer else ours(name, args.data, task)
-        print(json.dumps(found))
+        print(json.dumps(measure(args)))
         return
     lines = [
-        "# Likelihoods: difana against pyhf",
+        "# Likelihoods: difana against its peers",
         "",
         (
-            f"`python benchmarks/likelihood.py`; {os.cpu_count()} cores, load "
-            f"{os.getloadavg()[0]:.1f} before the run. Seconds; observed and five expected values."
+            f"`python {' '.join(['benchmarks/likelihood.py', *sys.argv[1:]])}`; {os.cpu_count()} "
+            f"cores, load {os.getloadavg()[0]:.1f} before the run. Seconds; tests and limits: "
+            "observed and five expected values. Last column: peer / difana, warm if not said "
+            "otherwise."
         ),
         "",
-        "| likelihood | task | who | first call | first, cache filled | warm | pyhf/difana, warm |",
+        "| likelihood | task | who | first call | first, cache filled | warm | compared |",
         "|---|---|---|---|---|---|---|",
     ]
 
@@ -217,46 +334,34 @@ def main() -> None:
 
     print("\n".join(lines))
     settings = ["numpy/scipy", "jax/scipy"] + ([] if args.skip_minuit else ["numpy/minuit"])
-    settings = [] if args.skip_pyhf else settings
-    for name in POINTS:
-        with tempfile.TemporaryDirectory() as cache:
-            cold = in_process(name, "test", "0", cache=cache)
-            filled = in_process(name, "test", "0", cache=cache)
-        warm = cold["warm"]
-        say(
-            f"| {name} | CLs | difana | {cold['first']:.2f} | {filled['first']:.2f} | "
-            f"{warm:.4f} | |"
-        )
-        for setting in settings:
-            slow = setting == "numpy/minuit"
-            peer = in_process(name, setting, "0" if slow else "1")
-            later = peer["first"] if slow else peer["warm"]
-            worst = max(
-                abs(a / b - 1) for a, b in zip(cold["numbers"], peer["numbers"], strict=True)
-            )
+    for name in [*POINTS, *args.workspace, "two bins"]:
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as plain:
+            json.dump(patched(name, args.data), plain)
+            plain.flush()
+            for task in TASKS if name != "two bins" else ["toys"]:
+                cold, filled = cold_and_filled(name, task)
+                words = TASKS.get(task, f"{TOYS} + {TOYS} toys")
+                size = f"{cold['size']} parameters"
+                say(row(name, words, "difana", cold, filled, size))
+                if args.nextstat:
+                    peer = in_process(plain.name, f"nextstat/{task}", "0", python=args.nextstat)
+                    note = compared(peer, cold, toys=task == "toys")
+                    say(row(name, words, "NextStat", peer, None, note))
+                if task == "test" and name in POINTS and not args.skip_pyhf:
+                    for setting in settings:
+                        calls = "0" if setting == "numpy/minuit" else "1"
+                        peer = in_process(name, setting, calls)
+                        say(row(name, words, f"pyhf {setting}", peer, None, compared(peer, cold)))
+        if name in POINTS:
+            slope = in_process(name, "gradient", "0")
             say(
-                f"| {name} | CLs | pyhf {setting} | {peer['first']:.2f} | | {later:.2f} | "
-                f"{later / warm:.0f} (largest relative difference {worst:.1e}) |"
+                f"| {name} | median limit and its gradient | difana | | | {slope['both']:.4f} | "
+                f"{slope['both'] / slope['limit']:.2f} times the limit; worst of 20 against "
+                f"central differences {slope['worst']:.1e} |"
             )
-        with tempfile.TemporaryDirectory() as cache:
-            cold = in_process(name, "limit", "0", cache=cache)
-            filled = in_process(name, "limit", "0", cache=cache)
-        say(
-            f"| {name} | upper limit | difana | {cold['first']:.2f} | {filled['first']:.2f} | "
-            f"{cold['warm']:.4f} | |"
-        )
-        slope = in_process(name, "gradient", "0")
-        say(
-            f"| {name} | median limit and its gradient | difana | | | {slope['both']:.4f} | "
-            f"{slope['both'] / slope['limit']:.2f} times the limit; worst of 20 against central "
-            f"differences {slope['worst']:.1e} |"
-        )
-    with tempfile.TemporaryDirectory() as cache:
-        cold = in_process("1Lbb", "scan", "0", cache=cache)
-        filled = in_process("1Lbb", "scan", "0", cache=cache)
+    cold, filled = cold_and_filled("1Lbb", "scan")
     say(
-        f"| 1Lbb | CLs of {cold['points']} signal points, reading included | difana | "
-        f"{cold['first']:.2f} | {filled['first']:.2f} | {cold['warm']:.2f} | |"
+        row("1Lbb", f"CLs of {cold['points']} points, reading included", "difana", cold, filled, "")
     )
     if args.write:
         RESULT.write_text("\n".join(lines) + "\n", encoding="utf-8")
