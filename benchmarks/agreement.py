@@ -1,0 +1,158 @@
+"""Every published workspace: CLs and limits of difana against pyhf at a tight tolerance.
+
+    python benchmarks/agreement.py [--data PATH] [--workspace FILE ...] [--points 3] [--write]
+
+pyhf tests mu = 1 and difana's six limits (observed and five expected), where its CLs must be 0.05:
+``CLs`` is the largest relative difference of the six CLs, ``limit`` the largest relative difference
+of a limit, from the distance of pyhf's CLs from 0.05 and the slope there. pyhf fits with JAX and
+SLSQP at a tolerance of 1e-12; where that fails (its gradients can be NaN), with numpy and Minuit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULT = HERE / "results" / "agreement.md"
+CODES = {"normsys": {"interpcode": "code4"}, "histosys": {"interpcode": "code4p"}}
+
+
+def validation_spec(path: Path) -> dict[str, Any] | None:
+    """Return a workspace of a file of pyhf's validation in its old short form."""
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    return raw if "channels" in raw and "measurements" in raw else None
+
+
+def workspaces(data: Path, others: list[str], points: int) -> Iterator[tuple[str, dict]]:
+    """Yield names and workspaces."""
+    from difana.likelihood import read_patchset, read_workspace, read_xml
+
+    for top in sorted((data / "pyhf-validation").glob("*/config/**/*.xml")):
+        if "<Combination" in top.read_text(encoding="utf-8"):
+            yield f"{top.relative_to(data / 'pyhf-validation').parts[0]}/{top.stem}", read_xml(top)
+    for path in sorted((data / "pyhf-validation").glob("*.json")):
+        spec = validation_spec(path)
+        if spec is not None:
+            yield path.stem, spec
+    for patch in sorted((data / "sbottom-RegionA").glob("patch*.json"))[:points]:
+        spec = read_workspace(data / "sbottom-RegionA" / "BkgOnly.json", patches=[patch])
+        yield patch.stem.removeprefix("patch."), spec
+    patchset = read_patchset(data / "1Lbb" / "patchsets_v1.json.gz")
+    names = [point.name for point in patchset.points]
+    for name in names[:: max(len(names) // points, 1)][:points]:
+        yield name, patchset.apply(read_workspace(data / "1Lbb" / "workspace_v1.json.gz"), name)
+    for path in others:
+        yield Path(path).stem, read_workspace(path)
+
+
+def optimisers() -> list[tuple[str, Any]]:
+    """Return backends and tight optimisers of pyhf, the better first."""
+    import pyhf
+
+    scipy = pyhf.optimize.scipy_optimizer(tolerance=1e-12, maxiter=100_000)
+    minuit = pyhf.optimize.minuit_optimizer(tolerance=1e-8, strategy=2, maxiter=1_000_000)
+    return [("jax", scipy), ("numpy", minuit)]
+
+
+def compare(name: str, spec: dict) -> str:
+    """Return a row of the table, by the first optimiser of pyhf that does not fail."""
+    import pyhf
+
+    for backend, optimiser in optimisers():
+        pyhf.set_backend(backend, optimiser)
+        try:
+            return compared(name, spec, f"{backend}/{optimiser.name}")
+        except pyhf.exceptions.FailedMinimization:
+            continue
+    return f"| {name} | | | | | pyhf fails | |"
+
+
+def compared(name: str, spec: dict, setting: str) -> str:
+    """Return a row of the table by the present optimiser of pyhf."""
+    import equinox as eqx
+    import numpy as np
+    import pyhf
+
+    from difana.infer import describe, hypotest, trustworthy, upper_limit
+    from difana.likelihood import from_workspace
+
+    model, data = from_workspace(spec)
+    tested = eqx.filter_jit(lambda m, d: hypotest(m, d, mu=1.0))(model, data)
+    limits = eqx.filter_jit(lambda m, d: upper_limit(m, d))(model, data)
+    workspace = pyhf.Workspace(spec)
+    theirs = workspace.model(modifier_settings=CODES)
+    observed = workspace.data(theirs)
+    found = np.array([float(limits.observed), *np.asarray(limits.expected)])
+    bounds = theirs.config.suggested_bounds()  # a limit may lie beyond that of mu
+    low, high = bounds[theirs.config.poi_index]
+    bounds[theirs.config.poi_index] = (low, max(high, 10 * float(found.max())))
+
+    def pyhf_cls(mu: float) -> np.ndarray:
+        value, band = pyhf.infer.hypotest(
+            mu,
+            observed,
+            theirs,
+            par_bounds=bounds,
+            test_stat="qtilde",
+            return_expected_set=True,
+        )
+        return np.array([float(value), *map(float, band)])
+
+    start = time.perf_counter()
+    ours = np.array([float(tested.observed), *np.asarray(tested.expected)])
+    cls = np.abs(ours / pyhf_cls(1.0) - 1).max()
+    worst = 0.0
+    for i, limit in enumerate(found):
+        near, step = pyhf_cls(limit)[i], 1e-3 * limit
+        slope = (pyhf_cls(limit + step)[i] - pyhf_cls(limit - step)[i]) / (2 * step)
+        worst = max(worst, abs((near - 0.05) / slope) / limit)
+    seconds = time.perf_counter() - start
+    ok = bool(trustworthy(tested.status)) and bool(trustworthy(limits.status))
+    status = "ok" if ok else describe(int(tested.status) | int(limits.status))
+    return (
+        f"| {name} | {len(model.parameters)} | {cls:.1e} | {worst:.1e} | {status} | "
+        f"{setting} | {seconds:.0f} |"
+    )
+
+
+def main() -> None:
+    """Compare all and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared/data/likelihoods")
+    parser.add_argument("--workspace", action="append", default=[])
+    parser.add_argument("--points", type=int, default=3, help="signal points of each patch set")
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    from difana.cli import _setup
+
+    _setup.start(fits=True)
+    warnings.simplefilter("ignore")
+    logging.disable()  # pyhf prints what its optimiser says
+    lines = [
+        "# Agreement with pyhf on published workspaces",
+        "",
+        (
+            f"`python benchmarks/agreement.py --points {args.points}`. Largest relative "
+            "differences of observed and expected CLs at mu = 1, and of the limits."
+        ),
+        "",
+        "| workspace | parameters | CLs | limit | status of difana | pyhf | pyhf [s] |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    print("\n".join(lines))
+    for name, spec in workspaces(args.data, args.workspace, args.points):
+        lines.append(compare(name, spec))
+        print(lines[-1], flush=True)
+    if args.write:
+        RESULT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
