@@ -91,8 +91,8 @@ def compared(name: str, spec: dict, setting: str) -> str:
     observed = workspace.data(theirs)
     found = np.array([float(limits.observed), *np.asarray(limits.expected)])
     bounds = theirs.config.suggested_bounds()  # a limit may lie beyond that of mu
-    low, high = bounds[theirs.config.poi_index]
-    bounds[theirs.config.poi_index] = (low, max(high, 10 * float(found.max())))
+    high = max(bounds[theirs.config.poi_index][1], 10 * float(found.max()))
+    bounds[theirs.config.poi_index] = (0.0, high)
 
     def pyhf_cls(mu: float) -> np.ndarray:
         value, band = pyhf.infer.hypotest(
