@@ -61,3 +61,26 @@ print(jax.config.jax_use_simplified_jaxpr_constants, jax.config.jax_enable_x64)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True", "True"]
+
+
+def test_import_difana_opens_every_room_lazily():
+    code = """
+import sys, difana
+assert "jax" not in sys.modules and "click" not in sys.modules
+assert issubclass(difana.ModelError, difana.DifanaError)
+assert set(difana._ROOMS) <= set(dir(difana))
+import pydoc
+assert "soft_histogram" in pydoc.render_doc(difana.hist)
+assert callable(difana.infer.upper_limit) and "jax" in sys.modules
+try:
+    difana.infr
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "module 'difana' has no attribute 'infr'. Did you mean 'infer'?"
+
+
+def test_every_room_has_its_door():
+    assert sorted(difana._ROOMS) == sorted(set(ROOMS) - {"difana.cli", "cli"})
