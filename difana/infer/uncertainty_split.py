@@ -43,6 +43,7 @@ class UncertaintySplit(eqx.Module):
             kind "covariance", which cannot tell.
         groups: Size of each group, ``[groups]``.
         status: Bit flags of the fit and of the refits, ``[sources]``.
+        fit_status: Bit flags of the fit.
         names: Names of the sources: constrained parameters, or all nuisances (static).
         poi: Name of the parameter (static).
         group_names: Names of the groups (static).
@@ -60,6 +61,7 @@ class UncertaintySplit(eqx.Module):
     bins: Float[Array, " bins"]
     groups: Float[Array, " groups"]
     status: Int[Array, " sources"]
+    fit_status: Int[Array, ""]
     names: tuple[str, ...] = eqx.field(static=True)
     poi: str = eqx.field(static=True)
     group_names: tuple[str, ...] = eqx.field(static=True)
@@ -75,12 +77,12 @@ class UncertaintySplit(eqx.Module):
     @property
     def ok(self) -> bool:
         """True if all numbers can be trusted."""
-        return bool(jnp.all(trustworthy(self.status)))
+        return bool(jnp.all(trustworthy(jnp.append(self.status, self.fit_status))))
 
     @property
     def message(self) -> str:
         """The status in words."""
-        return describe(self.status) if len(self.names) else "ok"
+        return describe(jnp.append(self.status, self.fit_status))
 
     @property
     def ranking(self) -> np.ndarray:
@@ -222,6 +224,7 @@ def _by_data(
         found.bins,
         group(members),
         jnp.broadcast_to(best.status, s.constrained.shape),
+        best.status,
         tuple(model.parameters[i] for i in s.constrained),
         model.parameters[index],
         group_names,
@@ -257,6 +260,7 @@ def _by_covariance(
         jnp.zeros(0, total.dtype),
         jax.vmap(lambda held: held_group(covariance, index, held))(members),
         jnp.broadcast_to(best.status, nuisances.shape),
+        best.status,
         tuple(model.parameters[i] for i in nuisances),
         model.parameters[index],
         group_names,
