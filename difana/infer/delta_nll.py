@@ -125,6 +125,11 @@ def delta_nll(
         total                            +0.7136
     """
     model.check_data(data)
+    for fit in (fit_a, fit_b):
+        if isinstance(fit, FitResult) and fit.names != model.parameters:
+            raise ModelError(
+                "a fit has other parameters than the model: both must be fits of this model"
+            )
     points = [fit.params if isinstance(fit, FitResult) else jnp.asarray(fit) for fit in
               (fit_a, fit_b)]  # fmt: skip
     for point in points:

@@ -280,7 +280,9 @@ def solve(
 
 def negative_yield(model: Model, params: Float[Array, " params"]) -> Int[Array, ""]:
     """Return the status flag of parameters at which a bin expects a negative yield."""
-    return flag(jnp.any(model.expected_main(params) < 0), Status.NEGATIVE_YIELD)
+    negative, masked = model.expected_main(params) < 0, model.structure.masked
+    negative = negative & ~masked if masked.size else negative
+    return flag(jnp.any(negative), Status.NEGATIVE_YIELD)
 
 
 def fisher_information(

@@ -283,7 +283,7 @@ def _observables(
 ) -> tuple[list[Array], Array, Array]:
     def flat(params: Array) -> tuple[Array, list[Array]]:
         seen = ExpectedYields(model.rows(params), model.structure)
-        parts = [jnp.asarray(function(seen), params.dtype) for function in functions]
+        parts = [_array(function(seen), params.dtype) for function in functions]
         return jnp.concatenate([jnp.ravel(part) for part in parts]), parts
 
     size = jax.eval_shape(lambda p: flat(p)[0], params).shape[0]
@@ -292,6 +292,15 @@ def _observables(
     values = jnp.concatenate([jnp.ravel(part) for part in parts])
     covariance = jax.lax.stop_gradient(covariance)
     return parts, values, jacobian @ covariance @ jacobian.T
+
+
+def _array(value: Any, dtype: Any) -> Array:
+    try:
+        return jnp.asarray(value, dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"an observable returned {type(value).__name__}: it must return a number or an array"
+        ) from error
 
 
 _compiled = eqx.filter_jit(_observables)

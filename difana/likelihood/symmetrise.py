@@ -180,6 +180,8 @@ def symmetrise(
     """
     _check_method(method)
     patterns = [modifiers] if isinstance(modifiers, str) else list(modifiers)
+    if not isinstance(source, Channel):
+        source = check_workspace(source)
     if isinstance(source, Channel):
         kinds = [(m.name, m.kind) for t in source.templates for m in t.modifiers]
     else:
@@ -227,7 +229,7 @@ def _channel(source: Channel, chosen: Callable[[str], bool], method: str) -> Cha
                 pairs = symmetric_templates(template.values, m.hi, m.lo, method=method)
                 found += [HistoSys(p.up, p.down, m.name + p.suffix) for p in pairs]
             elif m.kind == "normsys" and chosen(m.name):
-                pairs = symmetric_factors(m.hi, m.lo, method=method)
+                pairs = _named_factors(m.name, m.hi, m.lo, method)
                 found += [NormSys(p.up, p.down, m.name + p.suffix) for p in pairs]
             else:
                 found.append(m)
@@ -239,6 +241,13 @@ def _channel(source: Channel, chosen: Callable[[str], bool], method: str) -> Cha
         settings += [dataclasses.replace(setting, name=setting.name + s) for s in suffixes]
     templates = tuple(treated(template) for template in source.templates)
     return dataclasses.replace(source, templates=templates, parameters=tuple(settings))
+
+
+def _named_factors(name: str, hi: Any, lo: Any, method: str) -> tuple[Variation, ...]:
+    try:
+        return symmetric_factors(hi, lo, method=method)
+    except ModelError as error:
+        raise ModelError(f"normsys '{name}': {error}") from error
 
 
 def _suffixes(method: str) -> tuple[str, ...]:
@@ -256,7 +265,7 @@ def _workspace(source: Workspace, chosen: Callable[[str], bool], method: str) ->
                 )
                 keys = "hi_data", "lo_data"
             elif m["type"] == "normsys" and chosen(m["name"]):
-                pairs = symmetric_factors(data["hi"], data["lo"], method=method)
+                pairs = _named_factors(m["name"], data["hi"], data["lo"], method)
                 keys = "hi", "lo"
             else:
                 found.append(m)

@@ -8,6 +8,7 @@ from difana.plot.convergence import convergence as convergence
 from difana.plot.correlation import correlation as correlation
 from difana.plot.data_mc import data_mc as data_mc
 from difana.plot.delta_nll import delta_nll as delta_nll
+from difana.plot.envelope import envelope as envelope
 from difana.plot.exclusion import exclusion as exclusion
 from difana.plot.history import history as history
 from difana.plot.impacts import impacts as impacts
@@ -22,6 +23,7 @@ from difana.plot.scan import scan as scan
 from difana.plot.scores import scores as scores
 from difana.plot.soft_hard import soft_hard as soft_hard
 from difana.plot.systematics import systematics as systematics
+from difana.plot.uncertainty_split import uncertainty_split as uncertainty_split
 from difana.plot.unfolded import unfolded as unfolded
 from difana.plot.unfolded import unfolded_correlation as unfolded_correlation
 from difana.plot.unfolded import unfolding_report as unfolding_report
@@ -38,6 +40,7 @@ __all__ = [
     "correlation",
     "data_mc",
     "delta_nll",
+    "envelope",
     "exclusion",
     "history",
     "impacts",
@@ -51,6 +54,7 @@ __all__ = [
     "scores",
     "soft_hard",
     "systematics",
+    "uncertainty_split",
     "unfolded",
     "unfolded_correlation",
     "unfolding_report",

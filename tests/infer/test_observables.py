@@ -170,6 +170,7 @@ def test_prefit_correlations_and_lognormal_widths():
         (lambda m: observables(m, total(("CR", "signal"))), "no sample 'signal' in channel 'CR'"),
         (lambda m: observables(m, ratio("*", "SR")), "sums=True"),
         (lambda m: observables(m, {}), "no observable"),
+        (lambda m: observables(m, lambda y: {"a": y["SR"]}), "returned dict"),
         (lambda m: observables(m, total("SR"), m.init), "go together"),
         (lambda m: observables(m, total("SR"), m.init[:2], jnp.eye(2)), "do not fit the model"),
         (lambda m: observables(m, {"events": total("SR")})["event"], "Did you mean 'events'"),

@@ -11,6 +11,7 @@ import pytest
 from difana._errors import ModelError
 from difana.infer import goodness_of_fit, impacts, upper_limit, yields
 from difana.infer._many import best_fit
+from difana.infer.fit import negative_yield
 from difana.likelihood import (
     Channel,
     HistoSys,
@@ -153,6 +154,15 @@ def test_a_workspace_may_have_no_observation_there(specs):
 def test_wrong_input_names_the_culprit(both, call, message):
     with pytest.raises(ModelError, match=message):
         call(both[0])
+
+
+def test_negative_yields_there_do_no_harm():
+    steep = HistoSys([12.0], [-4.0], "shape")
+    channels = [SR, Channel((Template([4.0], (steep, NormFactor("mu")), name="x"),), name="VR")]
+    model = build_model(channels, masked=["VR"])
+    params = model.pack({"shape": -1.0})
+    assert int(negative_yield(model, params)) == 0
+    assert int(negative_yield(build_model(channels), params)) != 0
 
 
 def test_a_parameter_of_interest_must_be_seen():

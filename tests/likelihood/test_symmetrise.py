@@ -136,6 +136,13 @@ def test_channels_and_workspaces_agree():
         (lambda s: symmetric_factors(1.0, -1.0), "must be positive"),
         (lambda s: symmetrise(s, modifiers="shap"), "Did you mean 'shape'"),
         (lambda s: symmetrise(s, method="x"), "no method 'x'"),
+        (lambda s: symmetrise({"channels": []}), "workspace|channels|missing"),
+        (
+            lambda s: symmetrise(
+                Channel((Template([1.0], (NormSys(1.1, 0.0, "n"),), name="b"),), name="SR")
+            ),
+            "normsys 'n': factors hi 1.1 and lo 0",
+        ),
     ],
 )
 def test_wrong_input_names_the_culprit(specs, call, message):
