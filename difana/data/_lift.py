@@ -62,6 +62,7 @@ def _awkward(function: Callable[..., Any], *args: Any) -> Any:
     if not any(hasattr(arg, "layout") for arg in args):
         return _numpy(function, *args)
     places = [i for i, arg in enumerate(args) if getattr(arg, "ndim", 0)]
+    arrays = [_lists(args[i]) for i in places]
     refused: list[InputError] = []
 
     def leaf(layouts: Any, **_: Any) -> Any:
@@ -79,10 +80,22 @@ def _awkward(function: Callable[..., Any], *args: Any) -> Any:
             raise
 
     try:
-        return ak.transform(leaf, *(args[i] for i in places))
+        return ak.transform(leaf, *arrays)
     except Exception as error:
         if refused:  # without the words that awkward adds
             raise refused[0] from None
         if "cannot broadcast nested list" in str(error):
             raise InputError("lists of different lengths meet in one event") from error
         raise
+
+
+def _lists(x: Any) -> Any:
+    """Return lists of any length: lists of one fixed length meet numbers from the right.
+
+    Three numbers would be spread over the three entries of each list, not over three events.
+    """
+    import awkward as ak
+
+    if isinstance(x, np.ndarray):
+        x = ak.from_numpy(x, regulararray=True)
+    return ak.from_regular(x, axis=None) if x.ndim > 1 else x

@@ -226,7 +226,21 @@ def test_all_reductions_treat_not_a_number_alike(name):
     assert np.isnan(Expression("sort(x)").evaluate({"x": lists}, ak)[0]).tolist() == [True, True]
 
 
-def test_numbers_of_events_meet_lists_event_by_event():
-    columns = {"lists": np.arange(9.0).reshape(3, 3), "x": np.array([1.0, 10.0, 100.0])}
-    found = Expression("lists * x").evaluate(columns)
-    assert found.tolist() == (columns["lists"] * columns["x"][:, None]).tolist()
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_numbers_of_events_meet_lists_event_by_event(size):
+    lists, x = np.arange(3.0 * size).reshape(3, size), np.array([1.0, 10.0, 100.0])
+    expected = lists * x[:, None]
+    assert Expression("lists * x").evaluate({"lists": lists, "x": x}).tolist() == expected.tolist()
+    fixed = ak.from_numpy(lists, regulararray=True)
+    for text, value in {
+        "lists * x": expected,
+        "where(x > 1, lists, x)": np.where(x[:, None] > 1, lists, x[:, None]),
+        "min(x, lists)": np.minimum(lists, x[:, None]),
+        "(lists > 1) and (x > 1)": (lists > 1) & (x[:, None] > 1),
+    }.items():
+        found = Expression(text).evaluate({"lists": fixed, "x": x}, ak)
+        assert found.tolist() == value.tolist()
+    found = Expression("sum(lists[lists > x / 4])").evaluate({"lists": fixed, "x": x}, ak)
+    assert found.tolist() == np.where(lists > x[:, None] / 4, lists, 0).sum(axis=1).tolist()
+    events = from_arrays({"c": lists, "x": x}, columns=["sum(c * x)", "c[:, 0]"], particles=["c"])
+    np.testing.assert_array_equal(events.features[:, 0], expected.sum(axis=1))
