@@ -130,8 +130,8 @@ def discrete_profile(
         models: The alternatives; all describe the same observed yields and have the parameter.
         data: Data vector, or one for each model where auxiliary data differ.
         parameter: Profiled parameter; the one of interest by default.
-        values: Grid of the scan, ``[points]``; by default 41 points within three standard
-            deviations of all models and the bounds.
+        values: Grid of the scan, ``[points]``; by default 41 points over three times the width of
+            the interval, within the bounds.
         correction: :math:`c`, for each free parameter.
         free_parameters: Replaces :math:`k_m`, ``[models]``.
         level: Confidence level of the interval.
@@ -182,8 +182,8 @@ def discrete_profile(
     if values is None:
         low = jnp.min(jnp.stack([m.lower[i] for m, i in zip(found.models, at, strict=True)]))
         high = jnp.max(jnp.stack([m.upper[i] for m, i in zip(found.models, at, strict=True)]))
-        first, last = jnp.min(best - 3 * widths), jnp.max(best + 3 * widths)
-        values = jnp.linspace(jnp.maximum(first, low), jnp.minimum(last, high), 41)
+        reach = upper - lower
+        values = jnp.linspace(jnp.maximum(lower - reach, low), jnp.minimum(upper + reach, high), 41)
     values = jnp.asarray(values, best.dtype)
     if values.ndim != 1 or not values.size:
         raise InputError(f"values must be a row of numbers, not {values.shape}")
