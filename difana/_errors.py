@@ -16,6 +16,10 @@ class InputError(DifanaError):
     """Bad events, files, branches, weights or expressions."""
 
 
+class NothingSelectedError(InputError):
+    """Files that can be read, of which no event is left."""
+
+
 class WriteError(InputError, OSError):
     """A file that cannot be written: a full disk, no permission, ..."""
 

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
 
-from difana._errors import InputError
+from difana._errors import InputError, NothingSelectedError
 from difana.analysis._sources import Source, factors, systematics_of, varied_weights
 from difana.analysis.config import AnalysisConfig, RegionConfig, SampleConfig, SystematicConfig
 from difana.analysis.templates import ObservedSample, Values, hard_channel, yields
 from difana.data import Expression
 from difana.likelihood import Channel
 
+EMPTY = "its template is empty"
 _WHOLE = "the variable"
+_NOTHING = Values(np.zeros(0), np.zeros(0))
 
 
 def fixed_channel(config: AnalysisConfig, region: RegionConfig) -> Channel:
     """Return the channel of a fixed region.
+
+    A sample of which no event is selected gets an empty template; that, and events outside the
+    bins, are said by a warning.
 
     Raises:
         InputError: If a file, branch or value is bad, or no sample is expected in the region.
@@ -42,8 +48,14 @@ def fixed_channel(config: AnalysisConfig, region: RegionConfig) -> Channel:
 def observed_yields(
     config: AnalysisConfig, sample: SampleConfig, region: RegionConfig
 ) -> tuple[float, ...]:
-    """Return the observed yields of a fixed region."""
-    values = _values(Source(config, sample, region))
+    """Return the observed yields of a fixed region; zeros, with a warning, if none is selected."""
+    source = Source(config, sample, region)
+    try:
+        values = _values(source)
+    except NothingSelectedError as error:
+        warnings.warn(f"{error}: its observed yields are zero", stacklevel=2)
+        values = _NOTHING
+    _say_outside(source, values)
     return tuple(yields(values, np.asarray(region.binning), flow=region.flow)[0].tolist())
 
 
@@ -52,8 +64,13 @@ def _observed_sample(
 ) -> ObservedSample:
     """Return variable, weights and variations of one sample."""
     source = Source(config, sample, region)
-    scope, weights = _read(source)
+    try:
+        scope, weights = _read(source)
+    except NothingSelectedError as error:
+        warnings.warn(f"{error}: {EMPTY}", stacklevel=2)
+        return empty_sample(config, sample)
     nominal = Values(_variable(source, scope), weights)
+    _say_outside(source, nominal)
     shapes = [
         (name, Values(nominal.x, up), Values(nominal.x, down))
         for name, (up, down) in varied_weights(source).items()
@@ -65,14 +82,14 @@ def _observed_sample(
         )
         shapes.append((entry.modifier_name, up, down))
     for entry in systematics_of(config, sample, region, "Files", "Tree"):
-        up = _values(Source(config, sample, region, entry, "up"))
+        up = _side(Source(config, sample, region, entry, "up"))
         if entry.down is None:
             down = Values(
                 np.concatenate([nominal.x, up.x]),
                 np.concatenate([2 * nominal.weights, -up.weights]),
             )
         else:
-            down = _values(Source(config, sample, region, entry, "down"))
+            down = _side(Source(config, sample, region, entry, "down"))
         shapes.append((entry.modifier_name, up, down))
     norms = [
         (entry.modifier_name, *factors(entry))
@@ -81,6 +98,38 @@ def _observed_sample(
     return ObservedSample(
         sample.name, nominal, tuple(shapes), tuple(norms), config.factors_of(sample.name)
     )
+
+
+def empty_sample(config: AnalysisConfig, sample: SampleConfig) -> ObservedSample:
+    """Return a sample without events; nuisances have nothing to change in it."""
+    signal = tuple(name for name in config.factors_of(sample.name) if name == config.general.poi)
+    return ObservedSample(sample.name, _NOTHING, normfactors=signal)
+
+
+def _say_outside(source: Source, values: Values) -> None:
+    """Warn of events that lie outside the bins and are dropped."""
+    edges, x = source.region.binning, values.x
+    if source.region.flow != "drop" or edges is None:
+        return
+    outside = (x < edges[0]) | (x > edges[-1])
+    if outside.any():
+        lost, total = values.weights[outside].sum(), values.weights.sum()
+        share = f", {100 * lost / total:.3g} % of its yield," if total else ""
+        warnings.warn(
+            f"{source.where}: {outside.sum()} of {len(x)} events{share} lie outside the Binning "
+            f"({edges[0]:g} to {edges[-1]:g}) and are dropped ('Flow: fold' puts them into the "
+            "edge bins)",
+            stacklevel=2,
+        )
+
+
+def _side(source: Source) -> Values:
+    """Return one side of a systematic, which may have no event left."""
+    try:
+        return _values(source)
+    except NothingSelectedError as error:
+        warnings.warn(f"{error}: {EMPTY} there", stacklevel=2)
+        return _NOTHING
 
 
 def _values(source: Source) -> Values:

@@ -29,7 +29,7 @@ def blame(where: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+        raise type(error)(f"{where}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,16 @@ class Source:
                 selection=self.selection,
                 dtype=dtype,
             )
-        return found if self.scale == 1.0 else found.with_weights(found.weights * self.scale)
+        if self.scale != 1.0:
+            found = found.with_weights(found.weights * self.scale)
+        weights = np.asarray(found.weights, np.float64)
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.sum(weights**2)):
+                raise InputError(
+                    f"{self.where}: the sum of the squared weights is not finite (Luminosity "
+                    f"{self.scale:g}, largest weight {np.abs(weights).max():g})"
+                )
+        return found
 
     def weights(self, columns: Mapping[str, str]) -> dict[str, Float[np.ndarray, " events"]]:
         """Return other weights of the same events."""

@@ -10,7 +10,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from difana.analysis._fixed import fixed_channel, observed_yields
+from difana._errors import NothingSelectedError
+from difana.analysis._fixed import EMPTY, empty_sample, fixed_channel, observed_yields
 from difana.analysis._sources import (
     Source,
     as_array,
@@ -20,7 +21,7 @@ from difana.analysis._sources import (
     varied_weights,
 )
 from difana.analysis.config import AnalysisConfig, SampleConfig
-from difana.analysis.templates import check_channel
+from difana.analysis.templates import ObservedSample, check_channel
 from difana.data import (
     AbstractVariation,
     Events,
@@ -47,6 +48,7 @@ class Loaded(eqx.Module):
         observed: Observed events of the trained region; None without data.
         observed_yields: Observed yields by name of the fixed region (static); empty without data.
         notes: What the user should know (static).
+        empty: Samples of which no event is in the trained region (static).
     """
 
     train: tuple[Sample, ...]
@@ -57,6 +59,7 @@ class Loaded(eqx.Module):
     observed: Events | None
     observed_yields: Mapping[str, tuple[float, ...]] = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True, default=())
+    empty: tuple[ObservedSample, ...] = eqx.field(static=True, default=())
 
 
 def load(config: AnalysisConfig) -> Loaded:
@@ -95,11 +98,14 @@ def _load(config: AnalysisConfig) -> Loaded:
                 remedy="Choose another Binning or Filter.",
             )
         channels.append(channel)
-    parts = [_three_parts(config, sample) for sample in config.simulated]
+    parts, empty = _all_parts(config)
     train, validation, test = zip(*parts, strict=True)
+    used = {name for sample in train for name in sample.normfactors} | {
+        m.name for c in channels for t in c.templates for m in t.modifiers if m.kind == "normfactor"
+    }
     observed, counts = None, {}
     if (data := config.observed) is not None:
-        observed = Source(config, data, config.trained).events(dict(config.features))
+        observed = _observed(config, data)
         counts = {region.name: observed_yields(config, data, region) for region in fixed}
     return Loaded(
         train=train,
@@ -109,11 +115,46 @@ def _load(config: AnalysisConfig) -> Loaded:
         parameters=tuple(
             Parameter(factor.name, init=factor.nominal, bounds=(factor.bounds,))
             for factor in config.normfactors
+            if factor.name in used  # the others would act on empty templates alone
         ),
         observed=observed,
         observed_yields=counts,
         notes=tuple(_notes(config)),
+        empty=tuple(empty_sample(config, sample) for sample in empty),
     )
+
+
+def _observed(config: AnalysisConfig, data: SampleConfig) -> Events:
+    """Return the observed events of the trained region; none is a result, too."""
+    try:
+        return Source(config, data, config.trained).events(dict(config.features))
+    except NothingSelectedError as error:
+        warnings.warn(f"{error}: no event is observed", stacklevel=2)
+        names = tuple(name for name, _ in config.features)
+        return Events(jnp.zeros((0, len(names)), jnp.float32), jnp.zeros(0), columns=names)
+
+
+def _all_parts(
+    config: AnalysisConfig,
+) -> tuple[list[tuple[Sample, ...]], list[SampleConfig]]:
+    """Return the parts of the samples of the trained region, and the samples without events.
+
+    Raises:
+        InputError: If no signal or no background is left.
+    """
+    parts, empty, errors = [], [], []
+    for sample in config.simulated:
+        try:
+            parts.append(_three_parts(config, sample))
+        except NothingSelectedError as error:
+            empty.append(sample)
+            errors.append(error)
+    signal = [config.general.poi in part[0].normfactors for part in parts]
+    if errors and not (any(signal) and not all(signal)):
+        raise errors[0]
+    for error in errors:
+        warnings.warn(f"{error}: {EMPTY}, and it is not trained on", stacklevel=2)
+    return parts, empty
 
 
 def _three_parts(config: AnalysisConfig, sample: SampleConfig) -> tuple[Sample, ...]:

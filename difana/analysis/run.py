@@ -153,11 +153,15 @@ def _run(
         raise ModelError(f"the trained observable cannot be evaluated: {best.status}")
     edges = np.asarray(best.edges, test[0].nominal.x.dtype)
     channel = setting.channel(test, edges)
+    if loaded.empty:
+        none = setting.channel(loaded.empty, edges)
+        channel = dataclasses.replace(channel, templates=(*channel.templates, *none.templates))
     model = _final_model(setting, channel, best)
     data = _data(config, loaded, model, optimised.net, edges)
     top = 1.25 * best.limits[4]
     final = final_statistics(model, data, top=top, real=config.observed is not None)
     soft = _soft(test, edges, float(optimised.bandwidth))
+    soft |= {sample.name: np.zeros(len(edges) - 1) for sample in loaded.empty}
     conditions = judged(
         training.constraints,
         model,
@@ -236,7 +240,8 @@ def _data(
     """Return the data of the model: observed, or background-only Asimov data."""
     if loaded.observed is None:
         return asimov_vector(model)
-    scores = network_scores(net, np.asarray(loaded.observed.features))
+    features = np.asarray(loaded.observed.features)
+    scores = network_scores(net, features) if len(features) else np.zeros(0)
     observed = {**loaded.observed_yields}
     counts = yields(Values(scores, np.ones(len(scores))), edges)[0]
     observed[config.trained.name] = tuple(counts.tolist())
@@ -380,7 +385,8 @@ def _summary(
                 "events": {name: len(part[i].nominal) for name, part in splits.items()},
             }
             for i, sample in enumerate(loaded.test)
-        },
+        }
+        | {s.name: {"yield": 0.0, "events": dict.fromkeys(splits, 0)} for s in loaded.empty},
         "notes": [
             *loaded.notes,
             *best.notes,

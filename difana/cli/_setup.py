@@ -44,6 +44,8 @@ def start(*, fits: bool = False) -> None:
     difana.enable_x64()
     folder = cache_folder(os.environ)
     if folder is not None:
+        # a full disk: compiling again is no more than slow
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", _SECONDS)
 

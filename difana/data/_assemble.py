@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from difana._errors import InputError
+from difana._errors import InputError, NothingSelectedError
 from difana.data._exact import above, together
 from difana.data._recipe import Recipe, Scope
 from difana.data._table import AbstractTable, closing
@@ -77,7 +77,7 @@ def ranges(openers: Iterable[Opener], wanted: Ranges) -> Iterator[tuple[Abstract
             for start in range(first, last, step):
                 yield table, start, min(start + step, last)
     if seen == 0:
-        raise InputError(
+        raise (InputError if offset else NothingSelectedError)(
             f"no entries to read: there are {offset} in all"
             + (f", entry_start is {begin}" if begin else f", the last file is {label}")
         )
@@ -250,8 +250,10 @@ def _require_selected(pieces: list[Piece], recipe: Recipe, labels: tuple[str, ..
         raise _nothing_selected(sum(part.read for part in pieces), recipe, labels)
 
 
-def _nothing_selected(entries: int, recipe: Recipe, labels: tuple[str, ...]) -> InputError:
+def _nothing_selected(
+    entries: int, recipe: Recipe, labels: tuple[str, ...]
+) -> NothingSelectedError:
     where = labels[0] if len(labels) == 1 else f"{len(labels)} tables ({labels[0]}, ...)"
-    return InputError(
+    return NothingSelectedError(
         f"selection '{recipe.selection}' keeps none of the {entries} events read from {where}"
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def export_network(
     (events,) = export.symbolic_shape("events")
     given = jax.ShapeDtypeStruct((events, len(columns)), np.dtype(dtype))
     try:
-        exported = export.export(jax.jit(lambda x: net(x)), platforms=tuple(platforms))(given)
+        with _without_places():
+            exported = export.export(jax.jit(lambda x: net(x)), platforms=tuple(platforms))(given)
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
@@ -135,6 +137,18 @@ def export_network(
         **({"notes": notes} if notes else {}),
     }
     write_whole(path, [json.dumps(header).encode() + b"\n", payload])
+
+
+@contextlib.contextmanager
+def _without_places() -> Iterator[None]:
+    """Keep files and lines of the caller out of the program: equal networks give equal bytes."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def load_network(path: str | Path) -> ExportedNetwork:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import uproot
 
+from difana._errors import InputError
 from difana.analysis import load, read_config
 from difana.data import Normalisation, ShiftedEvents, Transformation, WeightVariation
 from difana.likelihood import build_model
@@ -242,3 +243,88 @@ def test_a_file_named_twice_counts_once_and_is_noted(
         np.testing.assert_array_equal(part.nominal.features, other.nominal.features)
     assert not [note for note in once.notes if "twice" in note]
     assert len([note for note in both.notes if "signal.root' is named twice" in note]) == 1
+
+
+def add_rare(config):
+    """Add a process of which no event is in the trained region, and data."""
+    config["Samples"] += [
+        {"Name": "rare", "Files": "background.root", "Weight": "weight", "Filter": "mass > 5000"},
+        {"Name": "data", "Files": "background.root", "Data": True},
+    ]
+    config["Systematics"][2]["Samples"] = ["background", "rare"]
+    config["NormFactors"] = [
+        {"Name": "mu", "Samples": "signal"},
+        {"Name": "k", "Samples": "rare", "Bounds": [0, 5]},
+    ]
+
+
+def test_a_sample_without_events_is_an_empty_template(write_config, folder):
+    def edit(config):
+        add_rare(config)
+        config["Regions"].append({"Name": "CR", "Variable": "pt", "Binning": [0, 40, 900]})
+        config["Systematics"][0]["Regions"] = ["SR"]
+
+    loaded = load(read_config(write_config(edit)))
+    assert [sample.name for sample in loaded.train] == ["signal", "background"]
+    assert [sample.name for sample in loaded.empty] == ["rare"]
+    (channel,) = loaded.channels
+    rare = next(t for t in channel.templates if t.name == "rare")
+    assert np.asarray(rare.values).tolist() == [0.0, 0.0]
+    assert [p.name for p in loaded.parameters] == ["mu"]
+    said = " ".join(loaded.notes)
+    assert "'rare' in region 'SR': selection '(mass > 60) and (mass > 5000)' keeps none" in said
+    assert "'rare' in region 'CR'" in said
+    assert "its template is empty" in said
+
+
+def test_no_observed_event_is_a_result(write_config, folder):
+    def edit(config):
+        config["Samples"].append(
+            {"Name": "data", "Files": "background.root", "Data": True, "Filter": "mass > 5000"}
+        )
+        config["Regions"].append({"Name": "CR", "Variable": "mass", "Binning": [60, 120, 900]})
+
+    loaded = load(read_config(write_config(edit)))
+    assert len(loaded.observed) == 0
+    assert loaded.observed_yields == {"CR": (0.0, 0.0)}
+    said = " ".join(loaded.notes)
+    assert "'data' in region 'SR'" in said
+    assert "no event is observed" in said
+    assert "observed yields are zero" in said
+
+
+@pytest.mark.parametrize("name", ["signal", "background"])
+def test_without_signal_or_background_there_is_no_analysis(write_config, name):
+    def edit(config):
+        entry = next(entry for entry in config["Samples"] if entry["Name"] == name)
+        entry["Filter"] = "mass > 5000"
+
+    with pytest.raises(InputError, match=f"'{name}'.*keeps none of the 800 events"):
+        load(read_config(write_config(edit)))
+
+
+def test_events_outside_the_binning_are_said(write_config, folder):
+    def edit(config, flow="drop"):
+        region = {"Name": "CR", "Variable": "pt", "Binning": [10, 40, 80], "Flow": flow}
+        config["Regions"].append(region)
+        config["Systematics"][0]["Regions"] = ["SR"]
+
+    config = read_config(write_config(edit))
+    loaded = load(config)
+    with uproot.open(folder / "ntuples" / "background.root") as file:
+        pt = file["events"]["pt"].array(library="np")
+    lost = (pt < 10) | (pt > 80)
+    (said,) = (note for note in loaded.notes if "sample 'background' in region 'CR'" in note)
+    assert f"{lost.sum()} of 800 events, {100 * lost.mean():.3g} % of its yield" in said
+    assert "outside the Binning (10 to 80) and are dropped ('Flow: fold'" in said
+    folded = load(read_config(write_config(lambda c: edit(c, "fold"))))
+    assert not [note for note in folded.notes if "outside" in note]
+    kept = np.asarray(loaded.channels[0].templates[1].values).sum()
+    assert kept == pytest.approx(600 * (1 - lost.mean()))
+
+
+@pytest.mark.parametrize("luminosity", [1.7e308, 1e200])
+def test_weights_that_overflow(write_config, luminosity):
+    path = write_config(lambda config: config["General"].update(Luminosity=luminosity))
+    with pytest.raises(InputError, match=r"'signal'.*squared weights is not finite \(Luminosity"):
+        load(read_config(path))

@@ -220,3 +220,32 @@ def test_real_data_and_a_bin_without_background(
 
     monkeypatch.setattr(Figure, "savefig", quick)
     assert f"limit {observed['limit']:.4g}" in analysis_report(result).read_text()
+
+
+def test_a_sample_without_events_goes_through(
+    write_config: Callable[..., Path], folder: Path, stub: Callable[..., None]
+) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config["Samples"] += [
+            {"Name": "rare", "Files": "background.root", "Filter": "mass > 5000"},
+            {"Name": "data", "Files": "background.root", "Data": True, "Filter": "mass > 5000"},
+        ]
+        config["Regions"].append({"Name": "CR", "Variable": "mass", "Binning": [60, 120, 900]})
+
+    stub([-2, 1, 600])
+    result = run(write_config(edit), folder / "out", progress=False)
+    summary = read(result)
+    workspace = json.loads((result.out / "workspace.json").read_text())
+    for channel in workspace["channels"]:
+        own = {sample["name"]: sample["data"] for sample in channel["samples"]}
+        assert own["rare"] == [0.0, 0.0]
+        assert sum(own["background"]) > 0
+    assert all(sum(entry["data"]) == 0 for entry in workspace["observations"])
+    assert summary["samples"]["rare"]["yield"] == 0
+    said = " ".join(summary["notes"])
+    for words in ("'rare' in region 'SR'", "'rare' in region 'CR'", "no event is observed"):
+        assert words in said
+    model = pyhf.Workspace(workspace).model()
+    own = np.asarray(result.model.expected_main(result.model.init))
+    theirs = model.expected_actualdata(model.config.suggested_init())
+    assert sorted(own) == pytest.approx(sorted(theirs), rel=1e-10)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import contextvars
+import errno
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import equinox as eqx
+import jax.numpy as jnp
 import pytest
+from click.testing import CliRunner, Result
 
+from difana._files import locked
+from difana.analysis import Optimised
+from difana.cli import main
 from difana.data.generate import write_resonance
 
 CONFIG = """\
@@ -79,3 +90,141 @@ def test_killed_and_interrupted_runs_resume(tmp_path: Path) -> None:
     for name in ("result.json", "workspace.json", "history.jsonl", "weights.eqx"):
         own, other = ((tmp_path / out / name).read_bytes() for out in ("parts", "whole"))
         assert own == other, name
+
+
+NETWORK = eqx.nn.Lambda(lambda x: (x[:, :1] - 100) / 20)
+INVOKE = ["run", "analysis.yaml", "--no-report", "--out"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an analysis whose training is left out; the working directory."""
+    write_resonance(tmp_path / "ntuples", events=500)
+    (tmp_path / "analysis.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIFANA_CACHE", "off")
+
+    def optimised(*args: Any, **keys: Any) -> Optimised:
+        return Optimised(NETWORK, jnp.array([-2.0, 0, 1, 8]), NETWORK, 0.1, (), "finished", "")
+
+    monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise", optimised)
+    return tmp_path
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def one_line(result: Result, code: int) -> str:
+    """Return what a command complained of: one line, and no traceback."""
+    assert result.exit_code == code, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    said = [line for line in result.stderr.splitlines() if line and not line.startswith("difana ")]
+    assert len(said) == 1, said
+    return said[0]
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != "timing.json"
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "Interrupted."), (signal.SIGTERM, 143, "Terminated.")],
+)
+def test_signals_end_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int, word: str
+) -> None:
+    def stopped(*args: Any, **keys: Any) -> None:
+        signal.raise_signal(number)
+        raise AssertionError("the signal was lost")
+
+    monkeypatch.setattr("difana.analysis.run", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    said = one_line(call(*INVOKE, "out"), code)
+    assert said == f"{word} The same command continues from the last checkpoint."
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_disturbed_writing_ends_with_the_same_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(*INVOKE, "whole").exit_code == 0
+    whole = contents(folder / "whole")
+    assert {"result.json", "weights.eqx", "hepdata/submission.yaml"} <= set(whole)
+
+    # a kill leaves parts of files, and a lock; an older run other tables
+    out = folder / "killed"
+    (out / "hepdata").mkdir(parents=True)
+    for name in (".result.json.0123456789ab.part", "hepdata/.limits.yaml.0123456789ab.part",
+                 ".difana.lock", "hepdata/yields_prefit_old.yaml", "result.json"):  # fmt: skip
+        (out / name).write_text("half")
+    (folder / "precious").write_text("mine")
+    (out / "weights.eqx").symlink_to(folder / "precious")
+    assert call(*INVOKE, "killed").exit_code == 0
+    assert contents(out) == whole
+    assert (folder / "precious").read_text() == "mine"
+
+    # a full disk
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    real = sys.modules["difana.analysis.run"].final_statistics
+
+    def full(*args: Any, **keys: Any) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        return real(*args, **keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["difana.analysis.run"], "final_statistics", full)
+        try:
+            said = one_line(call(*INVOKE, "full"), 2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert said == f"Error: cannot write '{Path('full', 'workspace.json')}': File too large"
+    assert not (folder / "full" / "result.json").exists()
+    assert call(*INVOKE, "full").exit_code == 0
+    assert contents(folder / "full") == whole
+
+    # a result that cannot be trusted
+    monkeypatch.setattr(sys.modules["difana.analysis.run"], "_status", lambda *a: "fit: no good")
+    assert one_line(call(*INVOKE, "bad", "--quiet"), 3) == "Warning: fit: no good"
+    assert json.loads((folder / "bad" / "result.json").read_text())["status"] == "fit: no good"
+    assert json.loads(whole["result.json"])["status"] == "ok"
+
+
+def test_folders_that_cannot_be_written_into(folder: Path) -> None:
+    with locked(folder):
+        said = contextvars.Context().run(lambda: one_line(call(*INVOKE, "."), 2))
+    assert said.startswith("Error: another run writes into the folder '.' (process ")
+    assert said.endswith("wait for its end, or give another folder")
+    (folder / "elsewhere").mkdir()
+    (folder / "out").mkdir()
+    for name in ("checkpoints", "hepdata"):
+        (folder / "out" / name).symlink_to(folder / "elsewhere")
+        assert f"'out/{name}' is a symbolic link" in one_line(call(*INVOKE, "out"), 2)
+        (folder / "out" / name).unlink()
+    assert list((folder / "elsewhere").iterdir()) == []
+    assert "cannot make the folder" in one_line(call(*INVOKE, "/proc/results"), 2)
+    assert "is a file" in one_line(call(*INVOKE, "analysis.yaml"), 2)
+    wrong = one_line(call("run", "none.yaml", "--out", "new"), 2)
+    assert "none.yaml" in wrong
+    assert not (folder / "new").exists()
+
+
+def test_what_a_library_raises_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = {
+        "Error: 'a.root': No space left on device": OSError(
+            errno.ENOSPC, os.strerror(errno.ENOSPC), "a.root"
+        ),
+        "Error: not enough memory (8 TiB wanted)": MemoryError("8 TiB wanted"),
+    }
+    for said, error in errors.items():
+
+        def fails(*args: Any, error: Exception = error, **keys: Any) -> None:
+            raise error
+
+        monkeypatch.setattr("difana.analysis.run", fails)
+        assert one_line(call(*INVOKE, "out"), 2) == said

@@ -83,3 +83,14 @@ def test_damaged_files_are_refused(file, tmp_path):
             load_network(broken)
     with pytest.raises(InputError, match="no such file"):
         load_network(tmp_path / "missing")
+
+
+def test_the_caller_does_not_matter(tmp_path):
+    net = MLP(2, [4], key=jax.random.key(0))
+    for name in ("one", "two"):
+        if name == "two":  # another line
+            export_network(tmp_path / name, net, columns=("a", "b"))
+        else:
+            export_network(tmp_path / name, net, columns=("a", "b"))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert b".py" not in (tmp_path / "one").read_bytes()
