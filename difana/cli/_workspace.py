@@ -130,6 +130,8 @@ def open_model(workspace: str, measurement: str | None) -> tuple[Model, Array | 
         bounds=bounds_of(option_of("bounds", ())),
         clip=bool(option_of("clip_negative")),
     )
+    if not model.parameters:
+        raise ModelError("the model has no parameters: there is nothing to fit or to vary")
     if data is None and observed:
         raise ModelError("--observed: the workspace has no observations")
     return model, data

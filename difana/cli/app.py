@@ -48,6 +48,15 @@ class TerminatedError(KeyboardInterrupt):
     """SIGTERM, as batch systems send it: handled wherever an interruption is."""
 
 
+_LONGEST = 2000  # characters of a message: names in broken files may have any length
+
+
+def _shown(text: str) -> str:
+    """Return a message without what would steer a terminal, cut if it is endless."""
+    clean = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]} ..."
+
+
 class LazyGroup(click.Group):
     """A group that imports a command when it is needed, so that ``--help`` is fast."""
 
@@ -79,7 +88,7 @@ class LazyGroup(click.Group):
         except (DifanaError, OSError, MemoryError) as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {_words(error)}", err=True)
+            click.echo(f"Error: {_shown(_words(error))}", err=True)
             sys.exit(_BAD_INPUT)
         except KeyboardInterrupt as error:
             terminated = isinstance(error, TerminatedError)

@@ -36,7 +36,7 @@ class Layout:
     def sum_halves(self, rows: Float[Array, "rows *rest"]) -> Float[Array, "2 bins *rest"]:
         """Sum rows to bins: those with the private factor of their bin, and the others."""
         found = sum_groups(rows, self.halves.reshape(-1, self.halves.shape[-1]))
-        return found.reshape(2, -1, *rows.shape[1:])
+        return found.reshape(2, self.halves.shape[1], *rows.shape[1:])
 
 
 def sum_groups(
@@ -82,7 +82,9 @@ def padded_members(group: np.ndarray, groups: int) -> np.ndarray:
 def layout_of(structure: Structure, *, eliminate: bool) -> Layout:
     """Return the static indices, with or without elimination of private factors."""
     size, bins, rows = len(structure.parameters), structure.bins, structure.row_bin.size
-    private = structure.private if eliminate else np.full_like(structure.private, size)
+    private = structure.private.copy() if eliminate else np.full_like(structure.private, size)
+    if size and np.count_nonzero(private < size) == size:
+        private[np.argmax(private < size)] = size  # a fit steps along one parameter at least
     eliminated = private < size
     is_private = np.zeros(size, bool)
     is_private[private[eliminated]] = True

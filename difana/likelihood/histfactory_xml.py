@@ -11,6 +11,57 @@ from xml.etree import ElementTree as ET
 from difana._errors import ModelError, nearest
 from difana.likelihood._schema import check_workspace
 
+_LARGEST = 1 << 26  # bytes of an XML file
+_TOO_MANY = 10_000  # inputs
+
+
+def _parse(path: Path, top: Path) -> ET.Element:
+    """Return the root of an XML file; entities, which may unfold without end, are refused."""
+    try:
+        if not path.is_file():
+            raise ModelError(
+                f"'{top}': no file '{path}'; say with `folder` what the paths in the XML are "
+                "relative to"
+            )
+        raw = path.read_bytes() if path.stat().st_size <= _LARGEST else None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise ModelError(f"'{top}': cannot read {str(path)!r}: {error}") from error
+    if raw is None:
+        raise ModelError(f"'{path}' has more than {_LARGEST} bytes; that is no HistFactory XML")
+    if any("<!ENTITY".encode(code) in raw for code in ("utf-8", "utf-16-le", "utf-16-be")):
+        raise ModelError(f"'{path}' declares entities, which are not read")
+    try:
+        return ET.fromstring(raw)
+    except (ET.ParseError, LookupError, ValueError) as error:
+        raise ModelError(f"'{path}' is not XML: {error}") from error
+
+
+def _check_inputs(top: Path, inputs: list[str], root: Path, mounted: list[tuple]) -> None:
+    """Refuse channels and ROOT files that are none, before anything is read from them."""
+
+    def place(name: str) -> Path:
+        for here, there in mounted:
+            if Path(name).is_relative_to(there):
+                return here / Path(name).relative_to(there)
+        return root / name
+
+    if len(inputs) > _TOO_MANY:
+        raise ModelError(f"'{top}' has {len(inputs)} inputs; more than {_TOO_MANY} are not read")
+    for name in inputs:
+        channel = _parse(place(name), top)
+        for element in channel.iter():
+            file = element.get("InputFile")
+            if file and not _is_file(place(file)):
+                who = f"{element.tag} '{element.get('Name', '')}'"
+                raise ModelError(f"'{name}', {who}: no ROOT file '{place(file)}'")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
 
 def read_xml(
     path: str | Path,
@@ -42,10 +93,7 @@ def read_xml(
     if not path.is_file():
         near = nearest(path.name, [p.name for p in path.parent.glob("*.xml")])
         raise ModelError(f"no HistFactory file '{path}'.{near}")
-    try:
-        top = ET.parse(path).getroot()
-    except (ET.ParseError, UnicodeDecodeError, ValueError) as error:
-        raise ModelError(f"'{path}' is not XML: {error}") from error
+    top = _parse(path, path)
     inputs = [entry.text.strip() for entry in top.findall("Input") if entry.text]
     if top.tag != "Combination" or not inputs:
         raise ModelError(
@@ -54,10 +102,11 @@ def read_xml(
         )
     above = path.resolve().parents
     places = [Path(folder)] if folder is not None else [above[min(1, len(above) - 1)], *above]
-    root = next((p for p in places if (p / inputs[0]).is_file()), places[0])
+    root = next((p for p in places if _is_file(p / inputs[0])), places[0])
     from pyhf import readxml  # JSON handling only, never the numbers
 
     mounted = [(Path(here), Path(there)) for there, here in (mounts or {}).items()]
+    _check_inputs(path, inputs, root, mounted)
     try:
         with warnings.catch_warnings():  # pyhf 0.7 uses a deprecated part of jsonschema
             warnings.filterwarnings("ignore", "jsonschema.RefResolver", DeprecationWarning)

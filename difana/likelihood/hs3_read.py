@@ -50,7 +50,8 @@ def interests_of(spec: Mapping[str, Any], analysis: str | None) -> list[str]:
 
 def _bounds(spec: Mapping[str, Any], analysis: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     domains = named_entries(get(spec, "domains", "the file", (list,), []), "domains")
-    names = analysis.get("domains", [analysis["domain"]] if "domain" in analysis else [])
+    usual = [analysis["domain"]] if "domain" in analysis else []
+    names = get(analysis, "domains", "the analysis", (list,), usual)
     chosen = [name for name in names if isinstance(name, str)] or ["default_domain"]
     found = {}
     for name in chosen:

@@ -365,3 +365,78 @@ def test_finish(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped.value.code == 3
     note("by the way")
     assert capsys.readouterr().err == "Warning: bad; worse\nNote: by the way\n"
+
+
+def test_models_without_shared_parameters(invoke: Invoke, write: Callable[..., Path]) -> None:
+    """All parameters act in one bin each, or there is none: fits eliminate the former."""
+    sample = {"name": "b", "data": [50.0, 60.0], "modifiers": []}
+    modifier = {"name": "u", "type": "shapesys", "data": [5.0, 6.0]}
+    config = {"poi": "", "parameters": []}
+    for modifiers in ([modifier], []):
+        spec = changed(
+            channels=[{"name": "A", "samples": [{**sample, "modifiers": modifiers}]}],
+            observations=[{"name": "A", "data": [40.0, 50.0]}],
+            measurements=[{"name": "m", "config": config}],
+        )
+        path = write(spec)
+        assert invoke("inspect", path).exit_code == 0
+        for command in ("fit", "yields", "pulls"):
+            found = invoke(command, path, "--json")
+            if not modifiers:
+                refused(found, "no parameters")
+            elif command == "fit":  # 0.5 (100 + 40) / (100 + 50) ... in closed form
+                values = result_of(found)["parameters"]
+                assert values["u[0]"]["value"] == pytest.approx(140 / 150, rel=1e-7)
+                assert values["u[1]"]["value"] == pytest.approx(150 / 160, rel=1e-7)
+            else:
+                assert result_of(found)["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "expected a JSON object"),
+        (b'{"a":' * 100_000, "nested too deeply"),
+        (b"\xff\xfe{\x00}\x00", "not JSON"),
+        (b'{"name": 1, "name": 2}', "stands twice"),
+        (b'{"channels": [NaN]}', "NaN"),
+        (b'{"channels": [], "measurements": [], "version": "\\u001b]0;x"}', "1.0.0"),
+        (b'{"channels": ' + b"9" * 5000 + b"}", ""),
+        (gzip.compress(b"{" * 10_000_000), "not JSON"),
+        (gzip.compress(b'{"a": 1}')[:-9], "gzip"),
+        (gzip.compress(b" " * 100_000_000), "unfolds"),
+        (b"<a>", "not XML"),
+        (b"<html></html>", "no top-level HistFactory file"),
+        (b"<!DOCTYPE a [<!ENTITY b 'cccc'>]><Combination>&b;</Combination>", "entities"),
+        (b"<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a>&b;</a>", "entities"),
+        ("<!DOCTYPE a [<!ENTITY b 'cc'>]><a>&b;</a>".encode("utf-16"), "not JSON"),
+        (b"<Combination><Input>../../etc/passwd\x01</Input></Combination>", "not XML"),
+        (b"<Combination><Input>../../../../etc/passwd</Input></Combination>", "not XML"),
+        (b"<Combination><Input>/dev/zero</Input></Combination>", "no file"),
+        (b"<Combination><Input>" + b"x" * 5000 + b"</Input></Combination>", "cannot read"),
+        (b'{"metadata": {}, "distributions": []}', "hs3_version"),
+        (b'{"metadata": [], "distributions": {}}', "not valid HS3"),
+        (b"root\x00\x00", "not JSON"),
+    ],
+)
+def test_hostile_files(invoke: Invoke, tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(content)
+    found = invoke("inspect", path)
+    refused(found, words)
+    assert len(found.stderr) < 2500
+    assert all(c.isprintable() or c == "\n" for c in found.stderr)
+    refused(invoke("inspect", "-", input=content), words)
+
+
+def test_domains_of_the_wrong_type(invoke: Invoke, write: Callable[..., Path]) -> None:
+    spec = changed(measurements=[{"name": "m", "config": {"poi": "mu", "parameters": []}}])
+    hs3 = to_hs3(*from_workspace(spec), name="m")
+    for value in (1.5, "m_domain", {"a": 1}, [None]):
+        broken = copy.deepcopy(hs3)
+        broken["analyses"][0]["domains"] = value
+        found = invoke("inspect", write(broken))
+        assert found.exit_code in (0, 2)
+        assert found.exception is None or isinstance(found.exception, SystemExit)
