@@ -31,6 +31,8 @@ def picked(x: Any, index: Any, xp: Any) -> Any:
         behind = index[1:] if isinstance(index, tuple) else ()
         if not all(_is_number_or_slice(part) for part in behind):
             raise InputError("behind ':' an index is a whole number or a slice, as in x[:, 0]")
+        if any(isinstance(part, slice) and part.step == 0 for part in behind):
+            raise InputError("the step of a slice is zero")
         return x[index]
     return _by_lists(x, index, xp)
 
@@ -38,7 +40,10 @@ def picked(x: Any, index: Any, xp: Any) -> Any:
 def _is_number_or_slice(part: Any) -> bool:
     parts = (part.start, part.stop, part.step) if isinstance(part, slice) else (part,)
     empty = (None,) if isinstance(part, slice) else ()
-    return all(p in empty or (isinstance(p, int) and not isinstance(p, bool)) for p in parts)
+    return all(
+        p in empty or (isinstance(p, int) and not isinstance(p, bool) and abs(p) < 2**31)
+        for p in parts
+    )
 
 
 def _by_lists(x: Any, index: Any, xp: Any) -> Any:

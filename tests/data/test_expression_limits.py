@@ -78,6 +78,13 @@ def test_large_index_takes_no_memory():
         assert found.tolist() == ([2.0, -1, -1] if index == 1 else [-1] * 3)
 
 
+@pytest.mark.parametrize("index", [":, ::0", ":, 99999999999999999999", ":, :9223372036854775807"])
+def test_slices_that_never_end(index):
+    for xp, x in ((ak, ak.Array([[1.0, 2.0], [3.0]])), (np, np.ones((2, 3)))):
+        with pytest.raises(InputError, match=r"step of a slice is zero|whole number or a slice"):
+            Expression(f"x[{index}]").evaluate({"x": x}, xp)
+
+
 SIGNATURES = {
     "sqrt(x, x)": r"sqrt\(x\) takes 1 argument, not 2",
     "hypot(x, x, x)": r"hypot\(x, y\) takes 2 arguments, not 3",
