@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from difana._errors import InputError
+from difana._files import cannot_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,3 +78,5 @@ def write_report(name: str, result: Any) -> Path | None:
         text = f"no report: {error.name} is missing (pip install 'difana[plot]')"
         click.echo(f"Warning: {text}", err=True)
         return None
+    except OSError as error:  # pictures are files on their way
+        raise cannot_write(result.out / "report.html", error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from difana._typing import PyTree
 
 _STEP = re.compile("0|[1-9][0-9]{0,17}")
 _PART = ".part"
+_AROUND = 25  # letters of long texts shown around their first difference
 _DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OSError, MemoryError)
 
 
@@ -273,4 +275,12 @@ def _differences(saved: Any, now: Any, name: str = "") -> list[str]:
             below = f"{name}.{key}" if name else str(key)
             found += _differences(saved.get(key), now.get(key), below)
         return found
-    return [] if saved == now else [f"{name} was {saved}, is {now}"]
+    if saved == now:
+        return []
+    if isinstance(saved, str) and isinstance(now, str) and len(saved + now) > 8 * _AROUND:
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(saved, now, strict=False))
+        start = max(len(list(same)) - _AROUND, 0)
+        saved, now = (
+            ("..." if start else "") + text[start : start + 3 * _AROUND] for text in (saved, now)
+        )
+    return [f"{name} was {saved}, is {now}"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,43 @@ def test_a_sample_without_events_goes_through(
     own = np.asarray(result.model.expected_main(result.model.init))
     theirs = model.expected_actualdata(model.config.suggested_init())
     assert sorted(own) == pytest.approx(sorted(theirs), rel=1e-10)
+
+
+class Trained(Exception):
+    """The training is over."""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Name: SR", "Name: Alpha", ""),
+        ("Name: CR", "Name: AA", ""),
+        ("Name: norm", "Name: normal", ""),
+        ("Seed: 3", "Seed: 3\n  Measurement: renamed", ""),
+        ("mass > 60", "mass > 61", r"samples.1 was 412 events, yield 600"),
+        ("Up:\n    Normalization: 0.1", "Up:\n    Normalization: 0.2", "fingerprint"),
+        ("Batch: 150", "Batch: 151", r"batch=150.*batch=151"),
+    ],
+)
+def test_a_rename_keeps_the_checkpoints(
+    finished: AnalysisResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    old: str,
+    new: str,
+    message: str,
+) -> None:
+    path = finished.config.path.with_name("renamed.yaml")
+    text = finished.config.path.read_text()
+    assert old in text
+    text = text.replace(old, new)
+    path.write_text(text)
+    shutil.copytree(finished.out / "checkpoints", tmp_path / "out" / "checkpoints")
+
+    def trained(*args: Any, **keys: Any) -> None:
+        raise Trained
+
+    monkeypatch.setattr(sys.modules["difana.analysis.run"], "baselines", trained)
+    with pytest.raises(ConfigError if message else Trained, match=message or None) as caught:
+        run(path, tmp_path / "out", progress=False)
+    assert len(str(caught.value)) < 800
