@@ -5,6 +5,7 @@ from difana.infer.delta_nll import DeltaNllResult, delta_nll
 from difana.infer.discrete_limit import discrete_upper_limit
 from difana.infer.discrete_profile import DiscreteProfileResult, discrete_profile
 from difana.infer.distributed import map_points_distributed
+from difana.infer.expected_yields import ExpectedYields, normalised, ratio, total
 from difana.infer.feldman_cousins import FeldmanCousinsResult, feldman_cousins
 from difana.infer.fit import FitResult, fisher_information, fit
 from difana.infer.goodness import GoodnessResult, goodness_of_fit
@@ -14,14 +15,7 @@ from difana.infer.intervals import IntervalResult, profile_interval
 from difana.infer.limit import LimitResult, expected_limits, upper_limit
 from difana.infer.minuit import minuit_fit
 from difana.infer.numpyro_model import numpyro_model
-from difana.infer.observables import (
-    ExpectedYields,
-    ObservablesResult,
-    normalised,
-    observables,
-    ratio,
-    total,
-)
+from difana.infer.observables import ObservablesResult, observables
 from difana.infer.posterior import posterior, posterior_predictive
 from difana.infer.posterior_result import PosteriorResult, PosteriorSummary
 from difana.infer.pulls import (

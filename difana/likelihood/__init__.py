@@ -35,7 +35,8 @@ from difana.likelihood.signal import with_signal
 from difana.likelihood.signal_grid import SignalPoints, signal_points
 from difana.likelihood.simple import correlated_background, uncorrelated_background
 from difana.likelihood.sums import TemplateSums, channel_from_sums
-from difana.likelihood.symmetrise import symmetric_factors, symmetric_templates, symmetrise
+from difana.likelihood.symmetric_templates import symmetric_factors, symmetric_templates
+from difana.likelihood.symmetrise import symmetrise
 from difana.likelihood.templates import all_scores, channel_from_events, template_sums
 from difana.likelihood.workspace import read_workspace, sort_workspace
 
