@@ -98,4 +98,5 @@ def _lists(x: Any) -> Any:
 
     if isinstance(x, np.ndarray):
         x = ak.from_numpy(x, regulararray=True)
-    return ak.from_regular(x, axis=None) if x.ndim > 1 else x
+    every: Any = None
+    return ak.from_regular(x, axis=every) if x.ndim > 1 else x
