@@ -63,9 +63,13 @@ class RootTable(AbstractTable):
     def columns(self) -> tuple[str, ...]:
         """Return the branches that hold data, in the order of the tree."""
         # a parent branch repeats the data of its sub-branches
-        return tuple(
-            name for name in self._columns if not len(getattr(self._tree[name], "branches", ()))
-        )
+        return tuple(name for name in self._columns if not self._is_parent(name))
+
+    def _is_parent(self, name: str) -> bool:
+        try:
+            return len(getattr(self._tree[name], "branches", ())) > 0
+        except Exception:
+            return False  # a name that nothing finds, of a broken file: reading it says so
 
     def read(self, name: str, start: int, stop: int) -> Any:
         """Return a range of a branch."""

@@ -172,6 +172,16 @@ def test_offsets_of_root(trees, tmp_path):
     assert all(wrong)
 
 
+def test_a_branch_whose_name_nothing_finds(tmp_path):
+    path = tmp_path / "a.root"
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree("t", {"x": "float64", "Q": "float64"}).extend({"x": [1.0], "Q": [2.0]})
+    path.write_bytes(path.read_bytes().replace(b"\x01Q", b"\x01/"))
+    report = convert(path, tmp_path / "a.h5")
+    assert report.converted == ("x",)
+    assert list(report.skipped) == ["/"]
+
+
 def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
     content = bytearray(whole)
     place, kind = int(rng.integers(len(content))), int(rng.integers(5))
