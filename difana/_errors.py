@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import operator
 from collections.abc import Iterable
-from typing import Any
 
 
 class DifanaError(ValueError):
@@ -41,23 +39,3 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{found[0]}'?" if found else ""
-
-
-def check_whole(*, least: int = 1, **numbers: Any) -> None:
-    """Raise ``ConfigError`` unless each number is whole and not below ``least``; None passes.
-
-    Example:
-        >>> check_whole(steps=10, patience=None)
-        >>> check_whole(steps=2.5)
-        Traceback (most recent call last):
-        difana._errors.ConfigError: steps = 2.5: give a whole number, at least 1
-    """
-    for name, value in numbers.items():
-        if value is None:
-            continue
-        try:
-            good = not isinstance(value, bool) and operator.index(value) >= least
-        except TypeError:
-            good = False
-        if not good:
-            raise ConfigError(f"{name} = {value}: give a whole number, at least {least}")

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
@@ -269,7 +268,8 @@ def _starter(
     """
     features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
     weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])
-    plain = Standardised.fit(lambda x: x, jnp.asarray(features), jnp.asarray(weights))
+    columns = samples[0].nominal.columns
+    plain = Standardised.fit(lambda x: x, features, weights, columns=columns)
     both = [(plain.mean, plain.std)] + ([] if mean is None or std is None else [(mean, std)])
     means, stds = (np.concatenate(parts) for parts in zip(*both, strict=True))
 

@@ -309,7 +309,8 @@ def _network(options: NetworkOptions, samples: Sequence[Sample], key: PRNGKeyArr
     features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
     weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])
     net = MLP(features.shape[1], options.hidden, 1, activation=options.activation, key=key)
-    return Standardised.fit(net, jnp.asarray(features), jnp.asarray(weights))
+    columns = samples[0].nominal.columns
+    return Standardised.fit(net, features, weights, columns=columns)
 
 
 def _optimizer(training: TrainingOptions, state: Any) -> optax.GradientTransformation:

@@ -13,7 +13,9 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, InputError
+from difana._options import real_number, whole_number
 from difana.data import Events, Sample
+from difana.flows._columns import smeared
 from difana.flows.spline_flow import SplineFlow
 from difana.train import TrainResult, fit
 
@@ -53,7 +55,7 @@ def fit_flow(
     key: PRNGKeyArray,
     weights: Float[Array, " events"] | None = None,
     epochs: int = 30,
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     learning_rate: float = 2e-3,
     patience: int = 5,
     held_out: float = 0.1,
@@ -65,16 +67,16 @@ def fit_flow(
     $$ L = -\frac{\sum_i w_i \ln p(x_i \mid c_i)}{\sum_i w_i} $$
 
     by Adam with a cosine schedule (``difana.train.fit``), the state of the lowest held-out loss
-    kept. Computation in single precision.
+    kept. Computation in single precision, after the mean is subtracted in double precision.
 
     Args:
         flow: Where to start, e.g. from ``spline_flow``.
         x: Values, ``[events, dims]``.
         given: Contexts, ``[events, context]``.
         key: Random key of split and batches.
-        weights: Weights of the events; their total must be positive.
+        weights: Weights of the events; their total must be positive, their scale does not matter.
         epochs: Passes over the events.
-        batch_size: Events a step.
+        batch_size: Events a step; None: a 64th of the training events, between 128 and 2048.
         learning_rate: Largest rate of Adam.
         patience: Epochs without improvement on held-out events after which it stops.
         held_out: Fraction of held-out events.
@@ -86,7 +88,8 @@ def fit_flow(
 
     Raises:
         ConfigError: If an option makes no sense.
-        InputError: If shapes differ, or numbers are not finite.
+        InputError: If shapes differ, numbers are not finite, the total weight is not positive or
+            there are fewer than two events.
 
     Example:
         >>> import jax
@@ -95,31 +98,40 @@ def fit_flow(
         Traceback (most recent call last):
         difana._errors.InputError: 8 rows of x, 4 of the context and 8 weights: ...
     """
-    w = jnp.ones(len(x)) if weights is None else jnp.asarray(weights)
-    if not len(x) == len(given) == len(w):
-        raise InputError(
-            f"{len(x)} rows of x, {len(given)} of the context and {len(w)} weights: give the same"
-            " events"
-        )
-    if epochs < 1 or batch_size < 1 or not 0 < held_out < 1:
-        raise ConfigError(
-            f"epochs = {epochs}, batch_size = {batch_size}, held_out = {held_out}: at least one"
-            " epoch and one event, and a fraction between 0 and 1 are needed"
-        )
-    table = jnp.concatenate([x, given], axis=1).astype(jnp.float32)
-    if not bool(jnp.all(jnp.isfinite(table))):
-        raise InputError("x or context is not finite: select or repair the events")
+    values, context, w = _checked(x, given, weights)
+    whole_number("epochs", epochs)
+    whole_number("patience", patience)
+    real_number("learning_rate", learning_rate, above=0)
+    if not 0 < real_number("held_out", held_out) < 1:
+        raise ConfigError(f"held_out = {held_out}: a fraction between 0 and 1 is needed")
+    if batch_size is not None:
+        whole_number("batch_size", batch_size)
+    # without large constants, which single precision could not hold
+    origin = np.asarray(flow.mean, np.float64), np.asarray(flow.given_mean, np.float64)
+    near = _at(flow, tuple(np.zeros_like(part) for part in origin))
+    seed = np.asarray(jax.random.key_data(jax.random.fold_in(key, 1))).astype(np.uint32)
+    values = smeared(values, flow.atoms, np.random.default_rng(seed.tolist()))
+    table = np.concatenate([values - origin[0], context - origin[1]], axis=1).astype(np.float32)
     key_split, key_batches = jax.random.split(key)
-    held = np.array(jax.random.uniform(key_split, (len(x),)) < held_out)
+    held = np.array(jax.random.uniform(key_split, (len(values),)) < held_out)
     held[0], held[-1] = True, False  # neither part may be empty
-    train, test = (Events(table[part], w[part].astype(jnp.float32)) for part in (~held, held))
-    steps = max(1, len(train) // batch_size)
+    if not min(w[held].sum(), w[~held].sum()) > 0:
+        raise InputError(
+            f"the {held.sum()} held-out events have a total weight of {w[held].sum():g}, the others"
+            f" {w[~held].sum():g}: give more events, or fewer negative weights"
+        )
+    train, test = (
+        Events(jnp.asarray(table[part]), jnp.asarray(w[part], jnp.float32))
+        for part in (~held, held)
+    )
+    size = min(usual_batch(len(train)) if batch_size is None else batch_size, len(train))
+    steps = max(1, len(train) // size)
     found = fit(
         _loss,
-        flow,
+        near,
         [Sample(train, name="flow")],
         steps=epochs * steps,
-        batch_size=min(batch_size, len(train)),
+        batch_size=size,
         optimizer=optax.chain(
             optax.clip_by_global_norm(1.0),
             optax.adam(optax.cosine_decay_schedule(learning_rate, epochs * steps)),
@@ -128,12 +140,48 @@ def fit_flow(
         validate=lambda flow: (_held_out(flow, test), {}),
         validate_every=steps,
         patience=patience,
-        trained=flow.trained(),
+        trained=near.trained(),
         checkpoint=checkpoint,
         stage="flow",
         progress_bar=progress_bar,
     )
-    return FlowResult(found.trainable, jnp.asarray(found.best_metric), found)
+    trained = _at(found.trainable, (flow.mean, flow.given_mean))
+    return FlowResult(trained, jnp.asarray(found.best_metric), found)
+
+
+def _at(flow: SplineFlow, origin: tuple) -> SplineFlow:
+    return eqx.tree_at(lambda f: (f.mean, f.given_mean), flow, origin)
+
+
+def _checked(x: Any, given: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return values, contexts and weights of mean 1, all in float64."""
+    for name, values in (("x", x), ("the context", given), ("weights", weights)):
+        if np.iscomplexobj(values):
+            raise InputError(f"{name}: complex numbers; give real ones")
+    x, given = np.asarray(x, np.float64), np.asarray(given, np.float64)
+    w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
+    if not len(x) == len(given) == len(w):
+        raise InputError(
+            f"{len(x)} rows of x, {len(given)} of the context and {len(w)} weights: give the same"
+            " events"
+        )
+    if x.ndim != 2 or given.ndim != 2 or w.ndim != 1:
+        raise InputError(
+            f"x, context and weights of shapes {x.shape}, {given.shape} and {w.shape}: give"
+            " [events, dims], [events, context] and [events]"
+        )
+    if len(x) < 2:
+        raise InputError(f"{len(x)} events: a training with held-out events needs at least 2")
+    for name, values in (("x", x), ("the context", given), ("weights", w)):
+        bad = ~np.isfinite(values).reshape(len(x), -1).all(axis=1)
+        if bad.any():
+            raise InputError(
+                f"{name} is not finite in {bad.sum()} events, first in event {int(bad.argmax())}:"
+                " select or repair the events"
+            )
+    if not w.sum() > 0:
+        raise InputError(f"the weights have a total of {w.sum():g}: it must be positive")
+    return x, given, w / w.mean()
 
 
 def _mean_loss(flow: SplineFlow, events: Events) -> Array:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from difana._errors import ConfigError, InputError
+from difana._errors import InputError
+from difana._options import real_number, whole_number
 from difana._typing import PyTree
+from difana.flows._columns import atoms_of, independent_columns
 from difana.flows._coupling import coupling, distrax
-from difana.nn import MLP
+from difana.nn import MLP, location_and_scale
+from difana.nn.standardised import bent, bent_log_slope, unbent
 
 
 class SplineFlow(eqx.Module):
@@ -19,7 +25,9 @@ class SplineFlow(eqx.Module):
 
     $$ p(x \mid c) = N(f_c(x);\, 0, 1)\, \Big|\det \frac{\partial f_c}{\partial x}\Big| $$
 
-    with :math:`f_c` a product of coupling layers after a standardisation of :math:`x`. All layers
+    with :math:`f_c` a product of coupling layers after a standardisation of :math:`x`; beyond ten
+    standard deviations the values are bent to a logarithm, so that one broken event does not spoil
+    the density of the others. All layers
     are one layer in a ``lax.scan``: the graph does not grow with their number.
 
     Attributes:
@@ -30,6 +38,14 @@ class SplineFlow(eqx.Module):
         given_mean: Mean of the context, ``[given]``.
         given_std: Its standard deviation.
         bound: The splines act on ``[-bound, bound]`` of the standardised values (static).
+        kept: Columns that are learned; None for all (static).
+        dropped: Columns that are constant or follow from those (static): no part of the density.
+        matrix: How they follow from the others, in standardised values.
+        spread: What is left of them, a normal distribution of this width.
+        forward: Decorrelates columns that nearly follow from others; None if there are none.
+        backward: Its inverse.
+        atoms: Column, value and width of values that many events share; they are learned as narrow
+            boxes, and samples inside them are that value (static).
     """
 
     nets: PyTree
@@ -39,6 +55,13 @@ class SplineFlow(eqx.Module):
     given_mean: Float[Array | np.ndarray, " given"]
     given_std: Float[Array | np.ndarray, " given"]
     bound: float = eqx.field(static=True)
+    kept: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    dropped: tuple[int, ...] = eqx.field(static=True, default=())
+    matrix: Float[Array | np.ndarray, "kept dropped"] | None = None
+    spread: Float[Array | np.ndarray, " dropped"] | None = None
+    forward: Float[Array | np.ndarray, "kept kept"] | None = None
+    backward: Float[Array | np.ndarray, "kept kept"] | None = None
+    atoms: tuple[tuple[int, float, float], ...] = eqx.field(static=True, default=())
 
     def trained(self) -> PyTree:
         """Return True for each trained leaf: those of the conditioners."""
@@ -56,7 +79,16 @@ class SplineFlow(eqx.Module):
             InputError: If the numbers of columns are not those of the flow.
         """
         self._check(x, given)
-        values = (x - self._like(self.mean, x)) / self._like(self.std, x)
+        x, given = _floats(x), _floats(given)
+        values = self._standardised(x, self.mean, self.std)
+        scale = jnp.sum(jnp.log(self._chosen(self._like(self.std, values))))
+        values = self._chosen(values)
+        if self.forward is not None:
+            forward = self._like(self.forward, values)
+            values = values @ forward
+            scale = scale - jnp.linalg.slogdet(forward)[1]
+        scale = scale - jnp.sum(bent_log_slope(values), axis=-1)
+        values = bent(values)
         context = self._context(given)
 
         def layer(carry: tuple, one: tuple) -> tuple[tuple, None]:
@@ -67,7 +99,6 @@ class SplineFlow(eqx.Module):
         leaves, _ = eqx.partition(self.nets, eqx.is_array)
         start = (values, jnp.zeros(values.shape[:-1], values.dtype))
         (values, total), _ = jax.lax.scan(layer, start, (leaves, jnp.asarray(self.masks)))
-        scale = jnp.sum(jnp.log(self._like(self.std, x)))
         return self._base(values).log_prob(values) + total - scale
 
     def sample(
@@ -90,23 +121,58 @@ class SplineFlow(eqx.Module):
             InputError: If the number of columns is not that of the flow.
         """
         self._check(None, given)
+        whole_number("samples", samples)
+        whole_number("chunk", chunk)
+        given = _floats(given)
+        rows = (jnp.arange(len(given)), self._context(given))
         leaves, _ = eqx.partition(self.nets, eqx.is_array)
         layers = (leaves, jnp.asarray(self.masks))
-        dtype = given.dtype
+        dtype = rows[1].dtype
 
         def event(one: tuple[Array, Array]) -> Array:
             index, context = one
             shape = (samples, len(self.mean))
-            values = jax.random.normal(jax.random.fold_in(key, index), shape, dtype)
+            noise = jax.random.normal(jax.random.fold_in(key, index), shape, dtype)
+            values = self._chosen(noise)
 
             def layer(values: Array, net: tuple) -> tuple[Array, None]:
                 return self._layer(net, context).inverse(values), None
 
-            return jax.lax.scan(layer, values, layers, reverse=True)[0]
+            values = unbent(jax.lax.scan(layer, values, layers, reverse=True)[0])
+            if self.backward is not None:
+                values = values @ self._like(self.backward, values)
+            return self._complete(values, noise)
 
-        rows = (jnp.arange(len(given)), self._context(given))
+        if not len(given):
+            return jnp.zeros((0, samples, len(self.mean)), dtype)
         values = jax.lax.map(event, rows, batch_size=min(chunk, len(given)))
-        return values * self._like(self.std, given) + self._like(self.mean, given)
+        values = values * self._like(self.std, values) + self._like(self.mean, values)
+        for column, value, width in self.atoms:
+            found = values[..., column]
+            near = jnp.abs(found - value) <= width
+            values = values.at[..., column].set(jnp.where(near, value, found))
+        return values
+
+    def _chosen(self, values: Array) -> Array:
+        """Return the columns that are learned."""
+        return values if self.kept is None else values[..., np.asarray(self.kept)]
+
+    def _complete(self, values: Array, noise: Array) -> Array:
+        """Return all columns of standardised values, those that are not learned computed."""
+        if self.kept is None:
+            return values
+        rest = values @ self._like(self.matrix, values)  # pyright: ignore[reportArgumentType]
+        spread = self._like(self.spread, values)  # pyright: ignore[reportArgumentType]
+        rest = rest + spread * noise[..., np.asarray(self.dropped)]
+        places = np.argsort(np.array([*self.kept, *self.dropped]))
+        return jnp.concatenate([values, rest], axis=-1)[..., places]
+
+    def _standardised(self, x: Array, mean: Array | np.ndarray, std: Array | np.ndarray) -> Array:
+        if isinstance(x, np.ndarray) and isinstance(mean, np.ndarray):
+            # before the cast: float32 has no digits left of 1.7e9 + N(0, 1)
+            return jnp.asarray((x - mean) / np.asarray(std), x.dtype)
+        x = jnp.asarray(x)
+        return (x - self._like(mean, x)) / self._like(std, x)
 
     def _layer(self, one: tuple[PyTree, Array], context: Array) -> PyTree:
         leaves, mask = one
@@ -114,7 +180,7 @@ class SplineFlow(eqx.Module):
         return coupling(eqx.combine(leaves, static), mask, context, bound=self.bound)
 
     def _context(self, given: Array) -> Array:
-        return (given - self._like(self.given_mean, given)) / self._like(self.given_std, given)
+        return bent(self._standardised(given, self.given_mean, self.given_std))
 
     def _like(self, constant: Array | np.ndarray, x: Array) -> Array:
         return jax.lax.stop_gradient(jnp.asarray(constant, x.dtype))
@@ -127,10 +193,10 @@ class SplineFlow(eqx.Module):
 
     def _check(self, x: Array | None, given: Array) -> None:
         dims, context = len(self.mean), len(self.given_mean)
-        if x is not None and (x.ndim != 2 or x.shape[1] != dims):
-            raise InputError(f"x has shape {x.shape}, the flow {dims} columns")
-        if given.ndim != 2 or given.shape[1] != context:
-            raise InputError(f"the context has shape {given.shape}, the flow takes {context}")
+        if x is not None and (jnp.ndim(x) != 2 or jnp.shape(x)[1] != dims):
+            raise InputError(f"x has shape {jnp.shape(x)}, the flow {dims} columns")
+        if jnp.ndim(given) != 2 or jnp.shape(given)[1] != context:
+            raise InputError(f"the context has shape {jnp.shape(given)}, the flow takes {context}")
 
 
 def spline_flow(
@@ -143,8 +209,13 @@ def spline_flow(
     bins: int = 8,
     hidden: tuple[int, ...] = (64, 64),
     bound: float = 6.0,
+    names: Sequence[str] = (),
 ) -> SplineFlow:
     """Return a flow that is a normal distribution of the mean and width of ``x``.
+
+    Columns that are constant, or a linear function of others (a copy), have no density: they are
+    not learned, and samples compute them. Values that many events share are learned as
+    narrow boxes.
 
     Args:
         x: Values whose density is wanted, ``[events, dims]``; they set the standardisation.
@@ -156,17 +227,21 @@ def spline_flow(
         bins: Bins of each spline.
         hidden: Widths of the hidden layers of the conditioners.
         bound: Range of the splines in standard deviations; outside a layer is the identity.
+        names: Names of the columns of ``x``, for messages.
 
     Returns:
         The flow, to be trained by ``fit_flow``.
 
     Raises:
         ConfigError: If a number makes no sense.
-        InputError: If the shapes are wrong or a number is not finite.
+        InputError: If the shapes are wrong, a number is not finite or all columns are constant.
+
+    Warns:
+        UserWarning: For columns that are not learned, and for a broken event far from all others.
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> x = jnp.linspace(-1, 1, 8).reshape(4, 2)
+        >>> x = jnp.array([[0.0, 1.0], [1.0, 0.0], [2.0, 5.0], [3.0, 2.0]])
         >>> flow = spline_flow(x, x[:, :1], key=jax.random.key(0), layers=2, hidden=(4,))
         >>> flow.masks.tolist()
         [[True, False], [False, True]]
@@ -174,19 +249,23 @@ def spline_flow(
     References:
         C. Durkan et al., arXiv:1906.04032; as the conditional network of arXiv:2006.06685.
     """
-    if layers < 1 or bins < 2 or not bound > 0:
-        raise ConfigError(
-            f"layers = {layers}, bins = {bins}, bound = {bound}: at least one layer, two bins and"
-            " a positive bound are needed"
-        )
+    whole_number("layers", layers)
+    whole_number("bins", bins, least=2)
+    real_number("bound", bound, above=0)
     if jnp.ndim(x) != 2 or jnp.ndim(given) != 2 or len(x) != len(given):
         raise InputError(
             f"x has shape {jnp.shape(x)} and the context {jnp.shape(given)}: give columns of the"
             " same events"
         )
-    mean, std = _moments(x, weights, "x")
-    given_mean, given_std = _moments(given, weights, "context")
-    dims, size = len(mean), len(given_mean) + len(mean)
+    wide = np.asarray(x, np.float64)
+    mean, std = location_and_scale(wide, weights, columns=names, what="column of x")
+    given_mean, given_std = location_and_scale(given, weights, what="column of the context")
+    counted = wide if weights is None else wide[np.asarray(weights) != 0]
+    size = 1e-12 * np.maximum(np.abs(mean), 1e-300)
+    constant = np.flatnonzero(np.ptp(counted, axis=0) <= size).tolist()
+    found = independent_columns((counted - mean) / std, constant=constant, names=names)
+    dims = len(found.kept)
+    size = len(given_mean) + dims
     keys = jax.random.split(key, layers)
     nets = []
     for one in keys:
@@ -205,7 +284,12 @@ def spline_flow(
         given_mean=given_mean,
         given_std=given_std,
         bound=float(bound),
-    )
+        **({"kept": found.kept, "dropped": found.dropped, "matrix": found.matrix,
+            "spread": found.spread} if found.dropped else {}),
+        **({"forward": found.forward, "backward": np.linalg.inv(found.forward)}
+           if (found.forward != np.eye(dims)).any() else {}),
+        atoms=atoms_of(counted, std, found.kept),
+    )  # fmt: skip
 
 
 def _masks(layers: int, dims: int) -> np.ndarray:
@@ -220,11 +304,9 @@ def _masks(layers: int, dims: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def _moments(x: Array, weights: Array | None, name: str) -> tuple[np.ndarray, np.ndarray]:
-    values = np.asarray(x, np.float64)
-    w = np.ones(len(values)) if weights is None else np.abs(np.asarray(weights, np.float64))
-    if not np.isfinite(values).all() or not np.isfinite(w).all() or w.sum() == 0:
-        raise InputError(f"{name} and weights must be finite, and some weight not zero")
-    mean = np.average(values, axis=0, weights=w)
-    std = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=w))
-    return mean, np.where(std > 1e-12 * np.maximum(np.abs(mean), 1e-300), std, 1.0)
+def _floats(x: Any) -> Any:
+    """Return floating-point numbers: integers would cast the constants of the flow."""
+    if isinstance(x, np.ndarray | list | tuple):
+        return np.asarray(x, None if np.asarray(x).dtype.kind == "f" else np.float64)
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(float)

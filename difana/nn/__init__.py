@@ -9,6 +9,7 @@ from difana.nn.stablehlo import ExportedNetwork as ExportedNetwork
 from difana.nn.stablehlo import export_network as export_network
 from difana.nn.stablehlo import load_network as load_network
 from difana.nn.standardised import Standardised as Standardised
+from difana.nn.standardised import location_and_scale as location_and_scale
 from difana.nn.trainable import trainable as trainable
 from difana.nn.weights import load_weights as load_weights
 from difana.nn.weights import save_weights as save_weights
@@ -24,6 +25,7 @@ __all__ = [
     "export_network",
     "load_network",
     "load_weights",
+    "location_and_scale",
     "save_weights",
     "trainable",
 ]

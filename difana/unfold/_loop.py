@@ -51,6 +51,7 @@ class State(NamedTuple):
     reco: PyTree
     gen: PyTree
     log_norm: Array
+    log_scale: Array
     good: Array
     running: Array
     one: FitReport
@@ -141,7 +142,8 @@ class Loop:
         fakes = push if self.learn_fakes else jnp.zeros((), self.dtype)
         return State(
             push, push, fakes, log_data, self.reco_start, self.gen_start,
-            jnp.zeros(replicas, self.dtype), good, jnp.ones(replicas, bool), nothing,
+            jnp.zeros(replicas, self.dtype), jnp.zeros(replicas, self.dtype), good,
+            jnp.ones(replicas, bool), nothing,
         )  # fmt: skip
 
     def _positive(self) -> tuple[Array, Array]:
@@ -173,8 +175,10 @@ class Loop:
         push = jnp.where(self.problem.pass_gen, state.log_push, state.log_fakes)
         return data, (self.reco_weights * jnp.exp(push))[0]
 
-    def _capped(self, log: Array) -> Array:
-        return jnp.clip(log, -self.settings.cap, self.settings.cap)
+    def _capped(self, log: Array, norm: Array) -> Array:
+        """Return log weights whose shape is capped: what all events share is not counted."""
+        norm = jax.lax.stop_gradient(norm)[:, None]
+        return norm + jnp.clip(log - norm, -self.settings.cap, self.settings.cap)
 
     def first(self, state: State, iteration: Array) -> State:
         """Return the state after step 1: pull weights at detector level."""
@@ -204,7 +208,8 @@ class Loop:
             more = self.ratio(nets, self.problem.background.astype(self.dtype))  # pyright: ignore
             weighted = jnp.concatenate([weighted, self.background], 1)
             logs = jnp.concatenate([logs, more], 1)
-        ratio = self._capped(ratio + _log_norm(top, weighted, logs)[:, None])
+        norm = _log_norm(top, weighted, logs)
+        ratio = self._capped(ratio + norm[:, None], _log_total(top, weighted, norm))
         pull = jnp.where(self.both, state.log_push + ratio, state.log_push)
         return state._replace(log_pull=pull, log_fakes=fakes, reco=nets, one=report)
 
@@ -226,7 +231,8 @@ class Loop:
         )  # fmt: skip
         push = self._mean(nets, self.gen_static, self.gen)
         norm = _log_norm(top, prior, push[:, self.rows.gen])
-        push = self._capped(push + norm[:, None])
+        scale = _log_total(top, prior, norm)
+        push = self._capped(push + norm[:, None], scale)
         push = jnp.where(self.problem.pass_gen, push, 0.0)
         good = state.good & state.one.finite & two.finite & jnp.all(jnp.isfinite(push), axis=1)
         use = good & state.running
@@ -236,12 +242,13 @@ class Loop:
             return jnp.where(chosen.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
 
         new = jax.tree.map(
-            keep, (push, state.reco, nets, norm),
-            (state.log_push, before, state.gen, state.log_norm),
+            keep, (push, state.reco, nets, norm, scale),
+            (state.log_push, before, state.gen, state.log_norm, state.log_scale),
         )  # fmt: skip
         facts = summary(
-            new[0], state.log_push, self.gen_weights, self.problem.pass_gen, self.settings.cap
-        )
+            new[0], state.log_push, self.gen_weights, self.problem.pass_gen, self.settings.cap,
+            new[4],
+        )  # fmt: skip
         ran = state.running
         running = ran & ~(facts[3] < self.settings.tolerance)
         folded = jnp.where(self.problem.pass_gen, new[0], state.log_fakes)
@@ -253,8 +260,9 @@ class Loop:
             jnp.stack([state.one.epochs, two.epochs], -1), good, ran,
         )  # fmt: skip
         state = state._replace(
-            log_push=new[0], reco=new[1], gen=new[2], log_norm=new[3], good=good, running=running
-        )
+            log_push=new[0], reco=new[1], gen=new[2], log_norm=new[3], log_scale=new[4],
+            good=good, running=running,
+        )  # fmt: skip
         return state, report
 
     def _fakes(self, state: State, key: Array) -> Array:
@@ -267,7 +275,7 @@ class Loop:
         )  # fmt: skip
         mean = self.ratio(nets, self.reco, self.level)
         norm = _log_norm(top, prior, mean[:, self.rows.both])
-        return self._capped(mean + norm[:, None])
+        return self._capped(mean + norm[:, None], _log_total(top, prior, norm))
 
     def _keys(self, iteration: Array) -> Array:
         return jax.random.split(jax.random.fold_in(self.key_run, iteration), 3)
@@ -298,3 +306,9 @@ def _log_norm(above: Array, below: Array, log: Array) -> Array:
     # a wild logit must meet the cap, not overflow here
     total = jax.nn.logsumexp(log, b=below, axis=1)
     return (jnp.log(jnp.sum(above, axis=1)) - total).astype(log.dtype)
+
+
+def _log_total(above: Array, below: Array, like: Array) -> Array:
+    """Return the log of the ratio of two totals, in the type of ``like``."""
+    ratio = jnp.sum(above, axis=1) / jnp.sum(below, axis=1)
+    return jnp.log(ratio).astype(like.dtype)

@@ -50,7 +50,8 @@ def held(values: Any, mask: Any = None) -> Any:
     """Return an array of JAX, or of NumPy in float64 where JAX would lose the digits."""
     if isinstance(values, Tracer | jax.Array) or jnp.result_type(float) == jnp.float64:
         return jnp.asarray(values)
-    return np.asarray(values, np.float64) if origin_of(values, mask).any() else jnp.asarray(values)
+    rows = np.reshape(values, (-1, np.shape(values)[-1])) if np.ndim(values) > 2 else values
+    return np.asarray(values, np.float64) if origin_of(rows, mask).any() else jnp.asarray(values)
 
 
 def centred(problem: Any) -> tuple[Any, Origin]:

@@ -9,8 +9,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from difana._errors import InputError, check_whole
+from difana._errors import InputError
 from difana._numerics import safe_divide
+from difana._options import whole_number
 from difana.unfold._linear import binned_status, checked_covariance
 from difana.unfold.response import Response
 from difana.unfold.result import UnfoldedHistogram
@@ -106,7 +107,7 @@ def bayes(
         G. D'Agostini, NIM A 362 (1995) 487; error propagation through all iterations as in T. Adye,
         arXiv:1105.1160.
     """
-    check_whole(iterations=iterations)
+    iterations = whole_number("iterations", iterations)
     start = response.prior if prior is None else jnp.asarray(prior)
     if start.shape != response.prior.shape:
         raise InputError(f"the prior has shape {start.shape}, the truth {response.prior.shape}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,12 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, InputError, ModelError
+from difana._options import whole_number
 from difana._typing import PyTree
-from difana.nn import MLP, Standardised, trainable
+from difana.nn import MLP, Standardised, location_and_scale, trainable
+from difana.unfold._given import enough_events, far_events, to_scale, without_far
 from difana.unfold._halves import omnifold_with_checkpoints
+from difana.unfold._precision import centred, shifted
 from difana.unfold._ratio import evaluate, log_mean
 from difana.unfold.omnifold import omnifold, prepared
 from difana.unfold.problem import UnfoldingProblem
@@ -25,7 +29,7 @@ from difana.unfold.replicas import Plan, Replicas, checked_variations, stacked_n
 from difana.unfold.report import OmniFoldResult
 from difana.unfold.result import UnfoldedEvents
 from difana.unfold.settings import Settings
-from difana.unfold.status import UnfoldStatus, describe
+from difana.unfold.status import UnfoldStatus, describe, joined
 
 MakeNet = Callable[[Array], PyTree]
 
@@ -104,6 +108,8 @@ class OmniFold(eqx.Module):
     problem: UnfoldingProblem | None = None
     fitted_net: PyTree = None
     gen_factors: Float[Array, "_replicas events"] | None = None
+    origin: Float[np.ndarray, " truth"] | None = None
+    flags: int = eqx.field(static=True, default=0)
     variations: tuple[str, ...] = eqx.field(static=True, default=())
 
     @property
@@ -143,19 +149,30 @@ class OmniFold(eqx.Module):
             progress_bar: False for no bar; there is none without a terminal in any case.
 
         Raises:
-            InputError: If a number of replicas makes no sense, or a variation does not fit.
+            InputError: If a variation does not fit, or there are too few events.
             ConfigError: If a setting has no meaning, or the checkpoint is of another run.
             ModelError: If a weight or loss is not finite in any replica.
+
+        Warns:
+            UserWarning: For a broken event far from all others, and for a simulation whose weights
+                are of another scale than the data (more than a factor of 10): it is scaled to the
+                data first. The status says both.
         """
         settings = self.settings
-        if self.seeds < 1 or self.bootstraps < 0 or (self.chunk is not None and self.chunk < 1):
-            raise InputError(
-                f"seeds = {self.seeds}, bootstraps = {self.bootstraps}, chunk = {self.chunk}: at"
-                " least one seed, no negative number of bootstraps and a positive chunk are needed"
-            )
+        whole_number("seeds", self.seeds)
+        whole_number("bootstraps", self.bootstraps, least=0)
+        if self.chunk is not None:
+            whole_number("chunk", self.chunk)
         if checkpoint is not None and devices is not None:
             raise ConfigError("checkpoint and devices exclude each other: give one of them")
-        plan = Plan(self.seeds, self.bootstraps, checked_variations(variations, problem))
+        enough_events(problem)
+        given, flags = problem, far_events(problem)
+        problem, origin = centred(problem)
+        problem, far = without_far(problem)
+        problem, log_scale = to_scale(problem)
+        plan = Plan(
+            self.seeds, self.bootstraps, checked_variations(variations, given, origin=origin.reco)
+        )
         shifts = plan.shifts(problem)
         workers = 1 if devices is None else len(devices)
         size = -(-min(self.chunk or plan.number, plan.number) // workers) * workers
@@ -166,20 +183,24 @@ class OmniFold(eqx.Module):
             starts = np.array([plan.start(int(replica)) for replica in chosen])
             (reco_nets, gen_nets), run = self.start(problem, starts, key=key)
             replicas = plan.factors(chosen, problem, jax.random.split(key, 6)[3:])
-            given = (problem, reco_nets, gen_nets, settings)
+            inputs = (problem, reco_nets, gen_nets, settings)
             named = {"key": run, "replicas": replicas, "shifts": shifts}
             if checkpoint is None:
-                part = omnifold(*given, **named, devices=devices)
+                part = omnifold(*inputs, **named, devices=devices)
             else:
                 part = omnifold_with_checkpoints(
-                    prepared(*given, **named),
+                    prepared(*inputs, **named),
                     Path(checkpoint) / f"replicas_{start}",
                     resume=resume,
                     progress_bar=progress_bar,
                 )
             parts.append(part)
             factors.append(replicas)
-        result = _joined(parts, plan.number, self.ensemble)
+        result = _scaled(_joined(parts, plan.number, self.ensemble), log_scale, given)
+        if far.any():  # they keep their simulated weight
+            logs = jnp.where(jnp.asarray(far & np.asarray(given.pass_gen)), log_scale,
+                             result.log_weights)  # fmt: skip
+            result = eqx.tree_at(lambda r: r.log_weights, result, logs)
         bad = np.flatnonzero(np.asarray(result.status) & int(UnfoldStatus.NOT_FINITE))
         if bad.size:
             raise ModelError(
@@ -190,7 +211,9 @@ class OmniFold(eqx.Module):
         return dataclasses.replace(
             self,
             result=result,
-            problem=problem,
+            problem=given,
+            origin=origin.gen,
+            flags=flags | (int(UnfoldStatus.OTHER_SCALE) if log_scale else 0),
             fitted_net=static,
             gen_factors=_gen_factors(factors, plan.number),
             variations=tuple(name for name, _ in plan.variations),
@@ -234,14 +257,16 @@ class OmniFold(eqx.Module):
         result, problem = self._fitted()
         if gen is None:
             return jnp.mean(jnp.exp(result.log_weights[-1, : self.seeds]), axis=0)
-        x = jnp.asarray(gen)
+        x = gen if isinstance(gen, Array) else np.asarray(gen, float)
         x = x[:, None] if x.ndim == 1 else x
         if x.shape[1:] != problem.gen.shape[1:]:
             raise InputError(f"gen has columns {x.shape[1:]}, the fit {problem.gen.shape[1:]}")
+        x = jnp.asarray(x) if self.origin is None else shifted(x, self.origin)
         nets = jax.tree.map(lambda leaf: leaf[: self.seeds * self.ensemble], result.gen_net)
         logit = evaluate(nets, self.fitted_net, x.astype(result.log_weights.dtype))
         log = log_mean(logit, self.ensemble) + result.log_norm[: self.seeds, None]
-        return jnp.mean(jnp.exp(jnp.clip(log, -self.cap, self.cap)), axis=0)
+        scale = result.log_scale[: self.seeds, None]  # the cap is that of the shape
+        return jnp.mean(jnp.exp(scale + jnp.clip(log - scale, -self.cap, self.cap)), axis=0)
 
     def unfolded(self) -> UnfoldedEvents:
         """Return the events with their unfolded weights, replicas and variations.
@@ -259,7 +284,7 @@ class OmniFold(eqx.Module):
         if self.bootstraps:
             replicas["bootstrap"] = weights[self.seeds : own]
         return UnfoldedEvents(
-            status=jnp.bitwise_or.reduce(result.status),
+            status=joined(result.status) | self.flags,
             observables=problem.gen,
             weights=jnp.mean(weights[: self.seeds], axis=0),
             replicas=replicas,
@@ -294,8 +319,10 @@ def _standardised(make: MakeNet | None, x: Array) -> MakeNet:
         )
     if features.ndim != 2:
         return make
-    mean_std = Standardised.fit(lambda z: z, jnp.asarray(features))
-    mean, std = (np.asarray(part, np.float32) for part in (mean_std.mean, mean_std.std))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # far_events has said it
+        moments = location_and_scale(features)
+    mean, std = (np.asarray(part, np.float32) for part in moments)
     return lambda key: Standardised(make(key), mean, std)
 
 
@@ -316,5 +343,19 @@ def _joined(parts: list[OmniFoldResult], number: int, ensemble: int) -> OmniFold
     return OmniFoldResult(
         join(1, number, lambda p: p.log_weights), join(1, number, lambda p: p.report),
         join(0, number * ensemble, lambda p: p.gen_net), join(0, number, lambda p: p.log_norm),
-        join(0, number, lambda p: p.status),
+        join(0, number, lambda p: p.status), join(0, number, lambda p: p.log_scale),
+    )  # fmt: skip
+
+
+def _scaled(result: OmniFoldResult, log_scale: float, problem: UnfoldingProblem) -> OmniFoldResult:
+    """Return log weights relative to the simulation as it was given."""
+    if not log_scale:
+        return result
+    logs = jnp.where(problem.pass_gen, result.log_weights + log_scale, 0.0)
+    added = (logs, result.log_norm + log_scale, result.log_scale + log_scale)
+    norm = result.report.norm * np.exp(log_scale)
+    largest = result.report.largest * np.exp(log_scale)
+    return eqx.tree_at(
+        lambda r: (r.log_weights, r.log_norm, r.log_scale, r.report.norm, r.report.largest),
+        result, (*added, norm, largest),
     )  # fmt: skip

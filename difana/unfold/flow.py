@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import warnings
 from pathlib import Path
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from difana._errors import ConfigError, InputError, ModelError
+from difana._errors import InputError, ModelError
+from difana._options import real_number, whole_number
 from difana.flows import SplineFlow, fit_flow, spline_flow
+from difana.unfold._given import enough_events, far_events, to_scale, without_far
+from difana.unfold._precision import Origin, centred, held, shifted
 from difana.unfold.log_ratio import LogRatio, log_ratio
 from difana.unfold.problem import UnfoldingProblem
 from difana.unfold.replicas import poisson_factors
@@ -39,7 +45,7 @@ class FlowUnfolding(eqx.Module):
         bins: Bins of each spline.
         hidden: Widths of the hidden layers of all networks.
         epochs: Largest number of epochs of a training.
-        batch_size: Events in a batch.
+        batch_size: Events in a batch; None: a 64th of the training events, between 128 and 2048.
         learning_rate: That of Adam.
         patience: Epochs without improvement on held-out events after which a training ends.
         cap: Largest absolute log weight of the simulation, and of the efficiency.
@@ -66,7 +72,7 @@ class FlowUnfolding(eqx.Module):
     bins: int = eqx.field(static=True, default=8)
     hidden: tuple[int, ...] = eqx.field(static=True, default=(64, 64))
     epochs: int = eqx.field(static=True, default=30)
-    batch_size: int = eqx.field(static=True, default=1024)
+    batch_size: int | None = eqx.field(static=True, default=None)
     learning_rate: float = eqx.field(static=True, default=2e-3)
     patience: int = eqx.field(static=True, default=5)
     cap: float = eqx.field(static=True, default=10.0)
@@ -77,6 +83,8 @@ class FlowUnfolding(eqx.Module):
     replicas: Float[Array, "replicas data"] | None = None
     log_weights: Float[Array, "iterations events"] | None = None
     problem: UnfoldingProblem | None = None
+    origin: Origin | None = None
+    flags: int = eqx.field(static=True, default=0)
 
     def fit(
         self,
@@ -96,19 +104,36 @@ class FlowUnfolding(eqx.Module):
 
         Raises:
             ConfigError: If a setting has no meaning.
-            InputError: If the observables are particles, not columns.
+            InputError: If the observables are particles, not columns, or there are too few events.
             ModelError: If a training diverges or the classifiers meet a number not finite.
+
+        Warns:
+            UserWarning: For broken events, columns that are constant or follow from others, and
+                weights of another scale than the data, see ``OmniFold.fit``. The status says so.
         """
         self._check(problem)
+        enough_events(problem)
+        whole, flags = problem, far_events(problem)
+        problem, origin = centred(problem)
+        problem, _ = without_far(problem)
+        problem, log_scale = to_scale(problem)
         both = problem.pass_gen & problem.pass_reco
-        gen, reco = problem.gen[both], problem.reco[both]
+        gen, reco = (part[both].astype(jnp.float32) for part in (problem.gen, problem.reco))
         measured, signed = _measured(problem)
         keys = jax.random.split(key, 3 + self.iterations)
         efficiency = self._efficiency(problem, keys[0])
-        flow = spline_flow(
-            gen.astype(jnp.float32), reco.astype(jnp.float32), key=keys[1], layers=self.layers,
-            bins=self.bins, hidden=self.hidden, weights=problem.reco_weights[both],
-        )  # fmt: skip
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            flow = spline_flow(
+                gen, reco, key=keys[1], bins=self.bins,
+                layers=self.layers, hidden=self.hidden, weights=problem.reco_weights[both],
+                names=problem.names,
+            )  # fmt: skip
+        if flow.dropped:
+            warnings.warn(str(caught[-1].message), stacklevel=3)
+            flags |= int(UnfoldStatus.DEPENDENT)
+        if log_scale:
+            flags |= int(UnfoldStatus.OTHER_SCALE)
         log_push = jnp.zeros(len(problem.gen))
         history, draws, weights = [], None, None
         for iteration in range(self.iterations):
@@ -130,15 +155,15 @@ class FlowUnfolding(eqx.Module):
             weights = weights * jnp.exp(-log_efficiency).reshape(draws.shape[:2])
             if iteration + 1 < self.iterations:
                 log_push = self._push(problem, flat, weights.ravel(), key_ratio)
-                history.append(log_push)
+                history.append(jnp.where(problem.pass_gen, log_push + log_scale, 0.0))
         replicas = None
         if self.bootstraps:
             replicas = poisson_factors(keys[2], self.bootstraps, len(measured))
         return eqx.tree_at(
-            lambda m: (m.flow, m.draws, m.weights, m.replicas, m.log_weights, m.problem),
-            self,
-            (flow, draws, weights, replicas,
-             jnp.stack(history) if history else jnp.zeros((0, len(problem.gen))), problem),
+            lambda m: (m.flow, m.draws, m.weights, m.replicas, m.log_weights, m.problem, m.origin),
+            dataclasses.replace(self, flags=flags),
+            (flow, None if draws is None else _back(draws, origin), weights, replicas,
+             jnp.stack(history) if history else jnp.zeros((0, len(problem.gen))), whole, origin),
             is_leaf=lambda node: node is None,
         )  # fmt: skip
 
@@ -156,11 +181,13 @@ class FlowUnfolding(eqx.Module):
             InputError: Before ``fit``, or for other columns.
         """
         flow, problem = self._fitted()
-        x = jnp.asarray(reco)
+        x = reco if isinstance(reco, Array) else np.asarray(reco, float)
         x = x[:, None] if x.ndim == 1 else x
         if x.shape[1:] != problem.reco.shape[1:]:
             raise InputError(f"reco has columns {x.shape[1:]}, the fit {problem.reco.shape[1:]}")
-        return _sample(flow, x.astype(jnp.float32), key, samples)
+        assert self.origin is not None
+        near = shifted(x, self.origin.reco).astype(jnp.float32)
+        return _back(_sample(flow, near, key, samples), self.origin)
 
     def unfolded(self) -> UnfoldedEvents:
         """Return all draws with their weights: background and fakes with negative ones.
@@ -172,12 +199,13 @@ class FlowUnfolding(eqx.Module):
         assert self.draws is not None
         assert self.weights is not None
         flat, weights = self.draws.reshape(-1, self.draws.shape[-1]), self.weights.ravel()
+        flat = held(flat)
         replicas = {}
         if self.replicas is not None:
             replicas["bootstrap"] = jnp.repeat(self.replicas, self.samples, axis=1) * weights
         finite = jnp.all(jnp.isfinite(flat)) & jnp.all(jnp.isfinite(weights))
         return UnfoldedEvents(
-            status=jnp.where(finite, 0, int(UnfoldStatus.NOT_FINITE)),
+            status=jnp.where(finite, 0, int(UnfoldStatus.NOT_FINITE)) | self.flags,
             observables=flat,
             weights=weights,
             replicas=replicas,
@@ -218,13 +246,11 @@ class FlowUnfolding(eqx.Module):
 
     def _check(self, problem: UnfoldingProblem) -> None:
         for name in ("iterations", "samples", "epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be at least 1")
-        if self.bootstraps < 0 or not self.cap > 0 or not self.learning_rate > 0:
-            raise ConfigError(
-                f"bootstraps = {self.bootstraps}, cap = {self.cap}, learning_rate ="
-                f" {self.learning_rate}: no negative number and positive ones are needed"
-            )
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name))
+        whole_number("bootstraps", self.bootstraps, least=0)
+        for name in ("cap", "learning_rate"):
+            real_number(name, getattr(self, name), above=0)
         for name in ("gen", "reco"):
             shape = getattr(problem, name).shape
             if len(shape) != 2:
@@ -236,6 +262,13 @@ class FlowUnfolding(eqx.Module):
         if self.flow is None or self.problem is None:
             raise InputError("this model is not fitted: call model = model.fit(problem, key=...)")
         return self.flow, self.problem
+
+
+def _back(draws: Array, origin: Origin) -> Array:
+    """Return draws with the constants of the observables; in float64 where JAX has none."""
+    if not origin.gen.any():
+        return draws
+    return held(np.asarray(draws, np.float64) + origin.gen)  # pyright: ignore
 
 
 @eqx.filter_jit

@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from difana._errors import InputError
+from difana.unfold._given import enough_events
 from difana.unfold._loop import Inputs, Loop
+from difana.unfold._precision import centred, moved
 from difana.unfold.estimator import OmniFold
 from difana.unfold.omnifold import iterated, prepared
 from difana.unfold.problem import UnfoldingProblem
@@ -93,7 +95,7 @@ def nuisance_weights(
         Donsker, Varadhan (1975); profile of unfolding over nuisance parameters: arXiv:2302.05390,
         arXiv:2409.10421.
     """
-    return _at(*_inputs(model, problem_at, theta, key=key), problem_at)
+    return _at(*_inputs(model, problem_at, theta, key=key))
 
 
 def fit_nuisance(
@@ -129,7 +131,7 @@ def fit_nuisance(
     Raises:
         InputError: If the parameters are no row of finite numbers.
     """
-    inputs, start = _inputs(model, problem_at, theta, key=key)
+    inputs, start, problem_at = _inputs(model, problem_at, theta, key=key)
     centre = start if prior is None else jnp.asarray(prior, float)
     precision = jnp.zeros_like(start) if sigma is None else 1 / jnp.asarray(sigma, float) ** 2
 
@@ -164,13 +166,15 @@ def fit_nuisance(
 
 def _inputs(
     model: OmniFold, problem_at: ProblemAt, theta: Float[ArrayLike, " params"], *, key: Array
-) -> tuple[Inputs, Array]:
+) -> tuple[Inputs, Array, ProblemAt]:
     point = jnp.asarray(theta, float)
     if point.ndim != 1 or not np.isfinite(np.asarray(point)).all():
         raise InputError(f"theta = {theta}: give a row of finite numbers")
-    problem = problem_at(point)
+    enough_events(problem_at(point))
+    problem, origin = centred(problem_at(point))
+    near = (lambda theta: moved(problem_at(theta), origin)) if origin.moves else problem_at
     (reco_nets, gen_nets), run = model.start(problem, np.arange(1), key=key)
-    return prepared(problem, reco_nets, gen_nets, model.settings, key=run), point
+    return prepared(problem, reco_nets, gen_nets, model.settings, key=run), point, near
 
 
 @eqx.filter_jit

@@ -87,6 +87,7 @@ def prepared(
 ) -> Inputs:
     """Return the checked inputs of a run, with the rows that take part in each step."""
     settings.check()
+    problem = jax.tree.map(jnp.asarray, problem)
     gen_rows, reco_rows = problem.pass_gen, problem.pass_reco
     if shifts is not None:  # rows that fail in a replica have no weight there
         reco_rows = jnp.any(shifts.pass_reco, axis=0)
@@ -131,7 +132,7 @@ def finished(
 ) -> OmniFoldResult:
     """Return the result of a run."""
     return OmniFoldResult(history, report, state.gen, state.log_norm,
-                          status_of(inputs.problem, state, report))  # fmt: skip
+                          status_of(inputs.problem, state, report), state.log_scale)  # fmt: skip
 
 
 def status_of(
@@ -172,6 +173,6 @@ def _spread(inputs: Inputs, mesh: Mesh) -> OmniFoldResult:
     # not left to the compiler: it would make the epochs of all devices wait for each other
     return jax.shard_map(
         local, mesh=mesh, in_specs=(first, PartitionSpec()),
-        out_specs=OmniFoldResult(second, second, first, first, first),  # pyright: ignore
+        out_specs=OmniFoldResult(second, second, first, first, first, first),  # pyright: ignore
         check_vma=False,
     )(own, arrays)  # fmt: skip

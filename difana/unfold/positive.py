@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from difana._errors import InputError
+from difana.unfold._precision import centred
 from difana.unfold.log_ratio import log_ratio
 from difana.unfold.problem import UnfoldingProblem
 
@@ -75,7 +76,8 @@ def positive_weights(
     if problem.gen.ndim != 2 or problem.reco.ndim != 2:
         raise InputError("positive_weights looks at columns and cannot see particles")
     masks = jnp.stack([problem.pass_gen, problem.pass_reco], axis=1).astype(problem.gen.dtype)
-    x = jnp.concatenate([problem.gen, problem.reco, masks], axis=1)
+    near, _ = centred(problem)  # what single precision could not hold
+    x = jnp.concatenate([near.gen, near.reco, masks], axis=1)
     rows = jnp.asarray(np.flatnonzero(np.asarray(passed)))
     log = log_ratio(
         x[rows], w[rows], jnp.abs(w[rows]), key=key, hidden=hidden, epochs=epochs,

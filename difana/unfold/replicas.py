@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from difana._errors import InputError, nearest
 from difana._typing import PyTree
 from difana.nn import trainable
+from difana.unfold._precision import shifted as centred_at
 from difana.unfold.problem import UnfoldingProblem, shifted_level
 
 _LEVELS = ("gen", "reco", "background")
@@ -141,7 +142,10 @@ class Plan(NamedTuple):
 
 
 def checked_variations(
-    variations: Mapping[str, Any] | None, problem: UnfoldingProblem
+    variations: Mapping[str, Any] | None,
+    problem: UnfoldingProblem,
+    *,
+    origin: np.ndarray | None = None,
 ) -> tuple[tuple[str, dict[str, Array]], ...]:
     """Return the systematic variations, or raise ``InputError`` for what does not fit.
 
@@ -149,6 +153,7 @@ def checked_variations(
         variations: By name, factors on the weights by level (``gen``, ``reco``, ``background``),
             shifted ``observables`` and ``pass_reco`` of the simulation at detector level.
         problem: The inputs.
+        origin: What to subtract from shifted observables; see ``difana.unfold._precision``.
     """
     others = 0 if problem.background is None else len(problem.background)
     sizes = {"gen": len(problem.gen), "reco": len(problem.gen), "background": others}
@@ -157,6 +162,9 @@ def checked_variations(
         shifted = {level: values for level, values in levels.items() if level in _SHIFTED}
         if shifted:
             shifted = shifted_level(problem, name=f"variation '{name}'", **shifted)
+            if origin is not None and origin.any():
+                less = centred_at(shifted["observables"], origin, shifted["pass_reco"])
+                shifted["observables"] = less
         levels = {level: values for level, values in levels.items() if level not in _SHIFTED}
         for level, values in levels.items():
             if level not in sizes:

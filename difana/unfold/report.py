@@ -72,6 +72,7 @@ class OmniFoldResult(eqx.Module):
         log_norm: Added to the log of the mean ratio of these networks to give the log weight,
             ``[replicas]``.
         status: Bits of ``UnfoldStatus``, ``[replicas]``.
+        log_scale: Log of the ratio of the yields in it; the cap counts from there.
     """
 
     log_weights: Float[Array, "iterations replicas events"]
@@ -79,12 +80,19 @@ class OmniFoldResult(eqx.Module):
     gen_net: PyTree
     log_norm: Float[Array, " replicas"]
     status: Int[Array, " replicas"]
+    log_scale: Float[Array, " replicas"]
 
 
 def summary(
-    new: Array, old: Array, weights: Array, fiducial: Array, cap: float
+    new: Array,
+    old: Array,
+    weights: Array,
+    fiducial: Array,
+    cap: float,
+    scale: Array | float = 0.0,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Return effective fraction, norm, largest ratio, change and saturated events."""
+    scale = jnp.broadcast_to(jnp.asarray(scale, new.dtype), new.shape[:1])
     w = weights * jnp.exp(new)
     total, prior = jnp.sum(w, axis=1), jnp.sum(weights, axis=1)
     events = jnp.sum(fiducial)
@@ -93,5 +101,6 @@ def summary(
         total / prior,
         jnp.exp(jnp.max(jnp.where(fiducial, new, -jnp.inf), axis=1)),
         jnp.sum(weights * jnp.abs(new - old), axis=1) / prior,
-        jnp.sum(fiducial & (jnp.abs(new) >= cap), axis=1),
+        # rounding of the sum with the scale must not hide what is at the cap
+        jnp.sum(fiducial & (jnp.abs(new - scale[:, None]) >= cap * (1 - 1e-5)), axis=1),
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import jax
 import optax
 
-from difana._errors import ConfigError, check_whole
+from difana._errors import ConfigError
+from difana._options import real_number, whole_number
 from difana.flows import usual_batch
 
 _CHOICES = {
@@ -48,17 +48,18 @@ class Settings(NamedTuple):
 
     def check(self) -> Settings:
         """Return the settings, or raise ``ConfigError`` at one that has no meaning."""
-        names = ("iterations", "epochs", "batch_size", "patience", "ensemble", "lanes")
-        check_whole(**{name: getattr(self, name) for name in names})
-        check_whole(least=2, fold_bins=self.fold_bins)
+        for name in ("iterations", "epochs", "batch_size", "patience", "ensemble", "lanes"):
+            value = getattr(self, name)
+            if value is not None:
+                whole_number(name, value)
+        whole_number("fold_bins", self.fold_bins, least=2)
         for name in ("held_out", "final_rate"):
             if not 0 < getattr(self, name) <= 1 or self.held_out == 1:
                 raise ConfigError(
                     f"{name} = {getattr(self, name)}: a fraction between 0 and 1 is needed"
                 )
         for name in ("cap", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} = {getattr(self, name)}: must be positive and finite")
+            real_number(name, getattr(self, name), above=0)
         if not self.tolerance >= 0:
             raise ConfigError(f"tolerance = {self.tolerance}: must be 0 (never stop) or positive")
         for name, known in {**_CHOICES, "dtype": _DTYPES}.items():

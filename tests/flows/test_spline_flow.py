@@ -141,7 +141,7 @@ def test_wrong_input_is_refused(flow, columns):
         spline_flow(x, given, key=key, layers=0)
     with pytest.raises(InputError, match="columns of the same events"):
         spline_flow(x, given[:5], key=key)
-    with pytest.raises(InputError, match="must be finite"):
+    with pytest.raises(InputError, match="are not finite"):
         spline_flow(x.at[0, 0].set(jnp.nan), given, key=key)
     with pytest.raises(ConfigError, match="held_out = 2"):
         fit_flow(flow, x, given, key=key, held_out=2.0)

@@ -186,5 +186,5 @@ def test_standardised_refuses_bad_events():
         Standardised.fit(lambda z: z, jnp.array([[1.0, jnp.nan]]))
     with pytest.raises(InputError, match="not all zero"):
         Standardised.fit(lambda z: z, jnp.ones((2, 1)), jnp.zeros(2))
-    with pytest.raises(InputError, match="not all zero"):
+    with pytest.raises(InputError, match=r"shape \(0, 1\)"):
         Standardised.fit(lambda z: z, jnp.ones((0, 1)))

@@ -143,7 +143,7 @@ def test_numbers_that_mean_nothing_are_refused(two_bins):
         with pytest.raises(ConfigError, match="finite number, zero or positive"):
             unfolding_model(two_bins, strength=strength, order=1)
     for iterations in (2.5, True, "4"):
-        with pytest.raises(ConfigError, match="give a whole number"):
+        with pytest.raises(ConfigError, match="must be a whole number"):
             bayes(two_bins, iterations=iterations)
     for prior in ([-1.0, 1.0], [np.nan, 1.0], [0.0, 0.0]):
         with pytest.raises(InputError, match="none negative"):

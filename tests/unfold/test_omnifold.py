@@ -215,7 +215,7 @@ def test_wrong_use_is_refused(minimal, fitted):
     key = jax.random.key(0)
     with pytest.raises(InputError, match="not fitted"):
         OmniFold().weights()
-    with pytest.raises(InputError, match="seeds = 0"):
+    with pytest.raises(ConfigError, match="seeds = 0"):
         OmniFold(seeds=0).fit(minimal, key=key)
     with pytest.raises(InputError, match="gen has columns"):
         fitted.weights(np.ones((3, 2)))
