@@ -105,8 +105,8 @@ def atoms_of(
     for column in columns:
         values, counts = np.unique(x[:, column], return_counts=True)
         often = values[counts > max(_ATOM * len(x), 10)]
-        nearest = np.min(np.diff(values)) if len(often) == len(values) > 1 else np.inf
-        width = min(_SMEARED * std[column], 0.5 * nearest)
+        nearest = np.min(np.diff(often)) if len(often) > 1 else np.inf
+        width = min(_SMEARED * std[column], 0.49 * nearest)  # boxes never meet
         found += [(column, float(value), float(width)) for value in often]
     return tuple(found)
 

@@ -147,10 +147,10 @@ class SplineFlow(eqx.Module):
             return jnp.zeros((0, samples, len(self.mean)), dtype)
         values = jax.lax.map(event, rows, batch_size=min(chunk, len(given)))
         values = values * self._like(self.std, values) + self._like(self.mean, values)
+        drawn = values
         for column, value, width in self.atoms:
-            found = values[..., column]
-            near = jnp.abs(found - value) <= width
-            values = values.at[..., column].set(jnp.where(near, value, found))
+            near = jnp.abs(drawn[..., column] - value) <= width
+            values = values.at[..., column].set(jnp.where(near, value, values[..., column]))
         return values
 
     def _chosen(self, values: Array) -> Array:

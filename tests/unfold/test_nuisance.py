@@ -31,7 +31,7 @@ def test_the_derivative_is_that_of_retraining(quadratic):
     )  # fmt: skip
     key, h = jax.random.key(2), 1e-4
     here = nuisance_weights(model, problem_at, [1.2], key=key)
-    inputs, theta = _inputs(model, problem_at, [1.2], key=key)  # one standardisation for all
+    inputs, theta, _ = _inputs(model, problem_at, [1.2], key=key)  # one standardisation for all
     up, down = (_at(inputs, theta + shift, problem_at) for shift in (h, -h))
     expected = (up.log_weights - down.log_weights) / (2 * h)
     assert float(jnp.abs(expected).max()) > 0.05
@@ -56,7 +56,7 @@ def test_profile_fit_finds_the_resolution(quadratic, moments):
     assert abs(float(fit.theta[0]) - 1.5) < 2 * error
     np.testing.assert_allclose(moments(nominal, fit.weights.log_weights), (0.8, 1.0), atol=0.03)
     # shifts of a tenth: retrained weights agree with the log-linear ones
-    inputs, theta = _inputs(model, problem_at, fit.theta, key=jax.random.key(2))
+    inputs, theta, _ = _inputs(model, problem_at, fit.theta, key=jax.random.key(2))
     here, up, down = (_at(inputs, theta + shift, problem_at) for shift in (0.0, 0.1, -0.1))
     retrained = (up.log_weights - down.log_weights) / 0.2
     off = jnp.sum(jnp.abs(here.derivative[:, 0] - retrained))
