@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
+from difana._options import whole_number
 from difana.infer._progress import Progress
 from difana.infer._toy_file import ToyFile
 from difana.infer.fit import FitResult, solve
@@ -245,8 +246,7 @@ def run_toys(
     Toy ``i`` of row ``r`` depends on the key, ``r`` and ``i`` alone: neither chunks nor devices
     nor interruptions change it.
     """
-    if number < 1:
-        raise ConfigError(f"number = {number}: at least one toy is needed")
+    number = whole_number("number", number)
     rows, size = tested.shape
     impl, key_data = str(jax.random.key_impl(key)), np.asarray(jax.random.key_data(key))
     store = None

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from difana._errors import ConfigError, ModelError
+from difana._errors import ModelError
+from difana._options import whole_number
 from difana.infer.fit import fit
 from difana.infer.numpyro_model import numpyro_model, priors_of
 from difana.infer.posterior_result import FEWEST_EFFECTIVE, LARGEST_R_HAT, PosteriorResult
@@ -74,8 +75,7 @@ def posterior(
         ("warmup", warmup, 1),
         ("chains", chains, 1),
     ):
-        if value < least:
-            raise ConfigError(f"{name} = {value}: must be at least {least}")
+        whole_number(name, value, least=least)
     program = numpyro_model(model, data, poi_prior=poi_prior, priors=priors)
     sites = priors_of(model, data, poi_prior, priors)
     if not sites:
@@ -150,8 +150,7 @@ def posterior_predictive(
         raise ModelError("the draws belong to a model with other parameters")
     draws = result.draws.reshape(-1, result.draws.shape[-1])
     if number is not None:
-        if number < 1:
-            raise ConfigError(f"number = {number}: must be at least 1")
+        number = whole_number("number", number)
         key, own = jax.random.split(key)
         draws = draws[jax.random.randint(own, (number,), 0, draws.shape[0])]
     return _predict(model, draws, jax.random.split(key, draws.shape[0]))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from difana._errors import ConfigError
+from difana._options import whole_number
 from difana.likelihood import Model
 
 _FEW = 10.0  # below, inversion; above, rejection
@@ -162,7 +162,6 @@ def sample_data(
         >>> sample_data(model, model.init, key=jax.random.key(0), number=3).shape
         (3, 4)
     """
-    if number < 1:
-        raise ConfigError(f"number = {number}: must be at least 1")
+    number = whole_number("number", number)
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(number))
     return jax.vmap(lambda k: sample_one(model, params, key=k))(keys)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError
+from difana._options import whole_number
 from difana.infer.fit import FitResult, fit, profile
 from difana.infer.status import trustworthy
 from difana.likelihood import Model
@@ -84,8 +85,9 @@ def fit_from_several(
         >>> result.best.ok, result.half_deviance.shape
         (True, (3,))
     """
-    if number < 1:
+    if isinstance(number, int) and number < 1:
         raise ConfigError(f"number = {number}: at least one start is needed")
+    number = whole_number("number", number)
     held, starts = model.fixed, _starts(model, key, number)
     for name, value in (fixed or {}).items():
         held = held.at[model.index(name)].set(True)

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from difana._errors import ConfigError, InputError
+from difana._options import whole_number
 from difana._typing import PyTree
 from difana.infer._progress import Progress
 
@@ -134,8 +135,7 @@ def iterate_chunks(
 
 def chunk_size(number: int, chunk: int | None, *, workers: int) -> int:
     """Return the number of points of a chunk: a multiple of the number of workers."""
-    if chunk is not None and chunk < 1:
-        raise ConfigError(f"chunk = {chunk}: must be at least 1")
+    chunk = None if chunk is None else whole_number("chunk", chunk)
     wanted = number if chunk is None else min(chunk, number)
     return -(-wanted // workers) * workers
 

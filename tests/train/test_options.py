@@ -12,6 +12,7 @@ from difana._errors import ConfigError
 from difana._options import real_number, whole_number
 from difana.analysis import best_bins, coverage, observable_profiles
 from difana.data import BatchSampler, Events, Sample
+from difana.infer import sample_data
 from difana.likelihood import Channel, NormFactor, Template, build_model
 from difana.nn import MLP
 from difana.train import fit, fit_ensemble, make_step
@@ -56,9 +57,18 @@ def ensemble(**options):
     )
 
 
-def toys(**options):
+def simple():
     signal = Template([10.0], (NormFactor("mu"),), name="signal")
-    model = build_model([Channel((signal, Template([50.0], name="b")), name="SR")])
+    return build_model([Channel((signal, Template([50.0], name="b")), name="SR")])
+
+
+def drawn(**options):
+    model = simple()
+    return sample_data(model, model.init, key=jax.random.key(0), **options)
+
+
+def toys(**options):
+    model = simple()
     return coverage(model, mu=[1.0], key=jax.random.key(0), **({"number": 2} | options))
 
 
@@ -75,6 +85,7 @@ CALLS = {
     "sampler": lambda v: BatchSampler([SAMPLE], key=jax.random.key(0), size=v),
     "width": lambda v: MLP(1, [v], key=jax.random.key(0)),
     "toys": lambda v: toys(number=v),
+    "drawn": lambda v: drawn(number=v),
     "bins": lambda v: best_bins([[]], lambda own: 0.0, bins=v),
     "budget": lambda v: best_bins([[]], lambda own: 0.0, bins=2, budget=v),
     "profile": lambda v: observable_profiles(lambda x: x, [SAMPLE], bins=v),
