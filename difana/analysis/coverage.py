@@ -254,8 +254,10 @@ def coverage(
         >>> model = build_model([Channel((signal, Template([50.0], name="b")), name="SR")])
         >>> coverage(model, mu=[1.0], number=0, key=jax.random.key(0))
         Traceback (most recent call last):
-        difana._errors.ConfigError: number = 0: must be at least 1.
+        difana._errors.ConfigError: number = 0: at least one toy is needed
     """
+    if isinstance(number, int) and number < 1:
+        raise ConfigError(f"number = {number}: at least one toy is needed")
     number = whole_number("number", number)
     chunk = whole_number("chunk", chunk)
     if not 0 < level < 1:
