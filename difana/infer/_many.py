@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
-from difana.infer.fit import FitResult, fit, solve
+from difana.infer.fit import FitResult, attached, attached_value, fit, solve
+from difana.infer.newton import Minimum
 from difana.likelihood import Model
 
 Report = Callable[[int, int], None]
@@ -95,6 +96,28 @@ def _conditional(shared: tuple[Model, Array], item: tuple[Array, Array]) -> Cond
     return ConditionalFits(found.params, found.half_deviance, found.gradient, found.status)
 
 
+def _differentiable(
+    model: Model, data: Array, values: Array, held: Array, found: ConditionalFits
+) -> ConditionalFits:
+    """Return fits that were found, with derivatives: outside the loop, which loses second ones."""
+    fits = minima(model, found.params, held)._replace(value=found.half_deviance)
+    each = (None, None, 0, 0, 0)
+    params = jax.vmap(attached, each)(model, data, values, held, fits).params
+    value = jax.vmap(attached_value, each)(model, data, values, held, fits)
+    return ConditionalFits(params, value, found.gradient, found.status)
+
+
+def minima(
+    model: Model, params: Float[Array, "*fits params"], held: Bool[Array, "*fits params"]
+) -> Minimum:
+    """Return fits that were found; what lies inside its bounds can move."""
+    model = jax.lax.stop_gradient(model)
+    free = ~held & (params > model.lower) & (params < model.upper)
+    zero = jnp.zeros(params.shape[:-1], params.dtype)
+    whole = jnp.zeros(params.shape[:-1], jnp.int32)
+    return Minimum(params, zero, jnp.zeros_like(params), free, zero, whole, whole)
+
+
 def conditional_fits(
     model: Model,
     data: Float[Array, " data"],
@@ -111,8 +134,12 @@ def conditional_fits(
     With devices or the client of a cluster the fits are spread over them, ``batch`` at a time on
     each, and come back as numbers.
     """
+    shared, items = (model, data), (values, held)
+    if traced(shared, items) and devices is None and client is None:
+        found = in_chunks(_conditional, *jax.lax.stop_gradient((shared, items)), batch=batch)
+        return _differentiable(model, data, values, held, jax.lax.stop_gradient(found))
     options = {"batch": batch, "report": report, "devices": devices, "client": client}
-    return spread(_conditional, (model, data), (values, held), **options)
+    return spread(_conditional, shared, items, **options)
 
 
 def spread(
@@ -171,4 +198,5 @@ def _best_fit(model: Model, data: Array) -> FitResult:
 def best_fit(model: Model, data: Float[Array, " data"]) -> FitResult:
     """Return the fit within the bounds of the model; compiled once for all tools after a fit."""
     model.check_data(data)
-    return _best_fit(model, data)
+    # inside a derivative a compiled call would lose the rules of the second ones
+    return fit(model, data) if traced(model, data) else _best_fit(model, data)

@@ -96,7 +96,7 @@ def fit(
 ) -> FitResult:
     r"""Fit the model to data by maximum likelihood within the bounds.
 
-    Differentiable (forward and reverse, first order) in the model, the data and the fixed values:
+    Differentiable (forward and reverse, any order) in the model, the data and the fixed values:
     ``params`` by the implicit function theorem,
     :math:`d\hat\theta = -H^{-1}\,\partial_\varphi\nabla_\theta L\,d\varphi`; ``nll`` by the
     envelope theorem; ``covariance``, the diagnostics and the bounds carry no gradient.
@@ -197,8 +197,28 @@ def attached(model: Model, data: Array, values: Array, held: Array, minimum: Min
 
 @attached.defjvp
 def _attached_jvp(primals: tuple, tangents: tuple) -> tuple[Minimum, Minimum]:
-    model, data, values, held, minimum = primals
+    model, data, values, held, _ = primals
+    minimum = attached(*primals)  # which moves, too, when this is differentiated again
     return minimum, _change(model, data, values, held, minimum, tangents)
+
+
+@jax.custom_jvp
+def attached_value(
+    model: Model, data: Array, values: Array, held: Array, minimum: Minimum
+) -> Float[Array, ""]:
+    """Return the value of :func:`attached`: its gradient needs no Hessian."""
+    return minimum.value
+
+
+@attached_value.defjvp
+def _attached_value_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    model, data, values, held, _ = primals
+    there = attached(*primals).params
+
+    def value(model: Model, data: Array, values: Array) -> Array:
+        return model.half_deviance(jnp.where(held, values, there), data)
+
+    return attached_value(*primals), jax.jvp(value, (model, data, values), tangents[:3])[1]
 
 
 def _change(
@@ -212,7 +232,7 @@ def _change(
         (model, data, anchor),
         (tangents[0], tangents[1], moved),
     )
-    change = masked_solve(hessian(model, anchor, data), minimum.free, gradient_change)
+    change = _implicit_solve(hessian(model, anchor, data), minimum.free, gradient_change)
     zeros = jax.tree.map(
         lambda x: (
             jnp.zeros_like(x)
@@ -222,6 +242,20 @@ def _change(
         minimum,
     )
     return zeros._replace(params=moved - change, value=value_change)
+
+
+def _implicit_solve(curvature: Array, free: Array, vector: Array) -> Array:
+    """Solve among the free parameters; derivatives need no more than the same factor."""
+
+    def product(x: Array) -> Array:
+        return jnp.where(free, curvature @ jnp.where(free, x, 0.0), x)
+
+    return jax.lax.custom_linear_solve(
+        product,
+        jnp.where(free, vector, 0.0),
+        lambda _, right: masked_solve(curvature, free, right),
+        symmetric=True,
+    )
 
 
 def profile(

@@ -89,7 +89,7 @@ def hypotest(
 ) -> CLsResult:
     """Test a value of the parameter of interest with q-tilde and asymptotic formulae.
 
-    Differentiable (first order) in the model, the data and ``mu``: fits by the implicit function
+    Differentiable in the model, the data and ``mu``: fits by the implicit function
     theorem, likelihood values by the envelope theorem.
 
     Args:

@@ -14,8 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import safe_divide
-from difana.infer._many import Report, best_fit, in_chunks, traced
-from difana.infer.fit import FitResult, solve
+from difana.infer._implicit import roots
+from difana.infer._many import Report, best_fit, in_chunks, minima, traced
+from difana.infer.fit import FitResult, attached_value, solve
+from difana.infer.newton import Minimum
 from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
 
@@ -74,7 +76,7 @@ def profile_interval(
     parabola) kept inside a bracket; one warm-started conditional fit each. All ends of all
     parameters are found by one compiled program. Bounds are respected.
 
-    Differentiable (first order) in the model and the data: the root by the implicit function
+    Differentiable in the model and the data: the root by the implicit function
     theorem, the likelihoods by the envelope theorem. An end at a bound has no gradient.
 
     Args:
@@ -217,17 +219,25 @@ def search_end(shared: tuple, item: tuple[Array, Array]) -> _End:
     return _End(end, state.params, state.slope, state.at_bound, status)
 
 
-def _with_gradient(model: Model, data: Array, best: Array, index: Array, found: _End) -> Array:
-    """Return the ends with the gradient -d(rise)/slope of the root of the rise."""
+def _rises(
+    end: Float[Array, " ends"], model: Model, data: Array, best: Minimum, index: Array, found: _End
+) -> Float[Array, " ends"]:
+    """Return what vanishes at each end, the fits being those that were found."""
+    floor = attached_value(model, data, model.init, model.fixed, best)
+    unit = jnp.arange(model.init.size) == index[:, None]
+    values = jnp.where(unit, end[:, None], model.init)
+    held = model.fixed | unit
+    fits = minima(model, found.params, held)
+    each = jax.vmap(attached_value, (None, None, 0, 0, 0))
+    value = each(model, data, values, held, fits)
+    return value - floor
+
+
+def _with_gradient(
+    model: Model, data: Array, best: Array, index: Array, found: _End
+) -> Float[Array, " ends"]:
+    """Return the ends with the derivatives of the roots of the rise."""
     found = jax.lax.stop_gradient(found)
-    floor = model.half_deviance(jnp.where(model.fixed, model.init, best), data)
-
-    def one(params: Array, i: Array) -> Array:
-        unit = jnp.arange(params.shape[0]) == i
-        anchor = jnp.where(model.fixed & ~unit, model.init, params)
-        return model.half_deviance(anchor, data) - floor
-
-    rise = jax.vmap(one)(found.params, index)
-    usable = ~found.at_bound & (found.slope != 0)
-    slope = jnp.where(usable, found.slope, jnp.inf)
-    return found.end - (rise - jax.lax.stop_gradient(rise)) / slope
+    slopes = jnp.where(found.at_bound, jnp.inf, found.slope)
+    constants = (minima(model, best, model.fixed), index, found)
+    return roots(_rises, found.end, slopes, (model, data), constants)

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
-from difana._numerics import safe_divide
+from difana._numerics import safe_divide, safe_sqrt
+from difana.infer._implicit import roots
 from difana.infer.asimov import asimov_data
-from difana.infer.fit import attached, profile
+from difana.infer.fit import attached, attached_value, profile
 from difana.infer.hypotest import log_cls_observed, target_root
 from difana.infer.newton import Minimum
 from difana.infer.status import Status, describe, flag, trustworthy
@@ -106,12 +107,6 @@ def _expected_and_width(model: Model, params: Array) -> tuple[Array, Float[Array
     yields, signal = data[: model.bins], change[: model.bins]
     information = jnp.sum(safe_divide(signal**2, jnp.maximum(yields, jnp.abs(signal))))
     return data, jnp.where(information > 0, jax.lax.rsqrt(information), jnp.inf)
-
-
-def _at(model: Model, params: Array, mu: Array) -> Array:
-    """Return the fitted nuisances as constants (envelope theorem); mu and held ones are not."""
-    params = jnp.where(model.fixed, model.init, jax.lax.stop_gradient(params))
-    return params.at[model.poi_index].set(mu)
 
 
 class _Kind(enum.IntEnum):
@@ -230,54 +225,40 @@ def _learnt(model: Model, known: _Known, lane: _Lane, found: _Found) -> _Known:
     )
 
 
-def _implicit(mu: Array, value: Array, slope: Array) -> Array:
-    """Return ``mu`` with the gradient -d(value)/slope of a root of ``value``."""
-    constant = jax.lax.stop_gradient(value)
-    return mu - (value - constant) / jax.lax.stop_gradient(jnp.where(slope > 0, slope, jnp.inf))
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _with_gradient_of(function: Callable, limits: Array, moving: tuple, constants: tuple) -> Array:
-    """Return limits that were found, with the gradient of ``function(*moving, *constants)``.
-
-    Nothing of the function is compiled where no gradient is asked for.
-    """
-    return limits
-
-
-@_with_gradient_of.defjvp
-def _with_gradient_of_jvp(
-    function: Callable, primals: tuple, tangents: tuple
-) -> tuple[Array, Array]:
-    limits, moving, constants = primals
-    change = jax.jvp(lambda *values: function(*values, *constants), moving, tangents[1])[1]
-    return limits, change
-
-
-def _observed_limits(
-    model: Model, data: Float[Array, " data"], lanes: _Lane, found: _Found, *, alpha: float
+def _observed_heights(
+    mu: Float[Array, " lanes"],
+    model: Model,
+    data: Float[Array, " data"],
+    lanes: _Lane,
+    found: _Found,
+    *,
+    alpha: float,
 ) -> Float[Array, " lanes"]:
-    """Return the limits of :func:`upper_limit` from all that was found."""
+    """Return what vanishes at the limits of :func:`upper_limit`, from all that was found."""
     null, free = (jax.tree.map(lambda leaf, i=i: leaf[i, 1], found.fits) for i in (0, 1))
     index = model.poi_index
     held = model.fixed.at[index].set(True)
     null = attached(model, data, model.init.at[index].set(0.0), held, null)
-    free = attached(model, data, model.init, model.fixed, free)
+    floor = attached_value(model, data, model.init, model.fixed.at[index].set(False), free)
     rest = jax.tree.map(lambda leaf: leaf[2:], (lanes, found))
-    mu_hat = jax.lax.stop_gradient(free.params[index])
     asimov = model.expected(null.params)
-    return _limits(model, asimov, data, free.value, mu_hat, *rest, alpha=alpha)
+    return _heights(mu, model, asimov, data, floor, free.params[index], *rest, alpha=alpha)
 
 
-def _asimov_limits(
-    model: Model, asimov: Float[Array, " data"], lanes: _Lane, found: _Found
+def _asimov_heights(
+    mu: Float[Array, " lanes"],
+    model: Model,
+    asimov: Float[Array, " data"],
+    lanes: _Lane,
+    found: _Found,
 ) -> Float[Array, " lanes"]:
-    """Return the limits of :func:`expected_limits` from what was found."""
+    """Return what vanishes at the limits of :func:`expected_limits`."""
     zero = jnp.zeros((), asimov.dtype)
-    return _limits(model, asimov, asimov, zero, zero, lanes, found, alpha=1.0)
+    return _heights(mu, model, asimov, asimov, zero, zero, lanes, found, alpha=1.0)
 
 
-def _limits(
+def _heights(
+    mu: Float[Array, " lanes"],
     model: Model,
     asimov: Float[Array, " data"],
     data: Float[Array, " data"],
@@ -288,19 +269,24 @@ def _limits(
     *,
     alpha: float,
 ) -> Float[Array, " lanes"]:
-    """Return the limits that were found, with their gradients."""
+    """Return what vanishes at each limit, the fits being those that were found."""
     both = jnp.stack([asimov, data])
+    held = model.fixed.at[model.poi_index].set(True)
 
-    def one(lane: _Lane, found: _Found) -> Array:
-        values = jax.vmap(lambda params, d: model.half_deviance(_at(model, params, found.mu), d))(
-            found.fits.params, both
+    def one(mu: Array, lane: _Lane, found: _Found) -> Array:
+        start = model.init.at[model.poi_index].set(mu)
+        values = jax.vmap(lambda d, fit: attached_value(model, d, start, held, fit))(
+            both, found.fits
         )
-        observed = lane.kind == _Kind.OBSERVED
-        seen = _observed_height(values, floor, mu_hat, found.mu, alpha)
-        expected = values[0] / jnp.where(observed, 1.0, lane.target)  # of the square root
-        return _implicit(found.mu, jnp.where(observed, seen, expected), found.slope)
+        seen = _observed_height(values, floor, mu_hat, mu, alpha)
+        expected = safe_sqrt(2 * values[0]) - lane.target
+        return jnp.where(lane.kind == _Kind.OBSERVED, seen, expected)
 
-    return jax.vmap(one)(lanes, found)
+    return jax.vmap(one)(mu, lanes, found)
+
+
+def _usable(slope: Float[Array, " lanes"]) -> Float[Array, " lanes"]:
+    return jnp.where(slope > 0, slope, jnp.inf)  # no limit, no gradient
 
 
 def expected_limits(
@@ -314,7 +300,7 @@ def expected_limits(
 
     The limit at N standard deviations solves
     :math:`\sqrt{q_A(\mu)} = N + \Phi^{-1}(1-\alpha\Phi(N))`, by Newton steps inside jit, one
-    warm-started conditional fit each. Differentiable (first order) in the model by the implicit
+    warm-started conditional fit each. Differentiable in the model by the implicit
     function theorem: :math:`d\mu = -(\partial_\varphi q_A / \partial_\mu q_A)\,d\varphi`.
 
     Args:
@@ -342,7 +328,8 @@ def expected_limits(
     known = _Known(width, jnp.ones_like(width), params, there.data, zero, zero)
     found = _search(frozen, there.data, lanes, known, alpha=1 - level)
     found = jax.lax.stop_gradient(found)
-    limits = _with_gradient_of(_asimov_limits, found.mu, (model, asimov.data), (lanes, found))
+    slopes = _usable(found.slope)
+    limits = roots(_asimov_heights, found.mu, slopes, (model, asimov.data), (lanes, found))
     status = jnp.bitwise_or.reduce(found.status) | asimov.status
     return LimitResult(None, jnp.broadcast_to(limits, (5,)), status, level)
 
@@ -353,7 +340,7 @@ def upper_limit(
     r"""Return the observed and the five expected CLs upper limits (q-tilde, asymptotic).
 
     The observed limit solves :math:`\ln CL_s(\mu) = \ln\alpha` by Newton steps inside jit.
-    Differentiable (first order) in the model and the data by the implicit function theorem.
+    Differentiable (any order) in the model and the data by the implicit function theorem.
 
     Args:
         model: The model.
@@ -381,8 +368,8 @@ def upper_limit(
     frozen, seen = jax.lax.stop_gradient((model, data))
     known = _Known(one, one, jnp.stack([frozen.init] * 2), seen, 0 * one, 0 * one)
     found = jax.lax.stop_gradient(_search(frozen, seen, lanes, known, alpha=1 - level))
-    limits = _with_gradient_of(
-        partial(_observed_limits, alpha=1 - level), found.mu[2:], (model, data), (lanes, found)
-    )
+    heights = partial(_observed_heights, alpha=1 - level)
+    slopes = _usable(found.slope[2:])
+    limits = roots(heights, found.mu[2:], slopes, (model, data), (lanes, found))
     status = jnp.bitwise_or.reduce(found.status)
     return LimitResult(limits[5], limits[:5], status, level)

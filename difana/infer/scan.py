@@ -81,7 +81,7 @@ def profile_scan(
     the product of the given values; one compiled program for all points. Held values may lie
     outside the bounds of their parameters.
 
-    Differentiable (first order) in the model, the data and the values: the ratio by the envelope
+    Differentiable in the model, the data and the values: the ratio by the envelope
     theorem, ``params`` by the implicit function theorem.
 
     Args:

@@ -38,7 +38,7 @@ def significance(
     r"""Return the discovery significance :math:`Z=\sqrt{q_0}` and :math:`p_0=1-\Phi(Z)`.
 
     The expected value comes from Asimov data at ``mu``, with nuisances fitted to the data where
-    those are given. Differentiable (first order) by the envelope and implicit function theorems.
+    those are given. Differentiable by the envelope and implicit function theorems.
 
     References:
         arXiv:1007.1727, equations 12, 52 and 53.

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import after
-from difana.infer.fit import FitResult, fit, profile
+from difana.infer.fit import FitResult, attached, attached_value, fit, profile
 from difana.infer.newton import Minimum
 from difana.likelihood import Model
 
@@ -48,24 +48,32 @@ def fits_in_turn(
     """Return fits that share one compiled loop, each at a value of mu or with mu free.
 
     The first one makes the Asimov data for those that say so. A free mu is not negative, nor
-    bounded above: a best fit cut off would falsify q.
+    bounded above: a best fit cut off would falsify q. Their values carry derivatives, their
+    parameters do not.
     """
     index = model.poi_index
     held = jnp.stack([model.fixed] * len(free)).at[:, index].set(~np.array(free))
     start = jnp.where(np.array(free), model.init[index], mus)
     values = jnp.stack([model.init] * len(free)).at[:, index].set(start)
-    lower = model.lower.at[index].set(0.0)
-    upper = model.upper.at[index].set(jnp.inf)
+    frozen, seen, begin, hold = jax.lax.stop_gradient((model, data, values, held))
+    lower = frozen.lower.at[index].set(0.0)
+    upper = frozen.upper.at[index].set(jnp.inf)
 
     def one(asimov: Array, given: tuple) -> tuple[Array, Minimum]:
         i, start, hold, there = given
         found = profile(
-            model, jnp.where(there, asimov, data), start, held=hold, lower=lower, upper=upper
+            frozen, jnp.where(there, asimov, seen), start, held=hold, lower=lower, upper=upper
         )
-        return jnp.where(i == 0, model.expected(found.params), asimov), found
+        return jnp.where(i == 0, frozen.expected(found.params), asimov), found
 
-    steps = (jnp.arange(len(free)), values, held, jnp.array(on_asimov))
-    _, fits = jax.lax.scan(one, jnp.zeros_like(data), steps)
+    steps = (jnp.arange(len(free)), begin, hold, jnp.array(on_asimov))
+    _, fits = jax.lax.scan(one, jnp.zeros_like(seen), steps)
+    fits = jax.lax.stop_gradient(fits)
+    # the derivatives, outside the loop: inside, the rules of the second ones would be lost
+    first = attached(model, data, values[0], held[0], jax.tree.map(lambda leaf: leaf[0], fits))
+    there = jnp.where(np.array(on_asimov)[:, None], model.expected(first.params), data)
+    value = jax.vmap(attached_value, (None, 0, 0, 0, 0))(model, there, values, held, fits)
+    fits = fits._replace(value=value)
     return [jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in range(len(free))]
 
 

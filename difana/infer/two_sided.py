@@ -37,7 +37,7 @@ def tmu(
     r"""Return :math:`t_\mu = -2\ln\lambda(\mu)`; the best fit may lie on either side.
 
     The lower bound of the model applies to the best fit, its upper bound does not. Differentiable
-    (first order) as :func:`difana.infer.qmu`.
+    as :func:`difana.infer.qmu`.
 
     Args:
         model: The model; its parameter of interest must be allowed to be negative.
@@ -77,7 +77,7 @@ def tmu_tilde(
 ) -> StatisticResult:
     r"""Return :math:`\tilde t_\mu`: like :math:`t_\mu` with a best fit that is not negative.
 
-    The statistic of Feldman and Cousins. Differentiable (first order) as
+    The statistic of Feldman and Cousins. Differentiable as
     :func:`difana.infer.qmu`.
 
     Args:
