@@ -96,7 +96,9 @@ class Inference:
     """
 
     def __init__(self, model: Model, data: Float[Array, " data"] | None = None) -> None:
-        """Remember model and data; nothing is fitted yet."""
+        """Remember model and data, which are checked; nothing is fitted yet."""
+        if data is not None:
+            model.check_data(data)
         self.model = model
         self.data = data
 
@@ -114,13 +116,16 @@ class Inference:
 
     def cls(self, mu: float = 1.0) -> CLs:
         """Return observed and expected CLs of a tested value."""
+        if not (np.isfinite(mu) and mu >= 0):
+            raise ModelError(f"mu = {mu}: must be a finite number of at least 0")
         found = _test(self.model, self.data, mu=jnp.asarray(mu, self.model.nominal.dtype))
         return CLs(mu, _number(found.observed), _numbers(found.expected), say(found.status))
 
     def significance(self) -> Significance:
         """Return observed and expected discovery significance."""
         found = _significance(self.model, self.data)
-        return Significance(_number(found.observed), float(found.expected), say(found.status))
+        observed = None if found.observed is None else float(found.observed)
+        return Significance(observed, float(found.expected), say(found.status))
 
     @property
     def mu_hat(self) -> float:

@@ -11,7 +11,8 @@ _TIE = 1e-7  # fits of equal counts differ by rounding
 
 def threshold(value: np.ndarray) -> np.ndarray:
     """Return the value from which on a statistic counts as at least as large."""
-    return value - _TIE * (1.0 + np.abs(value))
+    safe = np.where(np.isfinite(value), value, 0.0)
+    return np.where(np.isfinite(value), safe - _TIE * (1.0 + np.abs(safe)), value)
 
 
 def tail(toys: np.ndarray, value: np.ndarray | float) -> np.ndarray:
@@ -24,7 +25,7 @@ def tail(toys: np.ndarray, value: np.ndarray | float) -> np.ndarray:
     if not toys.size:
         return np.full(np.shape(value), np.nan)
     below = np.searchsorted(np.sort(toys), threshold(np.asarray(value, float)), side="left")
-    return np.where(np.isfinite(value), (toys.size - below) / toys.size, np.nan)
+    return np.where(~np.isnan(value), (toys.size - below) / toys.size, np.nan)
 
 
 def tail_error(share: np.ndarray | float, number: int) -> np.ndarray:

@@ -20,13 +20,16 @@ from difana.infer._toy_file import ToyFile
 from difana.infer.fit import FitResult, solve
 from difana.infer.sampling import sample_one
 from difana.infer.sharding import iterate_chunks
+from difana.infer.statistics import excluded
 from difana.infer.status import Status, flag, trustworthy
 from difana.likelihood import Model
 
 STATISTICS = ("qtilde", "qmu", "q0", "tmu", "tmu_tilde")
 _GROUP = 256  # toys whose fits take their steps together
 _STEPS = 32  # steps at once; nearly all toys need fewer
-_TRIES = 8
+_TRIES = 100
+# what is wrong with the parameters of a toy does not matter to its statistic
+_HARMLESS = Status.AT_BOUND | Status.NO_INFLUENCE | Status.INDEFINITE | Status.IMPOSSIBLE
 
 
 class Question(eqx.Module):
@@ -84,9 +87,10 @@ def _fit(
     return solve(model, data, values, held=held, lower=lower, upper=upper, max_steps=max_steps)
 
 
-def _value(asked: Question, best: Array, tested: Array, free: Array, held: Array) -> Array:
-    """Return the statistic from the half deviances of the free and the conditional fit."""
-    ratio = jnp.maximum(2.0 * (held - free), 0.0)
+def _value(asked: Question, best: Array, tested: Array, deviances: Array, status: Array) -> Array:
+    """Return the statistic from half deviances and status of the free and the conditional fit."""
+    ratio = jnp.maximum(2.0 * (deviances[1] - deviances[0]), 0.0)
+    ratio = excluded(ratio, status[1], status[0])
     return jnp.where(asked.one_sided & (best[0] > tested[0]), 0.0, ratio)
 
 
@@ -142,8 +146,10 @@ def toy_statistics(
     start = _Fits(params, jnp.full((number, 2), jnp.inf, params.dtype), whole, whole[:, 0])
     fits = jax.lax.while_loop(lambda fits: jnp.any(fits.open), group, start)
     best = fits.params[:, 0, index]
-    value = jax.vmap(lambda *args: _value(asked, *args))(best, tested, *fits.half_deviance.T)
-    broken = flag(~jnp.isfinite(value), Status.NOT_FINITE)
+    value = jax.vmap(lambda *args: _value(asked, *args))(
+        best, tested, fits.half_deviance, fits.status
+    )
+    broken = flag(jnp.isnan(value), Status.NOT_FINITE)
     return value, best, fits.status[:, 0] | fits.status[:, 1] | broken
 
 
@@ -192,20 +198,23 @@ def observe(
     held = jnp.concatenate([masks[:1], jnp.broadcast_to(masks[1], at_rows.shape)])
     fits = jax.vmap(lambda v, h: _fit(model, data, v, h, asked, _STEPS * _TRIES))(values, held)
     best = fits.params[0, index]
-    statistic = jax.vmap(lambda t, h: _value(asked, best, t, fits.half_deviance[0], h))(
-        tested, fits.half_deviance[1:]
-    )
+    deviances, status = fits.half_deviance, fits.status
+    statistic = jax.vmap(
+        lambda t, h, s: _value(
+            asked, best, t, jnp.stack([deviances[0], h]), jnp.stack([status[0], s])
+        )
+    )(tested, deviances[1:], status[1:])
     return Observed(fits.params[1:], statistic, best, fits.status[1:], fits.status[0])
 
 
 def fine(status: Any) -> np.ndarray:
-    """Return True where a fit can be trusted."""
-    return np.asarray(trustworthy(jnp.asarray(status)))
+    """Return True where the values of fits, hence a statistic, can be trusted."""
+    return np.asarray(trustworthy(jnp.asarray(status) & ~int(_HARMLESS)))
 
 
 def joined(status: Any) -> int:
-    """Return all flags of many fits; a parameter at its bound is common among toys."""
-    return int(np.bitwise_or.reduce(np.ravel(status))) & ~int(Status.AT_BOUND)
+    """Return all flags of many fits that matter to a statistic."""
+    return int(np.bitwise_or.reduce(np.ravel(status))) & ~int(_HARMLESS)
 
 
 class Toys(NamedTuple):

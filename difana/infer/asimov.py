@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Float, Int
 
+from difana.infer._checks import check_tested
 from difana.infer.fit import negative_yield, profile
 from difana.likelihood import Model
 
@@ -35,6 +37,7 @@ def asimov_data(
         >>> asimov_data(model).data.tolist()
         [10.0]
     """
+    check_tested(mu, least=-np.inf)
     params = model.init.at[model.poi_index].set(mu)
     if data is None:
         return Asimov(model.expected(params), params, negative_yield(model, params))

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from difana._errors import ModelError
-from difana.infer.newton import Minimum, masked_solve, minimise
+from difana._numerics import safe_divide
+from difana.infer.newton import MAX_STEPS, Minimum, masked_solve, minimise
 from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
 from difana.likelihood.curvature import hessian
@@ -34,6 +35,8 @@ class FitResult(eqx.Module):
         steps: Number of steps.
         distance: Estimated distance of ``nll`` to its minimum.
         names: Parameter names (static).
+        one_sided: For parameters pressed against a bound, how far from it the nll, the others
+            profiled, rises by one half (by its slope and curvature there); zero for the others.
     """
 
     params: Float[Array, " params"]
@@ -45,16 +48,26 @@ class FitResult(eqx.Module):
     steps: Int[Array, ""]
     distance: Float[Array, ""]
     names: tuple[str, ...] = eqx.field(static=True)
+    one_sided: Float[Array, " params"] | None = None
 
     @property
     def uncertainties(self) -> Float[Array, " params"]:
-        """Square roots of the diagonal of the covariance."""
-        return jnp.sqrt(jnp.maximum(jnp.diagonal(self.covariance), 0.0))
+        """Square roots of the diagonal of the covariance; of one at a bound, the open side."""
+        width = jnp.sqrt(jnp.maximum(jnp.diagonal(self.covariance), 0.0))
+        return width if self.one_sided is None else jnp.where(width > 0, width, self.one_sided)
+
+    @property
+    def at_bound(self) -> tuple[str, ...]:
+        """Names of the parameters that are pressed against a bound."""
+        if self.one_sided is None:
+            return ()
+        rows = np.reshape(self.one_sided, (-1, len(self.names)))
+        return tuple(self.names[i] for i in np.flatnonzero(np.any(rows > 0, axis=0)))
 
     @property
     def correlation(self) -> Float[Array, "params params"]:
         """Correlation matrix (zero rows for parameters without uncertainty)."""
-        width = self.uncertainties
+        width = jnp.sqrt(jnp.maximum(jnp.diagonal(self.covariance), 0.0))
         product = width[:, None] * width[None, :]
         return jnp.where(product > 0, self.covariance / jnp.where(product > 0, product, 1.0), 0.0)
 
@@ -65,8 +78,10 @@ class FitResult(eqx.Module):
 
     @property
     def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
+        """The status in words, with the names of parameters at a bound."""
+        text, names = describe(self.status), self.at_bound
+        few = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        return text.replace("lies at its bound", f"lies at its bound ({few})") if names else text
 
     def __getitem__(self, name: str) -> Float[Array, ""]:
         """Return one best-fit parameter by name."""
@@ -91,7 +106,7 @@ def fit(
     fixed: Mapping[str, ArrayLike] | None = None,
     poi_lower: float | None = None,
     poi_upper: float | None = None,
-    max_steps: int = 200,
+    max_steps: int = MAX_STEPS,
     eliminate: bool = True,
 ) -> FitResult:
     r"""Fit the model to data by maximum likelihood within the bounds.
@@ -108,7 +123,8 @@ def fit(
         fixed: Parameters held at given values, by name; the values may be traced.
         poi_lower: Replaces the lower bound of the parameter of interest.
         poi_upper: Replaces its upper bound.
-        max_steps: Steps at most; exceeding it is reported in the status.
+        max_steps: Steps at most. Fits stop when they have arrived or make no progress any more;
+            a few steps do for most, a flat valley may take hundreds.
         eliminate: Set the factors that act in one bin only (staterror, shapesys) to their best
             values analytically at every step, the method of Barlow and Beeston with one factor a
             bin; otherwise they are fitted like the others. Both find the same minimum.
@@ -266,7 +282,7 @@ def profile(
     held: Bool[Array, " params"],
     lower: Float[Array, " params"] | None = None,
     upper: Float[Array, " params"] | None = None,
-    max_steps: int = 200,
+    max_steps: int = MAX_STEPS,
     eliminate: bool = True,
 ) -> Minimum:
     """Fit from ``values``, holding some of them, without the covariance: what tests need.
@@ -287,7 +303,7 @@ def solve(
     held: Bool[Array, " params"],
     lower: Float[Array, " params"],
     upper: Float[Array, " params"],
-    max_steps: int = 200,
+    max_steps: int = MAX_STEPS,
     eliminate: bool = True,
 ) -> FitResult:
     """Fit from ``values``, holding some of them; see :func:`fit` for the gradients."""
@@ -298,18 +314,33 @@ def solve(
     covariance = jax.vmap(lambda column: masked_solve(curvature, minimum.free, column))(
         jnp.eye(there.size, dtype=there.dtype)
     )
-    covariance = jax.lax.stop_gradient(covariance)
+    covariance = jnp.where(both, jax.lax.stop_gradient(covariance), 0.0)
+    gradient = jax.grad(frozen.half_deviance)(there, still)
     return FitResult(
         params=minimum.params,
         nll=minimum.value - model.saturated(data),
         half_deviance=minimum.value,
-        gradient=jax.grad(frozen.half_deviance)(there, still),
-        covariance=jnp.where(both, covariance, 0.0),
+        gradient=gradient,
+        covariance=covariance,
         status=minimum.status | flag(~jnp.all(jnp.isfinite(covariance)), Status.INDEFINITE),
         steps=minimum.steps,
         distance=minimum.distance,
         names=model.parameters,
+        one_sided=_one_sided(curvature, covariance, gradient, ~held & ~minimum.free),
     )
+
+
+def _one_sided(
+    curvature: Float[Array, "params params"],
+    covariance: Float[Array, "params params"],
+    gradient: Float[Array, " params"],
+    pressed: Bool[Array, " params"],
+) -> Float[Array, " params"]:
+    """Return where the nll rises by one half from a bound: |g| t + h t^2 / 2 = 1 / 2."""
+    profiled = jnp.diagonal(curvature) - jnp.sum((curvature @ covariance) * curvature, axis=1)
+    slope, bend = jnp.abs(gradient), jnp.maximum(profiled, 0.0)
+    width = safe_divide(jnp.ones_like(slope), slope + jnp.sqrt(slope**2 + bend))
+    return jax.lax.stop_gradient(jnp.where(pressed, width, 0.0))
 
 
 def negative_yield(model: Model, params: Float[Array, " params"]) -> Int[Array, ""]:

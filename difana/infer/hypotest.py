@@ -10,10 +10,12 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_sqrt
+from difana.infer._checks import check_tested, tested_model
 from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.fit import profile
 from difana.infer.newton import Minimum
 from difana.infer.statistics import four_fits, q_from_fits
+from difana.infer.status import Status
 from difana.likelihood import Model
 
 BAND = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -96,7 +98,7 @@ def hypotest(
         model: The model.
         data: Data vector. Without data, only expected values are computed, with nuisances at
             their starting values.
-        mu: Tested value.
+        mu: Tested value, not negative.
 
     Returns:
         CLs observed and expected; see :class:`CLsResult`.
@@ -113,6 +115,8 @@ def hypotest(
         >>> round(float(result.observed), 6), round(float(result.expected[2]), 6)
         (0.052516, 0.064455)
     """
+    check_tested(mu)
+    model = tested_model(model)
     mu = jnp.asarray(mu, model.nominal.dtype)
     if data is None:
         asimov = asimov_data(model)
@@ -131,7 +135,11 @@ def hypotest(
         jnp.exp(log_clb),
         q,
         q_asimov,
-        fits.free.status | fits.null.status | fits.tested.status | fits.asimov.status,
+        # without signal the data may be impossible: that fit only makes the Asimov data
+        fits.free.status
+        | (fits.null.status & ~int(Status.IMPOSSIBLE))
+        | fits.tested.status
+        | fits.asimov.status,
     )
 
 

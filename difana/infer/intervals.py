@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import safe_divide
+from difana.infer._checks import check_level, tested_model
 from difana.infer._implicit import roots
 from difana.infer._many import Report, best_fit, in_chunks, minima, traced
 from difana.infer.fit import FitResult, attached_value, solve
@@ -106,9 +107,10 @@ def profile_interval(
         >>> round(float(result.lower), 4), round(float(result.upper), 4)
         (0.0, 1.0824)
     """
-    if not 0 < level < 1:
-        raise ModelError(f"the confidence level must lie between 0 and 1, not {level}")
+    check_level(level)
     names = (parameter,) if isinstance(parameter, str) else tuple(parameter)
+    if model.structure.poi in names:
+        model = tested_model(model)
     indices = np.array([model.index(name) for name in names], np.int32)
     for name, i in zip(names, indices, strict=True):
         if model.structure.fixed[i]:

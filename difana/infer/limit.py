@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from difana._errors import ModelError
 from difana._numerics import safe_divide, safe_sqrt
+from difana.infer._checks import check_level, tested_model
 from difana.infer._implicit import roots
 from difana.infer.asimov import asimov_data
 from difana.infer.fit import attached, attached_value, profile
@@ -94,7 +94,8 @@ def _rising_root(
         jnp.zeros((), bool),
     )
     state = jax.lax.while_loop(lambda s: ~s[5] & (s[4] < max_steps) & (s[0] < 1e12), body, state)
-    return state[0], state[3], flag(~state[5], Status.NOT_BRACKETED)
+    lost = flag(~state[5], Status.NOT_BRACKETED)
+    return state[0], state[3], lost | flag(state[0] >= 1e12, Status.UNBOUNDED)
 
 
 def _expected_and_width(model: Model, params: Array) -> tuple[Array, Float[Array, ""]]:
@@ -195,7 +196,9 @@ def _search(
         # of two minima the best fit is the one next to the starting values
         first = _not_fitted(jnp.where(free, model.init, known.params))
         mu, (fits, slope), searched = _rising_root(height, guess, (first, jnp.zeros_like(guess)))
-        found = _Found(mu, slope, fits, fits.status[0] | fits.status[1] | searched)
+        # without signal the data may be impossible: that fit only makes the Asimov data
+        seen = jnp.where(null, fits.status[1] & ~int(Status.IMPOSSIBLE), fits.status[1])
+        found = _Found(mu, slope, fits, fits.status[0] | seen | searched)
         return _learnt(model, known, lane, found), found
 
     return jax.lax.scan(one, known, lanes)[1]
@@ -317,6 +320,8 @@ def expected_limits(
         >>> [f"{limit:.4f}" for limit in expected_limits(model).expected]
         ['0.7810', '1.0660', '1.5168', '2.1839', '3.0486']
     """
+    check_level(level)
+    model = tested_model(model)
     targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
     targets = targets[_MEDIAN, None] if median_only else targets
     asimov = asimov_data(model, data)
@@ -356,8 +361,8 @@ def upper_limit(
         >>> round(float(result.observed), 6), round(float(result.median), 6)
         (1.011572, 1.062355)
     """
-    if not 0 < level < 1:
-        raise ModelError(f"the confidence level must lie between 0 and 1, not {level}")
+    check_level(level)
+    model = tested_model(model)
     if data is None:
         return expected_limits(model, level=level)
     model.check_data(data)

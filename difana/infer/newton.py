@@ -14,6 +14,10 @@ from difana.infer.status import Status, flag
 from difana.likelihood import Model
 from difana.likelihood.curvature import Evaluation, constants_of, evaluate, layout_of
 
+MAX_STEPS = 5000
+"""Steps at most: fits stop long before, when they have arrived or make no progress."""
+
+_IDLE = 100  # steps without a lower value after which none is to be expected
 _NEAR = 0.5  # expected decrease below which steps use all second derivatives
 
 
@@ -35,6 +39,7 @@ class _State(NamedTuple):
     damping: Array
     usable: Array
     distance: Array
+    idle: Array  # steps since the value last fell
     steps: Array
     done: Array
 
@@ -67,7 +72,7 @@ def minimise(
     lower: Float[Array, " params"],
     upper: Float[Array, " params"],
     held: Bool[Array, " params"],
-    max_steps: int = 200,
+    max_steps: int = MAX_STEPS,
     eliminate: bool = True,
 ) -> Minimum:
     r"""Minimise the deviance of a model in a box by damped Gauss-Newton steps.
@@ -103,6 +108,8 @@ def minimise(
         good = good & (new.value <= state.best.value + noise)
         first = state.steps == 0
         best = jax.tree.map(lambda a, b: jnp.where(good | first, a, b), new, state.best)
+        fell = first | (best.value < state.best.value - noise)
+        idle = jnp.where(fell, 0, state.idle + 1)
         relaxed = jnp.where(state.damping > 1e-4, state.damping * 0.1, 0.0)
         damping = jnp.where(good, relaxed, jnp.maximum(10 * state.damping, 1e-3))
         damping = jnp.where(state.usable, damping, state.damping)
@@ -119,20 +126,21 @@ def minimise(
             good & (damping < 1e-2), distance, jnp.where(good, jnp.inf, state.distance)
         )
         done = left < 32 * eps * (1 + jnp.abs(best.value))
-        done = done | (damping > 1e12) | ~jnp.isfinite(best.value)
+        done = done | (damping > 1e12) | (idle > _IDLE) | ~jnp.isfinite(best.value)
         trial = jnp.where(layout.is_private, best.params, take(moved, place))
-        return _State(best, trial, damping, usable, distance, state.steps + 1, done)
+        return _State(best, trial, damping, usable, distance, idle, state.steps + 1, done)
 
     params = jnp.where(held, start, jnp.clip(start, lower, upper))
     zero, infinite = jnp.zeros((), dtype), jnp.asarray(jnp.inf, dtype)
     square = jnp.eye(size, dtype=dtype)
-    empty = Evaluation(params, infinite, jnp.zeros(size, dtype), square, zero)
+    empty = Evaluation(params, infinite, jnp.zeros(size, dtype), square, zero, jnp.zeros((), bool))
     state = _State(
         empty,
         params,
         zero,
         jnp.ones((), bool),
         infinite,
+        jnp.zeros((), jnp.int32),
         jnp.zeros((), jnp.int32),
         jnp.zeros((), bool),
     )
@@ -148,7 +156,9 @@ def minimise(
     status = (
         flag(~finite, Status.NOT_FINITE)
         | flag(finite & ~converged, Status.NOT_CONVERGED)
-        | flag(finite & (~jnp.isfinite(state.distance) | flat), Status.INDEFINITE)
+        | flag(finite & ~jnp.isfinite(state.distance), Status.INDEFINITE)
+        | flag(finite & flat, Status.NO_INFLUENCE)
+        | flag(best.impossible, Status.IMPOSSIBLE)
         | flag(jnp.any(at_bound), Status.AT_BOUND)
         | flag(best.lowest < 0, Status.NEGATIVE_YIELD)
     )

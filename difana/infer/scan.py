@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError, ModelError
+from difana.infer._checks import tested_model
 from difana.infer._many import Report, best_fit, conditional_fits
 from difana.infer.fit import FitResult
 from difana.infer.status import describe, trustworthy
@@ -113,6 +114,8 @@ def profile_scan(
     if not values:
         raise ModelError("a scan needs at least one parameter: {'mu': values}")
     names = tuple(values)
+    if model.structure.poi in names:
+        model = tested_model(model)
     indices = [model.index(name) for name in names]
     axes = tuple(jnp.asarray(values[name], model.nominal.dtype) for name in names)
     for name, axis in zip(names, axes, strict=True):

@@ -8,9 +8,10 @@ from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_sqrt
+from difana.infer._checks import check_tested, tested_model
 from difana.infer.asimov import asimov_data
 from difana.infer.fit import profile
-from difana.infer.statistics import fits_in_turn
+from difana.infer.statistics import excluded, fits_in_turn
 from difana.likelihood import Model
 
 
@@ -37,6 +38,8 @@ def significance(
 ) -> SignificanceResult:
     r"""Return the discovery significance :math:`Z=\sqrt{q_0}` and :math:`p_0=1-\Phi(Z)`.
 
+    Infinite, with ``IMPOSSIBLE`` in the status, where a bin without background holds events.
+
     The expected value comes from Asimov data at ``mu``, with nuisances fitted to the data where
     those are given. Differentiable by the envelope and implicit function theorems.
 
@@ -50,6 +53,8 @@ def significance(
         >>> round(float(significance(model).expected), 4)  # sqrt(2 (60 ln 1.2 - 10))
         1.3706
     """
+    check_tested(mu)
+    model = tested_model(model)
     tested = jnp.asarray(mu, model.nominal.dtype)
     zero = jnp.zeros_like(tested)
     if data is None:
@@ -58,7 +63,7 @@ def significance(
         held = model.fixed.at[model.poi_index].set(True)
         null = profile(model, asimov.data, start, held=held)
         # the deviance of Asimov data vanishes where they were made
-        expected = safe_sqrt(2 * null.value)
+        expected = excluded(safe_sqrt(2 * null.value), null.status)
         status = asimov.status | null.status
         return SignificanceResult(None, expected, None, jnp.exp(log_ndtr(-expected)), status)
     model.check_data(data)
@@ -69,8 +74,9 @@ def significance(
         free=(False, False, True, False),
         on_asimov=(False, False, False, True),
     )
-    expected = safe_sqrt(2 * null_asimov.value)
+    expected = excluded(safe_sqrt(2 * null_asimov.value), null_asimov.status)
     observed = safe_sqrt(2 * (null.value - free.value))  # the best fit is not negative
+    observed = excluded(observed, null.status, free.status)
     status = signal.status | null.status | free.status | null_asimov.status
     return SignificanceResult(
         observed, expected, jnp.exp(log_ndtr(-observed)), jnp.exp(log_ndtr(-expected)), status

@@ -14,8 +14,10 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import after
+from difana.infer._checks import check_tested, tested_model
 from difana.infer.fit import FitResult, attached, attached_value, fit, profile
 from difana.infer.newton import Minimum
+from difana.infer.status import Status
 from difana.likelihood import Model
 
 
@@ -91,17 +93,27 @@ def four_fits(model: Model, data: Float[Array, " data"], mu: Float[Array, ""]) -
     )
 
 
+def excluded(
+    value: Float[Array, ""], status: Int[Array, ""], other: Int[Array, ""] | int = 0
+) -> Float[Array, ""]:
+    """Return infinity where a hypothesis makes the data impossible and the other one does not."""
+    only = (status & ~other & int(Status.IMPOSSIBLE)) != 0
+    return jnp.where(only, jnp.inf, value)
+
+
 def q_from_fits(
     model: Model, free: Minimum, conditional: Minimum, mu: Float[Array, ""]
 ) -> Float[Array, ""]:
     """Return q_mu: zero where the best fit lies above ``mu``."""
     ratio = jnp.maximum(2 * (conditional.value - free.value), 0.0)
+    ratio = excluded(ratio, conditional.status, free.status)
     return jnp.where(free.params[model.poi_index] <= mu, ratio, 0.0)
 
 
 def _profile_ratio(
     model: Model, data: Array, mu: Array, poi_lower: float | None, free: FitResult | None
 ) -> tuple[FitResult, FitResult]:
+    model = tested_model(model)
     free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf) if free is None else free
     poi = model.parameters[model.poi_index]
     return free, fit(model, after(data, free.status), fixed={poi: mu})
@@ -147,9 +159,11 @@ def qmu(
             "q_mu needs a parameter of interest that may be negative: set its lower bound below "
             "zero, or use tilde=True"
         )
+    check_tested(mu, least=0.0 if tilde else -np.inf)
     mu = jnp.asarray(mu, model.nominal.dtype)
     free, conditional = _profile_ratio(model, data, mu, 0.0 if tilde else None, free)
     ratio = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
+    ratio = excluded(ratio, conditional.status, free.status)
     value = jnp.where(free.params[model.poi_index] <= mu, ratio, 0.0)
     return StatisticResult(value, free, conditional, free.status | conditional.status)
 
@@ -174,4 +188,5 @@ def q0(
     value = jnp.maximum(
         2 * (conditional.half_deviance - free.half_deviance), 0.0
     )  # the best fit is not negative
+    value = excluded(value, conditional.status, free.status)
     return StatisticResult(value, free, conditional, free.status | conditional.status)

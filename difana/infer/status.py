@@ -20,15 +20,21 @@ class Status(enum.IntFlag):
     AT_BOUND = 8
     NOT_BRACKETED = 16
     NEGATIVE_YIELD = 32
+    NO_INFLUENCE = 64
+    UNBOUNDED = 128
+    IMPOSSIBLE = 256
 
 
 _SENTENCES = {
     Status.NOT_CONVERGED: "the fit stopped before it converged",
     Status.NOT_FINITE: "a likelihood value, gradient or parameter is not finite",
-    Status.INDEFINITE: "the Hessian is not positive definite: a parameter has no influence",
+    Status.INDEFINITE: "the Hessian is not positive definite: uncertainties are not defined",
     Status.AT_BOUND: "a parameter lies at its bound",
-    Status.NOT_BRACKETED: "no limit was found: the signal has too little influence",
+    Status.NOT_BRACKETED: "no limit was found within the range and the steps of the search",
     Status.NEGATIVE_YIELD: "a bin expects a negative yield, where the likelihood has no meaning",
+    Status.NO_INFLUENCE: "a parameter has no influence: its value is arbitrary",
+    Status.UNBOUNDED: "no limit was found: the signal has too little influence",
+    Status.IMPOSSIBLE: "a bin expects nothing where events were seen: the likelihood is zero",
 }
 _HARMLESS = Status.AT_BOUND
 
@@ -52,6 +58,8 @@ def describe(status: Int[Array, ""] | int) -> str:
         ('ok', 'the fit stopped before it converged; a parameter lies at its bound')
     """
     bits = Status(int(np.bitwise_or.reduce(np.ravel(jax.device_get(status)))))
+    if bits & Status.UNBOUNDED:  # which says why the search ended
+        bits &= ~Status.NOT_BRACKETED
     return "; ".join(text for flag, text in _SENTENCES.items() if flag & bits) or "ok"
 
 

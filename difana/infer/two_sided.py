@@ -10,20 +10,24 @@ from jaxtyping import Array, Float
 
 from difana._errors import ModelError
 from difana._numerics import after, safe_sqrt
+from difana.infer._checks import check_tested, tested_model
 from difana.infer.fit import FitResult, fit
-from difana.infer.statistics import StatisticResult
+from difana.infer.statistics import StatisticResult, excluded
 from difana.likelihood import Model
 
 
 def _ratio(
     model: Model, data: Array, mu: Array | float, poi_lower: float | None, free: FitResult | None
 ) -> StatisticResult:
+    check_tested(mu, least=-np.inf if poi_lower is None else poi_lower)
+    model = tested_model(model)
     mu = jnp.asarray(mu, model.nominal.dtype)
     if free is None:
         free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf)
     poi = model.parameters[model.poi_index]
     conditional = fit(model, after(data, free.status), fixed={poi: mu})
     value = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
+    value = excluded(value, conditional.status, free.status)
     return StatisticResult(value, free, conditional, free.status | conditional.status)
 
 

@@ -44,6 +44,7 @@ class Evaluation(NamedTuple):
     gradient: Float[Array, " shared"]
     curvature: Float[Array, "shared shared"]
     lowest: Float[Array, ""]  # smallest expected yield of a bin
+    impossible: Bool[Array, ""]  # a bin expects nothing where events were seen
 
 
 def _room(layout: Layout) -> Any:
@@ -170,7 +171,8 @@ def evaluate(
             width = constants.widths[s.correlated]
             joint = model.precision / (width[:, None] * width[None, :])
             curvature = curvature.at[np.ix_(place, place)].add(joint)
-    return Evaluation(params, value, gradient, curvature, jnp.min(lowest))
+    impossible = jnp.any(seen & (rates <= _TINY))
+    return Evaluation(params, value, gradient, curvature, jnp.min(lowest), impossible)
 
 
 def _constraint_derivatives(

@@ -8,7 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from difana._errors import ModelError, nearest
 from difana._numerics import add_at, take
@@ -235,19 +236,47 @@ class Model(eqx.Module):
                 f"observed yields have shape {observed.shape}, the model has {self.bins} bins "
                 f"in channels {[channel.name for channel in self.structure.channels]}"
             )
+        self._check_counts(observed)
         return jnp.concatenate([observed, self.auxiliary()])
 
+    def _check_counts(self, observed: Float[ArrayLike, " bins"]) -> None:
+        """Refuse counts that are negative or not finite; fractional Asimov data are allowed."""
+        if isinstance(observed, Tracer):
+            return
+        counts = np.asarray(observed)
+        wrong = np.flatnonzero(~(np.isfinite(counts) & (counts >= 0)))
+        if wrong.size:
+            bin_ = int(wrong[0])
+            channel = next(c for c in self.structure.channels if c.start <= bin_ < c.start + c.bins)
+            raise ModelError(
+                f"channel '{channel.name}', bin {bin_ - channel.start}: the observed yield "
+                f"{counts[bin_]:g} is negative or not finite"
+            )
+
     def check_data(self, data: Float[Array, " data"]) -> None:
-        """Refuse data of the wrong length, which would otherwise broadcast silently.
+        """Refuse data of the wrong length, which would otherwise broadcast, and impossible ones.
 
         Raises:
-            ModelError: If the length is not that of ``expected(params)``.
+            ModelError: If the length is not that of ``expected(params)``, or, outside of jit, an
+                observed yield is negative or any datum not finite.
         """
         needed = (self.bins + self.structure.constrained.size,)
         if jnp.shape(data) != needed:
             raise ModelError(
                 f"data have shape {jnp.shape(data)}, the model needs {needed}: "
                 "use model.data(observed)"
+            )
+        if isinstance(data, Tracer):
+            return
+        plain = np.asarray(data)
+        self._check_counts(plain[: self.bins])
+        auxiliary = plain[self.bins :]
+        wrong = ~np.isfinite(auxiliary) | (self.structure.poisson & (auxiliary < 0))
+        if wrong.any():
+            name = self.parameters[self.structure.constrained[np.flatnonzero(wrong)[0]]]
+            raise ModelError(
+                f"the auxiliary datum of '{name}' is negative or not finite: "
+                f"{auxiliary[wrong][0]:g}"
             )
 
     def logpdf(

@@ -151,7 +151,7 @@ def test_parameter_at_a_bound_does_no_harm(counting):
 def test_a_model_without_signal_says_so(counting):
     result = counting(0.0, 50.0, 5.0, 60.0)
     found = flags(result)
-    assert Status.INDEFINITE in found["fit"]
+    assert Status.NO_INFLUENCE in found["fit"]
     assert Status.NOT_BRACKETED in found["limit"]
     for name, status in found.items():
         assert not trustworthy(int(status)), name

@@ -35,7 +35,7 @@ def model():
 
 @pytest.mark.parametrize("statistic", [qmu, tmu_tilde])
 def test_the_conditional_fit_waits_for_the_free_one(model, statistic):
-    found = chain(lambda data: statistic(model, data, 1.0).value, jnp.array([52.0]))
+    found = chain(lambda data: statistic(model, data, mu=1.0).value, jnp.array([52.0]))
     assert found == [False, True]
 
 

@@ -1,0 +1,60 @@
+"""Values that mean nothing are refused, and one rule for a held parameter of interest."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+from difana._errors import InputError, ModelError
+from difana.likelihood import Model
+
+
+def check_tested(mu: Float[Array, ""] | float, *, least: float = 0.0, name: str = "mu") -> None:
+    """Refuse a tested value that is not finite or below ``least``; tracers pass.
+
+    Raises:
+        InputError: Says what is allowed.
+    """
+    if isinstance(mu, Tracer):
+        return
+    values = np.asarray(mu, float)
+    if not np.all(np.isfinite(values)) or np.any(values < least):
+        lowest = f" of at least {least:g}" if math.isfinite(least) else ""
+        raise InputError(f"{name} = {mu}: must be a finite number{lowest}")
+
+
+def check_level(level: float) -> None:
+    """Refuse a confidence level outside (0, 1).
+
+    Raises:
+        ModelError: Names the level.
+    """
+    if not 0 < level < 1:
+        raise ModelError(f"the confidence level must lie between 0 and 1, not {level}")
+
+
+def tested_model(model: Model) -> Model:
+    """Return the model with its parameter of interest free, as every test has it.
+
+    A fit holds what the model holds; a test scans its parameter of interest, held or not.
+
+    Raises:
+        ModelError: If there is none, or its bounds exclude all values that are tested.
+    """
+    index = model.poi_index
+    name = model.parameters[index]
+    if not isinstance(model.upper, Tracer) and float(np.asarray(model.upper)[index]) <= 0:
+        raise ModelError(
+            f"the bounds of '{name}' end at {float(np.asarray(model.upper)[index]):g}: tests and "
+            "limits need values above zero"
+        )
+    if not model.structure.fixed[index]:
+        return model
+    fixed = model.structure.fixed.copy()
+    fixed[index] = False
+    structure = dataclasses.replace(model.structure, fixed=fixed, digest="")
+    return dataclasses.replace(model, structure=structure)
