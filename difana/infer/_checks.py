@@ -37,7 +37,7 @@ def check_level(level: float) -> None:
         raise ModelError(f"the confidence level must lie between 0 and 1, not {level}")
 
 
-def tested_model(model: Model) -> Model:
+def with_free_poi(model: Model) -> Model:
     """Return the model with its parameter of interest free, as every test has it.
 
     A fit holds what the model holds; a test scans its parameter of interest, held or not.

@@ -10,7 +10,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_sqrt
-from difana.infer._checks import check_tested, tested_model
+from difana.infer._checks import check_tested, with_free_poi
 from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.fit import profile
 from difana.infer.newton import Minimum
@@ -116,7 +116,7 @@ def hypotest(
         (0.052516, 0.064455)
     """
     check_tested(mu)
-    model = tested_model(model)
+    model = with_free_poi(model)
     mu = jnp.asarray(mu, model.nominal.dtype)
     if data is None:
         asimov = asimov_data(model)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import InputError
 from difana._numerics import safe_divide, safe_sqrt
-from difana.infer._checks import tested_model
+from difana.infer._checks import with_free_poi
 from difana.infer._impact_parts import data_impacts, held_group, in_quadrature, members_of
 from difana.infer._many import Report, best_fit, conditional_fits
 from difana.infer.asimov import asimov_data
@@ -249,7 +249,7 @@ def impacts(
     if method not in ("refit", "gradient"):
         raise InputError(f"method must be 'refit' or 'gradient', not '{method}'")
     if parameter is None or parameter == model.structure.poi:
-        model = tested_model(model)
+        model = with_free_poi(model)
     index = model.poi_index if parameter is None else model.index(parameter)
     nuisances = np.delete(np.arange(len(model.parameters)), index)
     if data is None:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import safe_divide
-from difana.infer._checks import check_level, tested_model
+from difana.infer._checks import check_level, with_free_poi
 from difana.infer._implicit import roots
 from difana.infer._many import Report, best_fit, in_chunks, minima, traced
 from difana.infer.fit import FitResult, attached_value, solve
@@ -110,7 +110,7 @@ def profile_interval(
     check_level(level)
     names = (parameter,) if isinstance(parameter, str) else tuple(parameter)
     if model.structure.poi in names:
-        model = tested_model(model)
+        model = with_free_poi(model)
     indices = np.array([model.index(name) for name in names], np.int32)
     for name, i in zip(names, indices, strict=True):
         if model.structure.fixed[i]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_divide, safe_sqrt
-from difana.infer._checks import check_level, tested_model
+from difana.infer._checks import check_level, with_free_poi
 from difana.infer._implicit import roots
 from difana.infer.asimov import asimov_data
 from difana.infer.fit import attached, attached_value, profile
@@ -321,7 +321,7 @@ def expected_limits(
         ['0.7810', '1.0660', '1.5168', '2.1839', '3.0486']
     """
     check_level(level)
-    model = tested_model(model)
+    model = with_free_poi(model)
     targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
     targets = targets[_MEDIAN, None] if median_only else targets
     asimov = asimov_data(model, data)
@@ -362,7 +362,7 @@ def upper_limit(
         (1.011572, 1.062355)
     """
     check_level(level)
-    model = tested_model(model)
+    model = with_free_poi(model)
     if data is None:
         return expected_limits(model, level=level)
     model.check_data(data)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError, ModelError
-from difana.infer._checks import tested_model
+from difana.infer._checks import with_free_poi
 from difana.infer._many import Report, best_fit, conditional_fits
 from difana.infer.fit import FitResult
 from difana.infer.status import describe, trustworthy
@@ -115,7 +115,7 @@ def profile_scan(
         raise ModelError("a scan needs at least one parameter: {'mu': values}")
     names = tuple(values)
     if model.structure.poi in names:
-        model = tested_model(model)
+        model = with_free_poi(model)
     indices = [model.index(name) for name in names]
     axes = tuple(jnp.asarray(values[name], model.nominal.dtype) for name in names)
     for name, axis in zip(names, axes, strict=True):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import after
-from difana.infer._checks import check_tested, tested_model
+from difana.infer._checks import check_tested, with_free_poi
 from difana.infer.fit import FitResult, attached, attached_value, fit, profile
 from difana.infer.newton import Minimum
 from difana.infer.status import Status
@@ -113,7 +113,7 @@ def q_from_fits(
 def _profile_ratio(
     model: Model, data: Array, mu: Array, poi_lower: float | None, free: FitResult | None
 ) -> tuple[FitResult, FitResult]:
-    model = tested_model(model)
+    model = with_free_poi(model)
     free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf) if free is None else free
     poi = model.parameters[model.poi_index]
     return free, fit(model, after(data, free.status), fixed={poi: mu})

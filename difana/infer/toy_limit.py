@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
 from difana.infer import _rank
-from difana.infer._checks import tested_model
+from difana.infer._checks import with_free_poi
 from difana.infer._toy_loop import Toys, fine, joined, observe, question, run_toys
 from difana.infer.asimov import asimov_data
 from difana.infer.limit import upper_limit
@@ -124,7 +124,7 @@ def toy_upper_limit(
         >>> abs(result.observed - 1.56) < 4 * result.observed_error  # closed form
         True
     """
-    model = tested_model(model)
+    model = with_free_poi(model)
     if not 0 < level < 1:
         raise ConfigError(f"the confidence level must lie between 0 and 1, not {level}")
     asked = question(model, "qtilde")

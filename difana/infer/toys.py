@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, InputError
-from difana.infer._checks import tested_model
+from difana.infer._checks import with_free_poi
 from difana.infer._toy_loop import fingerprint, joined, observe, question, run_toys
 from difana.infer.asimov import asimov_data
 from difana.infer.toys_result import ToysResult
@@ -78,7 +78,7 @@ def toys(
         >>> result.ok, bool(abs(result.cls - exact) < 4 * result.cls_error)
         (True, True)
     """
-    model = tested_model(model)
+    model = with_free_poi(model)
     asked = question(model, statistic)
     if data is None:
         data, seen = asimov_data(model).data, False

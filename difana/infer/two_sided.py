@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import ModelError
 from difana._numerics import after, safe_sqrt
-from difana.infer._checks import check_tested, tested_model
+from difana.infer._checks import check_tested, with_free_poi
 from difana.infer.fit import FitResult, fit
 from difana.infer.statistics import StatisticResult, excluded
 from difana.likelihood import Model
@@ -20,7 +20,7 @@ def _ratio(
     model: Model, data: Array, mu: Array | float, poi_lower: float | None, free: FitResult | None
 ) -> StatisticResult:
     check_tested(mu, least=-np.inf if poi_lower is None else poi_lower)
-    model = tested_model(model)
+    model = with_free_poi(model)
     mu = jnp.asarray(mu, model.nominal.dtype)
     if free is None:
         free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf)
