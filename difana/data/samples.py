@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from difana._errors import InputError
 from difana.data.events import Events
 
 
@@ -49,11 +53,28 @@ class Transformation(AbstractVariation):
 
 
 class Normalisation(AbstractVariation):
-    """A change of the yield: factors ``up`` at +1 and ``down`` at -1 (normsys)."""
+    """A change of the yield: factors ``up`` at +1 and ``down`` at -1 (normsys).
+
+    Raises:
+        InputError: Outside jit, if a factor is not finite and positive: no interpolation exists.
+    """
 
     up: Float[Array, ""]
     down: Float[Array, ""]
     name: str = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        """Refuse factors that leave no yield."""
+        for side, factor in (("up", self.up), ("down", self.down)):
+            if isinstance(factor, Tracer) or not isinstance(
+                factor, int | float | np.ndarray | np.generic | jax.Array
+            ):
+                continue
+            if not bool(np.all(np.isfinite(factor) & (np.asarray(factor) > 0))):
+                raise InputError(
+                    f"normalisation '{self.name}': the factor {side} is {factor}; both factors must"
+                    " be finite and positive (1.1 for +10 %): give smaller variations"
+                )
 
 
 class Sample(eqx.Module):

@@ -73,9 +73,10 @@ class TrainableEdges(eqx.Module):
                 1/1000 of the narrowest bin.
 
         Raises:
-            InputError: If a bin is not wider than ``min_width``, or an edge is infinite.
+            InputError: If a bin is not wider than ``min_width``, an edge is infinite, or the type
+                of the edges cannot resolve ``min_width``.
         """
-        edges = check_edges(edges)
+        edges = check_edges(edges, keep=True)
         if not concrete(edges):
             raise InputError("TrainableEdges.from_edges needs numbers: call it outside jit")
         values = np.asarray(edges, dtype=np.float64)
@@ -88,11 +89,20 @@ class TrainableEdges(eqx.Module):
                 f"bin {int(widths.argmin())} is {widths.min():g} wide, min_width is {floor:g};"
                 " choose a positive min_width below the narrowest bin"
             )
+        dtype = jnp.promote_types(jnp.asarray(edges).dtype, jnp.float32)
+        step = float(jnp.finfo(dtype).eps) * float(np.abs(values).max())
+        if min_width is None:
+            floor = max(floor, 4 * step)
+        if floor < 2 * step or np.any(widths <= floor):
+            raise InputError(
+                f"{dtype.name} resolves {step:g} at {np.abs(values).max():g}: bins of"
+                f" {widths.min():g} with min_width {floor:g} could collapse; call difana.enable_x64() first, or"
+                " subtract a constant from the observable and the edges"
+            )
         scale = float(widths.mean())
         excess = (widths - floor) / scale
         # inverse of softplus, stable for wide bins
         raw = excess + np.log(-np.expm1(-excess))
-        dtype = jnp.promote_types(edges.dtype, jnp.float32)
         return cls(jnp.asarray(values[0], dtype), jnp.asarray(raw, dtype), scale, floor)
 
     @property

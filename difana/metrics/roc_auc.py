@@ -39,6 +39,8 @@ def roc_auc(
         0.75
     """
     x, signal, background = as_events(scores, labels, weights)
+    # shares: products of tiny or huge weights would leave the range of float32
+    signal, background = (safe_divide(w, jnp.sum(w)) for w in (signal, background))
     order = jnp.argsort(x)
     ranked = x[order]
     cumulative = jnp.concatenate([jnp.zeros(1, ranked.dtype), jnp.cumsum(background[order])])

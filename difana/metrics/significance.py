@@ -68,6 +68,8 @@ def asimov_significance(
             raise InputError("the background must be positive: merge or drop empty bins")
         if not bool(jnp.all(s >= 0)):
             raise InputError("the signal must not be negative")
+    if not isinstance(sigma, Tracer) and not bool(jnp.all((sigma >= 0) & jnp.isfinite(sigma))):
+        raise InputError("the uncertainty of the background must be finite and not negative")
     ok = b > 0
     b = jnp.where(ok, b, 1.0)
     x, k = s / b, safe_divide(sigma**2, b + sigma**2)
