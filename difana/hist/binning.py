@@ -96,8 +96,8 @@ class TrainableEdges(eqx.Module):
         if floor < 2 * step or np.any(widths <= floor):
             raise InputError(
                 f"{dtype.name} resolves {step:g} at {np.abs(values).max():g}: bins of"
-                f" {widths.min():g} with min_width {floor:g} could collapse; call difana.enable_x64() first, or"
-                " subtract a constant from the observable and the edges"
+                f" {widths.min():g} with min_width {floor:g} could collapse; call"
+                " difana.enable_x64() first, or subtract a constant from observable and edges"
             )
         scale = float(widths.mean())
         excess = (widths - floor) / scale
