@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from difana.infer import (
     hypotest,
     significance,
     upper_limit,
+    upper_limit_q,
 )
 from difana.likelihood import Model
 
@@ -109,16 +111,18 @@ class Inference:
             raise ModelError("a fit needs data")
         return _fit(self.model, self.data)
 
-    def limits(self, *, level: float = 0.95) -> Limits:
-        """Return the observed and the five expected upper limits."""
-        found = _limit(self.model, self.data, level)
+    def limits(self, *, level: float = 0.95, statistic: str = "qtilde") -> Limits:
+        """Return the observed and the five expected upper limits, with ``qtilde`` or ``qmu``."""
+        search = _limit if statistic == "qtilde" else _limit_q
+        found = search(self.model, self.data, level)
         return Limits(_number(found.observed), _numbers(found.expected), say(found.status))
 
-    def cls(self, mu: float = 1.0) -> CLs:
-        """Return observed and expected CLs of a tested value."""
+    def cls(self, mu: float = 1.0, *, statistic: Literal["qtilde", "qmu"] = "qtilde") -> CLs:
+        """Return observed and expected CLs of a tested value, with ``qtilde`` or ``qmu``."""
         if not (np.isfinite(mu) and mu >= 0):
             raise ModelError(f"mu = {mu}: must be a finite number of at least 0")
-        found = _test(self.model, self.data, mu=jnp.asarray(mu, self.model.nominal.dtype))
+        tested = jnp.asarray(mu, self.model.nominal.dtype)
+        found = _test(self.model, self.data, mu=tested, statistic=statistic)
         return CLs(mu, _number(found.observed), _numbers(found.expected), say(found.status))
 
     def significance(self) -> Significance:
@@ -141,6 +145,11 @@ _significance = eqx.filter_jit(significance)
 @eqx.filter_jit
 def _limit(model: Model, data: Array | None, level: float) -> LimitResult:
     return upper_limit(model, data, level=level)
+
+
+@eqx.filter_jit
+def _limit_q(model: Model, data: Array | None, level: float) -> LimitResult:
+    return upper_limit_q(model, data, level=level)
 
 
 _UNBOUNDED = 1e12  # where the search for a limit gives up

@@ -32,7 +32,8 @@ def _hidden(*names: str, **options: Any) -> Callable:
 
 def option_of(name: str, default: Any = None) -> Any:
     """Return the value of an option of the present command, by the name of its parameter."""
-    found = click.get_current_context().meta.get(_META, {}).get(name)
+    ctx = click.get_current_context(silent=True)
+    found = None if ctx is None else ctx.meta.get(_META, {}).get(name)
     return default if found is None else found
 
 
@@ -163,6 +164,27 @@ def which_options(function: Callable) -> Callable:
             is_flag=True,
             help="Blind: expected results alone, nuisances nominal; observations are not read.",
         ),
+    )
+
+
+_NAMES = {"q": "qmu"}  # of statistics, as other tools call them
+
+
+def _statistic(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    return _NAMES.get(value, value)
+
+
+def statistic_option(*names: str) -> Callable:
+    """Return the decorator of ``--test-stat``; the first name is the default."""
+    return click.option(
+        "--test-stat",
+        "--statistic",
+        "statistic",
+        default=names[0],
+        show_default=True,
+        type=click.Choice(names),
+        callback=_statistic,
+        help="Test statistic (q is qmu; it needs --bounds of mu below zero).",
     )
 
 

@@ -12,6 +12,7 @@ import click
 
 from difana._errors import InputError
 from difana._files import cannot_write
+from difana.cli._options import option_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,8 @@ def finish(*statuses: str) -> None:
     """End a command: with one line on standard error and code 3 unless every status is "ok"."""
     wrong = dict.fromkeys(status for status in statuses if status != "ok")
     if wrong:
+        if any("negative yield" in status for status in wrong) and not option_of("clip_negative"):
+            wrong |= {"--clip-negative clips it": None}
         click.echo(f"Warning: {'; '.join(wrong)}", err=True)
         sys.exit(NOT_OK)
 

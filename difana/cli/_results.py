@@ -29,7 +29,9 @@ def band_rows(observed: float | None, expected: Sequence[float]) -> list[list[An
     return rows
 
 
-def note_few_events(model: Model, workspace: str, measurement: str | None, options: str) -> None:
+def note_few_events(
+    model: Model, workspace: str, measurement: str | None, options: str, statistic: str
+) -> None:
     """Say that a bin with signal expects few events, and which command to run instead."""
     import numpy as np
 
@@ -46,9 +48,11 @@ def note_few_events(model: Model, workspace: str, measurement: str | None, optio
     least = few[np.argmin(background[few])]
     channel = next(c for c in model.structure.channels if least < c.start + c.bins)
     more = f" ({few.size} bins expect less than {_FEW:g})" if few.size > 1 else ""
+    command = [same_source(workspace, measurement), *([options] if options else [])]
+    command += [f"--test-stat {statistic}"] * (statistic != "qtilde")
     place = f"channel '{channel.name}', bin {least - channel.start + 1}"
     note(
         f"{place} expects {background[least]:.3g} "
         f"background events{more}: the asymptotic formulae are approximations there. Check with: "
-        f"difana toys {same_source(workspace, measurement)} {options}"
+        f"difana toys {' '.join(command)}"
     )

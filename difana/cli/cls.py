@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from difana.cli._options import Number, model_options, which_options, workspace_options
+from difana.cli._options import (
+    Number,
+    model_options,
+    statistic_option,
+    which_options,
+    workspace_options,
+)
 from difana.cli._output import finish
 from difana.cli._print import print_json, print_table
 from difana.cli._results import band_rows, chosen, note_few_events
@@ -15,13 +23,16 @@ from difana.cli._workspace import open_inference
 @workspace_options
 @model_options
 @which_options
+@statistic_option("qtilde", "q", "qmu")
 @click.option(
     "--mu", default=1.0, show_default=True, type=Number(at_least=0.0), help="Tested value."
 )
-def command(*, workspace: str, measurement: str | None, as_json: bool, mu: float) -> None:
+def command(
+    *, workspace: str, measurement: str | None, as_json: bool, mu: float, statistic: Any
+) -> None:
     """Print observed and expected CLs of WORKSPACE ('-': standard input)."""
     inference = open_inference(workspace, measurement)
-    found = inference.cls(mu)
+    found = inference.cls(mu, statistic=statistic)
     if as_json:
         values = chosen(found.observed, found.expected)
         print_json({"mu": mu, **values, "status": found.status})
@@ -29,5 +40,5 @@ def command(*, workspace: str, measurement: str | None, as_json: bool, mu: float
         poi = inference.model.structure.poi
         rows = band_rows(found.observed, found.expected)
         print_table(["", "CLs"], rows, title=f"CLs of {poi} = {mu:g}")
-    note_few_events(inference.model, workspace, measurement, f"--mu {mu:g}")
+    note_few_events(inference.model, workspace, measurement, f"--mu {mu:g}", statistic)
     finish(found.status)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
-from difana.cli._options import LEVEL, model_options, which_options, workspace_options
+from difana.cli._options import (
+    LEVEL,
+    model_options,
+    statistic_option,
+    which_options,
+    workspace_options,
+)
 from difana.cli._output import finish
 from difana.cli._print import print_json, print_table
 from difana.cli._results import band_rows, chosen, note_few_events
@@ -15,11 +21,14 @@ from difana.cli._workspace import open_inference
 @workspace_options
 @model_options
 @which_options
+@statistic_option("qtilde", "q", "qmu")
 @click.option("--level", default=0.95, show_default=True, type=LEVEL, help="Confidence level.")
-def command(*, workspace: str, measurement: str | None, as_json: bool, level: float) -> None:
+def command(
+    *, workspace: str, measurement: str | None, as_json: bool, level: float, statistic: str
+) -> None:
     """Print observed and expected CLs upper limits of WORKSPACE ('-': standard input)."""
     inference = open_inference(workspace, measurement)
-    found = inference.limits(level=level)
+    found = inference.limits(level=level, statistic=statistic)
     if as_json:
         values = chosen(found.observed, found.expected)
         print_json({"level": level, **values, "status": found.status})
@@ -28,5 +37,5 @@ def command(*, workspace: str, measurement: str | None, as_json: bool, level: fl
         rows = band_rows(found.observed, found.expected)
         print_table(["limit", f"{poi} <"], rows, title=f"{100 * level:g} % CL upper limits")
     limit = found.expected[2] if found.observed is None else found.observed
-    note_few_events(inference.model, workspace, measurement, f"--mu {limit:.4g}")
+    note_few_events(inference.model, workspace, measurement, f"--mu {limit:.4g}", statistic)
     finish(found.status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import numpy as np
 
-from difana.cli._options import model_options, which_options, workspace_options
+from difana.cli._options import model_options, statistic_option, which_options, workspace_options
 from difana.cli._output import finish
 from difana.cli._print import print_json, print_table
 from difana.cli._results import chosen, note_few_events
@@ -16,7 +16,8 @@ from difana.cli._workspace import open_inference
 @workspace_options
 @model_options
 @which_options
-def command(*, workspace: str, measurement: str | None, as_json: bool) -> None:
+@statistic_option("q0")
+def command(*, workspace: str, measurement: str | None, as_json: bool, statistic: str) -> None:
     """Print observed and expected discovery significance of WORKSPACE ('-': standard input)."""
     inference = open_inference(workspace, measurement)
     from scipy.stats import norm
@@ -32,5 +33,5 @@ def command(*, workspace: str, measurement: str | None, as_json: bool) -> None:
     else:
         rows = [[name, z, p_values[name]] for name, z in values.items() if z is not None]
         print_table(["", "sigma", "p-value"], rows, title="Discovery significance")
-    note_few_events(inference.model, workspace, measurement, "--statistic q0")
+    note_few_events(inference.model, workspace, measurement, "", statistic)
     finish(found.status)

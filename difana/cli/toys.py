@@ -14,6 +14,7 @@ from difana.cli._options import (
     Number,
     model_options,
     option_of,
+    statistic_option,
     which_options,
     workspace_options,
 )
@@ -24,7 +25,6 @@ from difana.cli._workspace import BAND, open_inference
 if TYPE_CHECKING:
     from difana.infer import ToysResult
 
-_STATISTICS = click.Choice(["qtilde", "q", "qmu", "q0", "tmu", "tmu_tilde"])
 _MANY = click.IntRange(1, 10**8)
 
 
@@ -41,15 +41,7 @@ _MANY = click.IntRange(1, 10**8)
     help="Toys of each hypothesis.",
 )
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
-@click.option(
-    "--test-stat",
-    "--statistic",
-    "statistic",
-    default="qtilde",
-    show_default=True,
-    type=_STATISTICS,
-    help="Test statistic; q is qmu.",
-)
+@statistic_option("qtilde", "q", "qmu", "q0", "tmu", "tmu_tilde")
 @click.option(
     "--chunk",
     default=1000,
@@ -75,7 +67,6 @@ def command(
     **source: Any,
 ) -> None:
     """Print CLs of WORKSPACE ('-': standard input) from toys, observed and expected."""
-    statistic = "qmu" if statistic == "q" else statistic
     if mu < 0 and not statistic.startswith("tmu"):
         raise InputError(f"--mu {mu:g} must be at least 0 for the statistic {statistic}")
     inference = open_inference(**source)

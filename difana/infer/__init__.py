@@ -25,6 +25,7 @@ from difana.infer.pulls import (
     prefit_uncertainties,
     pulls,
 )
+from difana.infer.q_limit import upper_limit_q
 from difana.infer.sampling import sample_data
 from difana.infer.scan import ScanResult, profile_scan
 from difana.infer.sensitivity import (
@@ -120,6 +121,7 @@ __all__ = [
     "toys",
     "trustworthy",
     "upper_limit",
+    "upper_limit_q",
     "what_would_help",
     "yields",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +11,13 @@ from jax.scipy.special import log_ndtr
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
+from difana._errors import ModelError
 from difana._numerics import safe_sqrt
 from difana.infer._checks import check_tested, with_free_poi
 from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.fit import profile
 from difana.infer.newton import Minimum
-from difana.infer.statistics import four_fits, q_from_fits
+from difana.infer.statistics import check_negative, four_fits, q_from_fits
 from difana.infer.status import Status
 from difana.likelihood import Model
 
@@ -56,14 +59,16 @@ def expected_cls(q_asimov: Float[Array, ""]) -> Float[Array, " band"]:
 
 
 def log_cls_observed(
-    q: Float[Array, ""], q_asimov: Float[Array, ""]
+    q: Float[Array, ""], q_asimov: Float[Array, ""], *, tilde: bool = True
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Return the logarithms of the observed CLs+b and CLb of q-tilde.
+    """Return the logarithms of the observed CLs+b and CLb of q-tilde, or of q.
 
     References:
-        arXiv:1007.1727, equations 59 and 66 to 67.
+        arXiv:1007.1727, equations 59 and 66 to 67; 57 to 58 for q.
     """
     root, root_asimov = safe_sqrt(q), safe_sqrt(q_asimov)
+    if not tilde:
+        return log_ndtr(-root), log_ndtr(root_asimov - root)
     inside = root <= root_asimov
     denominator = jnp.where(root_asimov > 0, 2 * root_asimov, 1.0)
     beyond = (q - q_asimov) / denominator
@@ -87,9 +92,13 @@ def asimov_q(
 
 
 def hypotest(
-    model: Model, data: Float[Array, " data"] | None = None, *, mu: Float[Array, ""] | float = 1.0
+    model: Model,
+    data: Float[Array, " data"] | None = None,
+    *,
+    mu: Float[Array, ""] | float = 1.0,
+    statistic: Literal["qtilde", "qmu"] = "qtilde",
 ) -> CLsResult:
-    """Test a value of the parameter of interest with q-tilde and asymptotic formulae.
+    """Test a value of the parameter of interest with q-tilde (or q) and asymptotic formulae.
 
     Differentiable in the model, the data and ``mu``: fits by the implicit function
     theorem, likelihood values by the envelope theorem.
@@ -99,9 +108,14 @@ def hypotest(
         data: Data vector. Without data, only expected values are computed, with nuisances at
             their starting values.
         mu: Tested value, not negative.
+        statistic: ``"qtilde"``: the best fit is not negative; ``"qmu"``: it may be, within the
+            bounds of the model. Expected values are the same.
 
     Returns:
         CLs observed and expected; see :class:`CLsResult`.
+
+    Raises:
+        ModelError: If the statistic is unknown, or the bounds forbid the negative values of q.
 
     References:
         arXiv:1007.1727; A. L. Read, J. Phys. G 28 (2002) 2693.
@@ -117,6 +131,11 @@ def hypotest(
     """
     check_tested(mu)
     model = with_free_poi(model)
+    if statistic not in ("qtilde", "qmu"):
+        raise ModelError(f"no statistic '{statistic}' for CLs; there are qtilde and qmu")
+    tilde = statistic == "qtilde"
+    if not tilde:
+        check_negative(model)
     mu = jnp.asarray(mu, model.nominal.dtype)
     if data is None:
         asimov = asimov_data(model)
@@ -124,10 +143,10 @@ def hypotest(
         status = asimov.status | conditional.status
         return CLsResult(None, expected_cls(q_asimov), None, None, None, q_asimov, status)
     model.check_data(data)
-    fits = four_fits(model, data, mu)
+    fits = four_fits(model, data, mu, tilde=tilde)
     q_asimov = jnp.maximum(2 * fits.asimov.value, 0.0)
     q = q_from_fits(model, fits.free, fits.tested, mu)
-    log_clsb, log_clb = log_cls_observed(q, q_asimov)
+    log_clsb, log_clb = log_cls_observed(q, q_asimov, tilde=tilde)
     return CLsResult(
         jnp.exp(log_clsb - log_clb),
         expected_cls(q_asimov),

@@ -46,19 +46,20 @@ def fits_in_turn(
     *,
     free: Sequence[bool],
     on_asimov: Sequence[bool],
+    tilde: bool = True,
 ) -> list[Minimum]:
     """Return fits that share one compiled loop, each at a value of mu or with mu free.
 
-    The first one makes the Asimov data for those that say so. A free mu is not negative, nor
-    bounded above: a best fit cut off would falsify q. Their values carry derivatives, their
-    parameters do not.
+    The first one makes the Asimov data for those that say so. A free mu is not negative (without
+    ``tilde``: the lower bound of the model holds), nor bounded above: a best fit cut off would
+    falsify q. Their values carry derivatives, their parameters do not.
     """
     index = model.poi_index
     held = jnp.stack([model.fixed] * len(free)).at[:, index].set(~np.array(free))
     start = jnp.where(np.array(free), model.init[index], mus)
     values = jnp.stack([model.init] * len(free)).at[:, index].set(start)
     frozen, seen, begin, hold = jax.lax.stop_gradient((model, data, values, held))
-    lower = frozen.lower.at[index].set(0.0)
+    lower = frozen.lower.at[index].set(0.0) if tilde else frozen.lower
     upper = frozen.upper.at[index].set(jnp.inf)
 
     def one(asimov: Array, given: tuple) -> tuple[Array, Minimum]:
@@ -79,8 +80,10 @@ def fits_in_turn(
     return [jax.tree.map(lambda leaf, i=i: leaf[i], fits) for i in range(len(free))]
 
 
-def four_fits(model: Model, data: Float[Array, " data"], mu: Float[Array, ""]) -> FourFits:
-    """Return the fits of a test of one value."""
+def four_fits(
+    model: Model, data: Float[Array, " data"], mu: Float[Array, ""], *, tilde: bool = True
+) -> FourFits:
+    """Return the fits of a test of one value; without ``tilde`` a free mu may be negative."""
     zero = jnp.zeros_like(mu)
     return FourFits(
         *fits_in_turn(
@@ -89,6 +92,7 @@ def four_fits(model: Model, data: Float[Array, " data"], mu: Float[Array, ""]) -
             jnp.stack([zero, zero, mu, mu]),
             free=(False, True, False, False),
             on_asimov=(False, False, False, True),
+            tilde=tilde,
         )
     )
 
@@ -99,6 +103,20 @@ def excluded(
     """Return infinity where a hypothesis makes the data impossible and the other one does not."""
     only = (status & ~other & int(Status.IMPOSSIBLE)) != 0
     return jnp.where(only, jnp.inf, value)
+
+
+def check_negative(model: Model) -> None:
+    """Refuse q_mu, as against q-tilde, where the bounds forbid a negative best fit.
+
+    Raises:
+        ModelError: Says what to do.
+    """
+    lower = model.lower[model.poi_index]
+    if not isinstance(lower, Tracer) and float(lower) >= 0:
+        raise ModelError(
+            "q_mu needs a parameter of interest that may be negative: set its lower bound below "
+            "zero, or use q-tilde"
+        )
 
 
 def q_from_fits(
@@ -153,12 +171,8 @@ def qmu(
         >>> round(float(qmu(model, model.data([50.0]), mu=1.0).value), 4)  # 20 - 100 ln 1.2
         1.7678
     """
-    lower = model.lower[model.poi_index]
-    if not tilde and not isinstance(lower, Tracer) and float(lower) >= 0:
-        raise ModelError(
-            "q_mu needs a parameter of interest that may be negative: set its lower bound below "
-            "zero, or use tilde=True"
-        )
+    if not tilde:
+        check_negative(model)
     check_tested(mu, least=0.0 if tilde else -np.inf)
     mu = jnp.asarray(mu, model.nominal.dtype)
     free, conditional = _profile_ratio(model, data, mu, 0.0 if tilde else None, free)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyhf
 import pytest
 from click.testing import CliRunner, Result
 
@@ -440,3 +441,38 @@ def test_domains_of_the_wrong_type(invoke: Invoke, write: Callable[..., Path]) -
         found = invoke("inspect", write(broken))
         assert found.exit_code in (0, 2)
         assert found.exception is None or isinstance(found.exception, SystemExit)
+
+
+def test_q_allows_negative_best_fits(invoke: Invoke, write: Callable[..., Path]) -> None:
+    """CLs and limit with q are those of pyhf; the best fit is -1.2."""
+    config = {"poi": "mu", "parameters": [{"name": "mu", "bounds": [[-4, 10]], "inits": [1.0]}]}
+    channel = copy.deepcopy(SPEC["channels"][0])
+    del channel["samples"][1]["modifiers"][0]
+    spec = changed(
+        channels=[channel],
+        observations=[{"name": "SR", "data": [40.0, 36.0]}],
+        measurements=[{"name": "m", "config": config}],
+    )
+    path = write(spec)
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-10))
+    workspace = pyhf.Workspace(spec)
+    model = workspace.model()
+    data = workspace.data(model)
+
+    def peer(mu: float, **options: Any) -> Any:
+        return pyhf.infer.hypotest(mu, data, model, test_stat="q", **options)
+
+    found = result_of(invoke("cls", path, "--test-stat", "q", "--json"))
+    observed, expected = peer(1.0, return_expected_set=True)
+    assert found["observed"] == pytest.approx(float(observed), rel=1e-5)
+    np.testing.assert_allclose(found["expected"], np.ravel(expected), rtol=1e-4)
+    tilde = result_of(invoke("cls", path, "--json"))
+    assert abs(tilde["observed"] / found["observed"] - 1) > 0.01
+    limit = result_of(invoke("limit", path, "--statistic", "q", "--json"))
+    assert float(peer(limit["observed"])) == pytest.approx(0.05, rel=1e-5)
+    np.testing.assert_allclose(
+        limit["expected"], result_of(invoke("limit", path, "--json"))["expected"], rtol=1e-7
+    )
+    refused(invoke("cls", path, "--test-stat", "q", "--bounds", "mu=0,10"), "lower bound below")
+    refused(invoke("limit", path, "--test-stat", "q", "--bounds", "mu=0,10"), "lower bound below")
+    refused(invoke("cls", path, "--test-stat", "q0"), "--test-stat")
