@@ -23,6 +23,7 @@ from difana.infer import (
     upper_limit,
     upper_limit_q,
 )
+from difana.infer.statistics import check_negative
 from difana.likelihood import Model
 
 
@@ -113,7 +114,10 @@ class Inference:
 
     def limits(self, *, level: float = 0.95, statistic: str = "qtilde") -> Limits:
         """Return the observed and the five expected upper limits, with ``qtilde`` or ``qmu``."""
-        search = _limit if statistic == "qtilde" else _limit_q
+        search = _limit
+        if statistic != "qtilde":
+            check_negative(self.model)  # bounds are traced inside
+            search = _limit_q
         found = search(self.model, self.data, level)
         return Limits(_number(found.observed), _numbers(found.expected), say(found.status))
 
@@ -121,6 +125,8 @@ class Inference:
         """Return observed and expected CLs of a tested value, with ``qtilde`` or ``qmu``."""
         if not (np.isfinite(mu) and mu >= 0):
             raise ModelError(f"mu = {mu}: must be a finite number of at least 0")
+        if statistic != "qtilde":
+            check_negative(self.model)
         tested = jnp.asarray(mu, self.model.nominal.dtype)
         found = _test(self.model, self.data, mu=tested, statistic=statistic)
         return CLs(mu, _number(found.observed), _numbers(found.expected), say(found.status))

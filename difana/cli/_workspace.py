@@ -215,6 +215,16 @@ def need_poi(model: Model, *, free: bool = True) -> str:
     return poi
 
 
+def vary_poi(model: Model) -> Model:
+    """Return the model with its parameter of interest free; say so where the file holds it."""
+    from difana.cli._output import note
+    from difana.infer._checks import with_free_poi
+
+    if model.structure.fixed[model.poi_index]:
+        note(f"the file holds '{model.structure.poi}'; it is varied here (difana fit holds it)")
+    return with_free_poi(model)
+
+
 def open_inference(workspace: str, measurement: str | None) -> Inference:
     """Return the inference on the parameter of interest of a workspace."""
     model, data = open_model(workspace, measurement)
@@ -227,7 +237,7 @@ def open_inference(workspace: str, measurement: str | None) -> Inference:
             f"the bounds of '{poi}' end at {upper:g}: they exclude every limit. Give others, such "
             f"as --bounds {poi}=0,10"
         )
-    return Inference(model, data)
+    return Inference(vary_poi(model), data)
 
 
 def data_to_fit(model: Model, data: Array | None) -> Array:
@@ -247,9 +257,20 @@ def data_to_fit(model: Model, data: Array | None) -> Array:
     return asimov_data(model, mu=values_of(option_of("values", ())).get(poi, 1.0)).data
 
 
-def best_fit(workspace: str, measurement: str | None) -> tuple[Model, Array, FitResult]:
-    """Return a model, the data to fit and the best fit; a parameter of interest is not needed."""
+def best_fit(
+    workspace: str, measurement: str | None, *, tested: bool = False
+) -> tuple[Model, Array, FitResult]:
+    """Return a model, the data to fit and the best fit.
+
+    Args:
+        workspace: The workspace.
+        measurement: Its measurement.
+        tested: The parameter of interest is needed, and varied.
+    """
     model, data = open_model(workspace, measurement)
+    if tested:
+        need_poi(model)
+        model = vary_poi(model)
     data = data_to_fit(model, data)
     from difana.analysis import Inference
 

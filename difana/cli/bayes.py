@@ -16,7 +16,7 @@ from difana.cli._options import (
 )
 from difana.cli._output import finish
 from difana.cli._print import print_json, print_table
-from difana.cli._workspace import data_to_fit, need_poi, open_model
+from difana.cli._workspace import data_to_fit, need_poi, open_model, vary_poi
 
 
 @click.command("bayes", short_help="Posterior: credible limit and intervals.")
@@ -47,7 +47,7 @@ def command(
     """Print the posterior of WORKSPACE ('-': standard input), flat in free parameters."""
     model, data = open_model(**source)
     poi = need_poi(model)
-    data = data_to_fit(model, data)
+    data, model = data_to_fit(model, data), vary_poi(model)
     import jax
 
     from difana.infer import posterior

@@ -58,25 +58,17 @@ def command(*, as_json: bool, minos: tuple[str, ...], plot: Path | None, **sourc
         _print(model, best, goodness, intervals)
     if plot is not None:
         _draw(model, data, best, plot)
-    note_bounds(model, best)
+    note_bounds(best)
     finish(status)
 
 
-def note_bounds(model: Model, best: FitResult) -> None:
-    """Say which free parameters lie at a bound: they have no uncertainty there."""
-    names = [best.names[i] for i in np.flatnonzero(at_bound(model, best))]
+def note_bounds(best: FitResult) -> None:
+    """Say which free parameters lie at a bound, where uncertainties are those of the open side."""
+    names = best.at_bound
     if names:
         few = ", ".join(f"'{name}'" for name in names[:5])
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         note(f"at a bound, where the uncertainty is one-sided: {few}{more} (see --minos, --bounds)")
-
-
-def at_bound(model: Model, best: FitResult) -> np.ndarray:
-    """Return which free parameters a fit has left at one of their bounds."""
-    params, free = np.asarray(best.params), ~np.asarray(model.fixed)
-    ends = np.stack([np.asarray(model.lower), np.asarray(model.upper)])
-    near = np.abs(params - ends) <= 1e-9 * np.maximum(1.0, np.abs(ends))
-    return free & near.any(axis=0)
 
 
 def _free(model: Model) -> list[str]:
@@ -126,7 +118,7 @@ def _print(
     model: Model, best: FitResult, goodness: GoodnessResult, intervals: IntervalResult | None
 ) -> None:
     numbers = _numbers(model, best, goodness, intervals, "")["parameters"]
-    marks = np.where(at_bound(model, best), "at its bound", "")
+    marks = np.where([name in best.at_bound for name in best.names], "at its bound", "")
     marks = np.where(np.asarray(model.fixed), "held", marks).tolist()
     columns = ["parameter", "value", "uncertainty", "pull"]
     if intervals is not None:

@@ -16,7 +16,7 @@ from difana.cli._options import (
 )
 from difana.cli._output import finish, reporting, save_figure
 from difana.cli._print import print_json, print_table
-from difana.cli._workspace import best_fit, need_poi
+from difana.cli._workspace import best_fit
 
 if TYPE_CHECKING:
     from difana.infer import HelpResult, ImpactsResult
@@ -58,9 +58,7 @@ def command(
 ) -> None:
     """Rank the nuisance parameters of WORKSPACE ('-': standard input) by their impact."""
     groups = dict(_group(text) for text in group)
-    model, data, best = best_fit(**source)
-    if parameter is None or improve:
-        need_poi(model, free=parameter is None)
+    model, data, best = best_fit(**source, tested=parameter is None or improve)
     from difana.infer import impacts, what_would_help
 
     with reporting("impacts") as report:

@@ -12,7 +12,7 @@ from difana._errors import InputError
 from difana.cli._options import Number, expected_option, model_options, workspace_options
 from difana.cli._output import finish, reporting, save_figure
 from difana.cli._print import print_json, print_table
-from difana.cli._workspace import best_fit, need_poi
+from difana.cli._workspace import best_fit
 
 if TYPE_CHECKING:
     from difana.infer import FitResult, ScanResult
@@ -46,10 +46,10 @@ def command(
     **source: Any,
 ) -> None:
     """Print twice the rise of the profiled nll of WORKSPACE ('-': standard input)."""
-    model, data, best = best_fit(**source)
+    model, data, best = best_fit(**source, tested=parameter is None)
     from difana.infer import profile_scan
 
-    first = need_poi(model) if parameter is None else parameter
+    first = model.parameters[model.poi_index] if parameter is None else parameter
     values = {first: _values(model, best, first, limits, points)}
     if parameter2 is not None:
         if parameter2 == first:

@@ -476,3 +476,25 @@ def test_q_allows_negative_best_fits(invoke: Invoke, write: Callable[..., Path])
     refused(invoke("cls", path, "--test-stat", "q", "--bounds", "mu=0,10"), "lower bound below")
     refused(invoke("limit", path, "--test-stat", "q", "--bounds", "mu=0,10"), "lower bound below")
     refused(invoke("cls", path, "--test-stat", "q0"), "--test-stat")
+
+
+def test_a_parameter_of_interest_held_by_the_file(
+    invoke: Invoke, write: Callable[..., Path]
+) -> None:
+    """A fit holds it; tests, scans and impacts vary it, and say so."""
+    held = {"name": "mu", "fixed": True, "inits": [1.0], "bounds": [[0, 10]]}
+    first, second = (
+        write(
+            changed(measurements=[{"name": "m", "config": {"poi": "mu", "parameters": given}}]),
+            name,
+        )
+        for given, name in (([held], "held.json"), ([], "free.json"))
+    )
+    assert result_of(invoke("fit", first, "--json"))["parameters"]["mu"]["uncertainty"] == 0
+    for command, options in (
+        ("limit", ()), ("cls", ()), ("significance", ()), ("scan", ("--points", 3)),
+        ("impacts", ("--method", "gradient")),
+    ):  # fmt: skip
+        found = invoke(command, first, *options, "--json")
+        assert "Note: the file holds 'mu'; it is varied here" in found.stderr
+        assert result_of(found) == result_of(invoke(command, second, *options, "--json"))
