@@ -30,6 +30,10 @@ from difana.losses import cross_entropy, with_multipliers
 from difana.nn import MLP, Standardised, trainable
 from difana.train import TrainResult
 
+# The smallest width of a trained bin: a fiftieth of the median one, so that edges may nearly meet,
+# and no more than half of the narrowest at the start, which must be able to shrink, too.
+_THINNEST, _NARROWER = 0.02, 0.5
+
 
 class Optimised(eqx.Module):
     """What the recipe found.
@@ -155,7 +159,7 @@ def optimise(
         "edges": TrainableEdges.from_edges(
             jnp.asarray(_rounded_ends(edges), dtype),
             # a power of two: trainings that differ little share a compiled program
-            min_width=2.0 ** np.floor(np.log2(min(0.02 * width, 0.5 * narrowest))),
+            min_width=2.0 ** np.floor(np.log2(min(_THINNEST * width, _NARROWER * narrowest))),
         ),
         "width": jnp.asarray(width, dtype),
     }

@@ -19,6 +19,13 @@ MAX_STEPS = 5000
 
 _IDLE = 100  # steps without a lower value after which none is to be expected
 _NEAR = 0.5  # expected decrease below which steps use all second derivatives
+# The damping, relative to the diagonal: Levenberg and Marquardt's factor of ten down after success
+# and up after failure; it starts at 1e-3 (a step shortened by as much), is zero below 1e-4 (full
+# Newton steps, which converge quadratically), and at 1e12 no step is left.
+_FACTOR, _FIRST_DAMPING, _LAST_DAMPING, _MOST_DAMPING = 10.0, 1e-3, 1e-4, 1e12
+_UNDAMPED = 1e-2  # below: the step is that of Newton to 1 %, and so is the distance it promises
+_ROUNDING = 8  # times eps and the sum of all terms: a rise that rounding alone may make
+_ARRIVED = 32  # times eps: an expected decrease that can no longer be seen in the value
 
 
 class Minimum(NamedTuple):
@@ -103,30 +110,32 @@ def minimise(
     def body(state: _State) -> _State:
         near = state.usable & (state.distance < _NEAR)
         new = evaluate(model, constants, layout, state.trial, data, ~held, near=near)
-        noise = 8 * eps * (terms + jnp.abs(new.value))
+        noise = _ROUNDING * eps * (terms + jnp.abs(new.value))
         good = jnp.isfinite(new.value) & jnp.all(jnp.isfinite(new.gradient))
         good = good & (new.value <= state.best.value + noise)
         first = state.steps == 0
         best = jax.tree.map(lambda a, b: jnp.where(good | first, a, b), new, state.best)
         fell = first | (best.value < state.best.value - noise)
         idle = jnp.where(fell, 0, state.idle + 1)
-        relaxed = jnp.where(state.damping > 1e-4, state.damping * 0.1, 0.0)
-        damping = jnp.where(good, relaxed, jnp.maximum(10 * state.damping, 1e-3))
+        relaxed = jnp.where(state.damping > _LAST_DAMPING, state.damping / _FACTOR, 0.0)
+        firmer = jnp.maximum(_FACTOR * state.damping, _FIRST_DAMPING)
+        damping = jnp.where(good, relaxed, firmer)
         damping = jnp.where(state.usable, damping, state.damping)
         free = ~still & ~pressed(best.params, best.gradient)
         step = masked_solve(best.curvature, free, best.gradient, damping)
         distance = 0.5 * jnp.sum(step * jnp.where(free, best.gradient, 0.0))
         usable = jnp.all(jnp.isfinite(step))  # NaN if indefinite: stay, and be careful
-        damping = jnp.where(usable | near, damping, jnp.maximum(10 * damping, 1e-3))
+        firmer = jnp.maximum(_FACTOR * damping, _FIRST_DAMPING)
+        damping = jnp.where(usable | near, damping, firmer)
         distance = jnp.where(usable & (distance >= 0), distance, jnp.inf)
         here = take(best.params, shared)
         moved = jnp.where(usable & ~still, jnp.clip(here - step, low, high), here)
         # after a step that rounding refused, the distance before it counts
         left = jnp.where(
-            good & (damping < 1e-2), distance, jnp.where(good, jnp.inf, state.distance)
+            good & (damping < _UNDAMPED), distance, jnp.where(good, jnp.inf, state.distance)
         )
-        done = left < 32 * eps * (1 + jnp.abs(best.value))
-        done = done | (damping > 1e12) | (idle > _IDLE) | ~jnp.isfinite(best.value)
+        done = left < _ARRIVED * eps * (1 + jnp.abs(best.value))
+        done = done | (damping > _MOST_DAMPING) | (idle > _IDLE) | ~jnp.isfinite(best.value)
         trial = jnp.where(layout.is_private, best.params, take(moved, place))
         return _State(best, trial, damping, usable, distance, idle, state.steps + 1, done)
 

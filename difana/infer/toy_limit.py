@@ -18,7 +18,11 @@ from difana.infer.limit import upper_limit
 from difana.infer.status import Status, describe
 from difana.likelihood import Model
 
-_EXTENSIONS = 4
+_EXTENSIONS = 4  # of the grid, each by 1.25 and 1.5 times: five times the first end at most
+_STEPS_UP = (1.25, 1.5)
+# The first grid spans the asymptotic limits with room on both sides, as few events move them by
+# tens of per cent; its end is extended where that was too little. Each point costs a set of toys.
+_AROUND, _POINTS = (0.6, 1.3), 16
 _NEAR = np.log(6.0)  # grid points whose CLs lies within this factor of the wanted one are fitted
 
 
@@ -142,7 +146,7 @@ def toy_upper_limit(
     }  # fmt: skip
     scans = [_Scan(model, data, values, first_row=0, file=file, **options)]
     while own and len(scans) <= _EXTENSIONS and scans[-1].too_low(1 - level, seen=seen):
-        values = scans[-1].grid[-1] * np.array([1.25, 1.5])
+        values = scans[-1].grid[-1] * np.array(_STEPS_UP)
         next_file = None if file is None else f"{file}.{len(scans)}.npz"
         used = 2 * sum(scan.grid.size for scan in scans)  # rows of toys
         scans.append(_Scan(model, data, values, first_row=used, file=next_file, **options))
@@ -188,7 +192,7 @@ def _default_grid(model: Model, data: Array, level: float) -> np.ndarray:
     found = found[np.isfinite(found) & (found > 0)]
     if not found.size:
         raise ModelError("no asymptotic limit to start from: give a grid of tested values")
-    return np.linspace(0.6 * found.min(), 1.3 * found.max(), 16)
+    return np.linspace(_AROUND[0] * found.min(), _AROUND[1] * found.max(), _POINTS)
 
 
 def _limits(scans: list[_Scan], level: float, *, seen: bool) -> ToyLimitResult:

@@ -13,6 +13,8 @@ from difana._errors import InputError
 from difana._numerics import safe_divide
 from difana.data import Normalisation, Sample, ShiftedEvents, Transformation, WeightVariation
 
+_LEAST = 1e-3  # factors of a variation below this, also negative ones, have no useful logarithm
+
 Draw = Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "events nuisances"]]
 """``draw(key, shape)``: nuisance values in standard deviations; ``jax.random.normal`` does."""
 
@@ -135,6 +137,7 @@ def _transformed(variation: Transformation, features: Array, alpha: Array) -> Ar
 
 
 def _power(up: Array, down: Array, alpha: Array) -> Array:
-    """Return up^alpha and down^-alpha; factors that are not positive count as 1e-3."""
-    logs = jnp.where(alpha > 0, jnp.log(jnp.maximum(up, 1e-3)), -jnp.log(jnp.maximum(down, 1e-3)))
+    """Return up^alpha and down^-alpha; factors below ``_LEAST`` count as that."""
+    rise, fall = jnp.log(jnp.maximum(up, _LEAST)), jnp.log(jnp.maximum(down, _LEAST))
+    logs = jnp.where(alpha > 0, rise, -fall)
     return jnp.exp(alpha * logs).astype(alpha.dtype)
