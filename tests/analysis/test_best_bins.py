@@ -166,3 +166,17 @@ def test_single_precision_may_round_an_edge_past_the_grid(seed):
     samples = [ObservedSample("s", s, normfactors=("mu",)), ObservedSample("b", b)]
     found = best_bins([samples], information, bins=5, cuts=12, budget=40)
     assert np.all(np.diff(found.edges) > 0)
+
+
+def test_no_gap_of_the_grid_holds_many_events(splits):
+    """A third of the places follows each sample: at most one in so many events lies between two."""
+    from difana.analysis.best_bins import _grid
+    from difana.analysis.start_edges import candidate_edges, pooled
+
+    candidates, cuts = candidate_edges(splits[0], poi="mu", bins=4), 120
+    samples = pooled(splits)
+    inner = _grid(samples, candidates, poi="mu", cuts=cuts)
+    assert len(inner) <= cuts + sum(len(c) - 2 for c in candidates)
+    for sample in samples:
+        between = np.diff(np.searchsorted(np.sort(sample.nominal.x), inner))
+        assert between.max() <= 3 / cuts * len(sample.nominal.x) + 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize, stats
 
 from difana.infer import Status, describe, trustworthy
+from difana.infer.limit import _observed_height
 
 
 def deviance(n, rate):
@@ -194,3 +196,15 @@ def test_negative_background_is_not_silently_wrong(counting, uncertainty):
         assert Status.NEGATIVE_YIELD in flags(result)[name], name
     assert "negative yield" in result["limit"].message
     np.testing.assert_allclose(result["fit"].params[0], 1.0, rtol=1e-9)
+
+
+def test_a_best_fit_above_the_tested_value_does_not_count_against_it():
+    """Below the best fit q is zero, so that CLs is 1/2 over that of the Asimov data alone."""
+    numbers = [jnp.asarray(x) for x in ([2.0, 8.0], 1.0, 1.5)]  # q_A = 4; q = 14 would be left
+    values, floor, best = numbers
+    below = float(_observed_height(values, floor, best, jnp.asarray(1.4), 0.05))
+    assert below == pytest.approx(np.log(0.05) - np.log(0.5 / stats.norm.cdf(2.0)), rel=1e-12)
+    above = float(_observed_height(values, floor, best, jnp.asarray(1.6), 0.05))
+    ends = (14 + 4) / 4, (14 - 4) / 4  # q above q_A
+    exact = stats.norm.logsf(ends[0]) - stats.norm.logsf(ends[1])
+    assert above == pytest.approx(np.log(0.05) - exact, rel=1e-10)

@@ -366,3 +366,21 @@ def test_counting_in_closed_form(two_bins):
     assert float(split.up[0]) == pytest.approx(-0.5, rel=1e-9)
     other = impacts(two_bins([10.0], [50.0], [5.0]), kind="covariance")
     assert float(other.statistical) == pytest.approx(np.sqrt(60) / 10, rel=1e-9)
+
+
+def test_luminosity_keeps_relative_uncertainties_and_simulation_shrinks_them(rich):
+    """Four times the luminosity is the model of four times the yields and uncertainties."""
+    model = rich.model
+    more = scaled(model, no_change(model)._replace(luminosity=4.0))
+    for name in ("nominal", "histosys_hi", "histosys_lo", "staterror", "shapesys"):
+        np.testing.assert_allclose(getattr(more, name), 4 * getattr(model, name), rtol=1e-12)
+    params = model.init
+    np.testing.assert_allclose(
+        more.expected_main(params), 4 * model.expected_main(params), rtol=1e-12
+    )
+    for own, old in zip(more.constraint_scales(), model.constraint_scales(), strict=True):
+        np.testing.assert_allclose(own, old, rtol=1e-12)
+    samples = no_change(model).statistics.at[:].set(9.0)
+    finer = scaled(model, no_change(model)._replace(statistics=samples))
+    np.testing.assert_allclose(finer.staterror, model.staterror / 3, rtol=1e-12)
+    np.testing.assert_array_equal(finer.nominal, model.nominal)

@@ -13,6 +13,7 @@ from scipy import stats
 from difana._errors import ConfigError, ModelError
 from difana.infer import fit
 from difana.infer.posterior import numpyro_model, posterior, posterior_predictive
+from difana.infer.posterior_result import PosteriorResult
 from difana.likelihood import (
     Channel,
     HistoSys,
@@ -264,3 +265,18 @@ def test_density_of_further_constraints():
 
     points = [model.init + 0.2 * rng.random(model.init.size) for _ in range(4)]
     assert np.ptp([float(difference(point)) for point in points]) < 1e-9
+
+
+def test_the_interval_of_highest_density_is_the_shortest():
+    """Draws at the quantiles of an exponential, whose density falls: it begins at the lowest."""
+    draws = -np.log1p(-(np.arange(2000) + 0.5) / 2000)
+    draws = np.random.default_rng(0).permutation(draws).reshape(2, 1000, 1)
+    known = jnp.zeros(1)
+    found = PosteriorResult(
+        jnp.asarray(draws), known, known, jnp.array(0), jnp.array(0), ("mu",), "mu"
+    )
+    low, high = map(float, found.credible_interval(0.8, kind="hpd"))
+    assert low == draws.min()
+    assert high == pytest.approx(-np.log(0.2), rel=3e-3)
+    low, high = map(float, found.credible_interval(0.8))
+    assert (low, high) == pytest.approx((-np.log(0.9), -np.log(0.1)), rel=3e-3)

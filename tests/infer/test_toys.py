@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from difana._errors import ConfigError, InputError, ModelError
 from difana.infer import _rank, _toy_loop, combine_toys, tmu_tilde_p_value, toys
@@ -177,6 +177,24 @@ def test_gaussian_limit(wide, statistic):
     assert abs(found.p_value - exact) < 4 * found.p_value_error + 0.005
     assert found.signal_best.std() == pytest.approx(sigma, rel=0.08 if statistic == "qmu" else 0.2)
     assert np.unique(found.signal_best.round(12)).size > 3600  # no toy is drawn twice
+
+
+@pytest.mark.parametrize("statistic", ["qtilde", "qmu"])
+def test_only_the_statistic_with_a_tilde_bounds_the_best_fit(wide, statistic):
+    """A deficit: the tested value is compared with zero, or with the negative best fit."""
+    n = np.array([3900.0, 2700.0])
+    found = toys(wide, wide.data(n), mu=0.8, number=500, key=SEED, statistic=statistic, devices=ONE)
+
+    def deviance(mu):
+        rate = mu * np.array([100.0, 200.0]) + np.array([4000.0, 3000.0])
+        return 2 * np.sum(rate - n + n * np.log(n / rate))
+
+    best = optimize.minimize_scalar(deviance, bounds=(-5, 0), method="bounded").x
+    assert best < -1
+    exact = deviance(0.8) - deviance(0.0 if statistic == "qtilde" else best)
+    assert float(found.observed) == pytest.approx(exact, rel=1e-6)
+    negative = np.mean(found.background_best < 0)
+    assert negative == 0 if statistic == "qtilde" else abs(negative - 0.5) < 4 * 0.5 / 500**0.5
 
 
 def test_same_as_pyhf(two_bins, exact_pyhf):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
+from scipy.special import xlogy
 
 from difana.likelihood import (
     Channel,
@@ -234,6 +235,16 @@ def test_empty_and_negative_bins_stay_finite(signal, background, observed):
     data = jnp.array([*observed, 0.0, 3.0])
     value, gradient = VALUE_AND_GRADIENT(numbers, PARAMS, data)
     assert np.isfinite(value)
+    model = build(numbers)
+    rates = np.asarray(model.expected_main(jnp.asarray(PARAMS)))
+    # below 1e-10 the logarithm of the rate goes on along its tangent
+    tail = np.log(1e-10) + (rates - 1e-10) / 1e-10
+    logs = np.where(rates > 1e-10, np.log(np.maximum(rates, 1e-300)), tail)
+    counts = np.asarray(data)
+    terms = rates - counts - counts * logs + xlogy(counts, counts)
+    found = model.bin_terms(jnp.asarray(PARAMS), model.data(data))
+    scale = 1e-9 * np.maximum(counts, 1)  # of the terms that cancel
+    assert np.all(np.abs(found - terms) <= scale + 1e-9 * np.abs(terms))
     for leaf in jax.tree.leaves(gradient):
         assert np.isfinite(leaf).all()
     assert np.isfinite(HESSIAN(numbers, PARAMS, data)).all()
@@ -347,3 +358,31 @@ def test_tiny_uncertainties_keep_likelihood_ratios_exact(relative):
     exact = jnp.sum(-(pulls**2) / 2 + pulls**3 * relative / 3 - pulls**4 * relative**2 / 4)
     # a parameter near 1 resolves a pull only to its rounding
     np.testing.assert_allclose(ratio - main, exact, atol=2e-9 + 1e-15 / relative)
+
+
+@pytest.mark.parametrize("yields", [(60.0, -10.0), (-10.0, 60.0)])
+def test_statistical_errors_are_relative_to_the_sum_of_signed_yields(yields):
+    """A sample of negative weights lowers the yield, and adds its variance."""
+    templates = tuple(
+        Template([value], (StatError([width], "stat"),), name=name)
+        for name, value, width in zip("ab", yields, (3.0, 4.0), strict=True)
+    )
+    signal = Template([5.0], (NormFactor("mu"),), name="s")
+    model = build_model([Channel((signal, *templates), name="SR")])
+    widths, _ = model.constraint_scales()
+    assert widths.tolist() == pytest.approx([5.0 / 50.0])
+
+
+def test_shifts_of_code_2_are_parabolic_inside_and_go_on_along_the_tangent():
+    """Up 10, down 4 to the same side: half sum 3, half difference 7."""
+    template = Template([100.0], (HistoSys([110.0], [104.0], "a"),), name="b")
+    signal = Template([5.0], (NormFactor("mu"),), name="s")
+    model = build_model(
+        [Channel((signal, template), name="SR")], interpolation={"histosys": "code2"}
+    )
+    for alpha in (-3.0, -1.0, -0.4, 0.0, 0.7, 1.0, 2.5):
+        parabola, slope = lambda x: 7 * x**2 + 3 * x, lambda x: 14 * x + 3
+        edge = np.clip(alpha, -1, 1)
+        exact = 100 + parabola(edge) + slope(edge) * (alpha - edge)
+        found = model.expected_main(model.pack({"mu": 0.0, "a": alpha}))
+        assert float(found[0]) == pytest.approx(exact, rel=1e-12)

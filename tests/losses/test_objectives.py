@@ -26,6 +26,7 @@ from difana.losses import (
     generalised_variance_of,
     grid_limits,
     injected,
+    minimum_events,
     postfit_widths,
     signal_grid,
     stack_points,
@@ -265,3 +266,35 @@ def test_weighted_sum():
 def test_unknown_quantity(model):
     with pytest.raises(ConfigError, match="none of"):
         injected(model, quantity="power")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("of", [("mu",), ("stat[0]",), ("mu", "stat[0]")])
+def test_other_parameters_are_marginalised_not_held(of):
+    """One bin, one Gaussian uncertainty: the covariance of both parameters in closed form."""
+    s, b, sigma = 10.0, 50.0, 4.0
+    signal = Template([s], (NormFactor("mu"),), name="s")
+    background = Template([b], (StatError([sigma], "stat"),), name="b")
+    model = build_model([Channel((signal, background), name="SR")])
+    covariance = np.array(
+        [
+            [(s + b + sigma**2) / s**2, -(sigma**2) / (s * b)],
+            [-(sigma**2) / (s * b), (sigma / b) ** 2],
+        ]
+    )
+    chosen = [("mu", "stat[0]").index(name) for name in of]
+    value, status = generalised_variance_of(model, of)
+    assert int(status) == 0
+    exact = np.linalg.det(covariance[np.ix_(chosen, chosen)])
+    assert float(value) == pytest.approx(np.log(exact), rel=1e-10)
+
+
+def test_the_penalty_against_empty_bins_counts_effective_background_events():
+    """Bins of 16, 4 and no effective events at a threshold of 8; the signal does not count."""
+    signal = Template([9.0, 9.0, 9.0], (NormFactor("mu"), StatError([9.0] * 3, "st")), name="s")
+    first = Template([30.0, 3.0, 0.0], (StatError([6.0, 1.5, 0.0], "st"),), name="a")
+    other = Template([10.0, 1.0, 0.0], (StatError([8.0, 2.0, 0.0], "st"),), name="b")
+    exact = sum(max(0.0, 1 - n / 8) ** 2 for n in (40**2 / 100, 4**2 / 6.25, 0.0))
+    channel = Channel((signal, first, other), name="SR")
+    assert float(minimum_events(channel, threshold=8.0)) == pytest.approx(exact, rel=1e-12)
+    # with another parameter of interest all samples are background
+    assert float(minimum_events(channel, poi="k", threshold=1.0)) == pytest.approx(0.0)

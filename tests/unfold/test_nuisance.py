@@ -8,8 +8,8 @@ import pytest
 
 from difana._errors import InputError
 from difana.data.generate import resolution_levels, with_resolution
-from difana.unfold import OmniFold, fit_nuisance, nuisance_weights, unfolding_problem
-from difana.unfold.nuisance import _at, _inputs
+from difana.unfold import OmniFold, fit_nuisance, nuisance, nuisance_weights, unfolding_problem
+from difana.unfold.nuisance import NuisanceWeights, _at, _inputs
 
 
 def toy(events):
@@ -38,8 +38,39 @@ def test_the_derivative_is_that_of_retraining(quadratic):
     np.testing.assert_allclose(here.derivative[:, 0], expected, atol=1e-5)
     slope = (up.divergence - down.divergence) / (2 * h)
     np.testing.assert_allclose(here.gradient[0], slope, rtol=1e-4)
+    # statistics of the 2000 data and of the weighted simulation add up
+    weights = np.exp(np.asarray(here.log_weights))
+    statistics = 1 / 2000 + np.sum(weights**2) / np.sum(weights) ** 2
+    np.testing.assert_allclose(here.events, 1 / statistics, rtol=1e-6)
     with pytest.raises(InputError, match="row of finite numbers"):
         nuisance_weights(model, problem_at, 1.0, key=key)
+
+
+def test_the_fit_is_that_of_a_parabola_and_its_constraints(quadratic, monkeypatch):
+    """With a quadratic divergence the profile fit is the weighted mean of data and priors."""
+    information, best = jnp.array([[2.0, 0.6], [0.6, 1.0]]), jnp.array([1.5, -0.5])
+
+    def parabola(inputs, theta, problem_at):
+        away = theta - best
+        return NuisanceWeights(
+            theta, jnp.zeros(3), jnp.zeros((3, 2)), 0.5 * away @ information @ away,
+            information @ away, information, jnp.asarray(100.0),
+        )  # fmt: skip
+
+    monkeypatch.setattr(nuisance, "_at", parabola)
+    _, problem_at = toy(100)
+    model = OmniFold(gen_net=quadratic(1), reco_net=quadratic(2), iterations=1)
+    priors, sigma = np.array([1.0, 0.3]), np.array([0.1, 0.05])
+    weight = np.diag(1 / sigma**2)
+    both = 100 * np.asarray(information) + weight
+    exact = np.linalg.solve(both, 100 * np.asarray(information @ best) + weight @ priors)
+    found = fit_nuisance(
+        model, lambda theta: problem_at(theta[:1]), [0.0, 0.0], key=jax.random.key(0),
+        prior=priors, sigma=sigma,
+    )  # fmt: skip
+    assert bool(found.converged)
+    np.testing.assert_allclose(found.theta, exact, rtol=1e-6)
+    np.testing.assert_allclose(found.covariance, np.linalg.inv(both), rtol=1e-6)
 
 
 @pytest.mark.slow

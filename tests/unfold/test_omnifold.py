@@ -133,6 +133,27 @@ def test_fakes_misses_and_background_keep_the_yield(exact, moments):
     np.testing.assert_allclose(again[inside], model.weights()[inside], rtol=1e-3)
 
 
+@pytest.mark.parametrize("missed", ["learned", "prior"])
+def test_missed_events_are_learned_or_keep_their_prior(missed, exact):
+    """Two values of the truth, seen as they are: every iteration has a closed form.
+
+    A variation of the detector sees fewer of one value; its missed events are others.
+    """
+    simulated, measured = 8000, [4000, 3000]
+    efficiencies = np.array([0.25, 0.75]), np.array([0.125, 0.75])
+    z, place = np.repeat([-1.0, 1.0], simulated), np.tile(np.arange(simulated), 2)
+    seen, fewer = (place < np.repeat(e, simulated) * simulated for e in efficiencies)
+    problem = unfolding_problem(z, z, np.repeat([-1.0, 1.0], measured), pass_reco=seen)
+    model = OmniFold(**exact | {"iterations": 2, "epochs": 20, "missed": missed})
+    model = model.fit(problem, key=jax.random.key(2), variations={"fewer": {"pass_reco": fewer}})
+    for replica, efficiency in enumerate(efficiencies):
+        ratio = measured / (efficiency * simulated)
+        first = ratio if missed == "learned" else efficiency * ratio + (1 - efficiency)
+        second = ratio if missed == "learned" else efficiency * ratio + (1 - efficiency) * first
+        found = np.exp(np.asarray(model.result.log_weights[:, replica]))[:, [0, -1]]
+        np.testing.assert_allclose(found, [first, second], rtol=0.06)
+
+
 def test_weights_of_every_level_count(exact, moments):
     toy = gaussian_levels("minimal", key=jax.random.key(12), events=20_000)
     rng = np.random.default_rng(1)
