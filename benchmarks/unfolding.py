@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -170,7 +171,7 @@ def main() -> None:
     mean, sd = gaussian_recursion("minimal", iterations=ITERATIONS)[-1]
     cores = f"{len(os.sched_getaffinity(0))} of {os.cpu_count()} cores"
     text = TEXT.format(
-        command="python benchmarks/unfolding.py --peer omnifold-env/bin/python --write",
+        command=" ".join(["python benchmarks/unfolding.py", *sys.argv[1:]]),
         machine=f"jax {jax.__version__}, {jax.default_backend()}, {cores}",
         events=options.events, iterations=ITERATIONS, layers="-".join(map(str, LAYERS)),
         epochs=options.epochs, replica_events=options.replica_events, mean=mean, sd=sd,
