@@ -1,4 +1,4 @@
-# make demo | test | lint | clean. Each makes its own virtual environment when it is missing.
+# make demo | test | lint | mutants | clean. Each makes its own virtual environment when it is missing.
 # Needs only make and Python >= 3.11; choose another one with make PYTHON=/path/to/python.
 
 VENV ?= .venv
@@ -22,12 +22,13 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint mutants clean
 
 help:
 	@echo "make demo   train the demonstration analysis, write demo-output/report.html"
 	@echo "make test   run the tests"
 	@echo "make lint   ruff, import-linter, pyright, codespell"
+	@echo "make mutants  change one thing of the package at a time: does a test notice? (half an hour)"
 	@echo "make clean  remove the virtual environment, caches and demo-output/"
 
 demo: $(VENV)/.demo
@@ -42,6 +43,9 @@ lint: $(VENV)/.lint
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/codespell difana tests docs notebooks paper_examples benchmarks *.md
+
+mutants: $(VENV)/.test
+	$(BIN)/python benchmarks/mutants.py --write
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output
