@@ -67,12 +67,16 @@ def compare(name: str, spec: dict) -> str:
     """Return a row of the table, by the first optimiser of pyhf that does not fail."""
     import pyhf
 
+    from difana._errors import ModelError
+
     for backend, optimiser in optimisers():
         pyhf.set_backend(backend, optimiser)
         try:
             return compared(name, spec, f"{backend}/{optimiser.name}")
         except pyhf.exceptions.FailedMinimization:
             continue
+        except ModelError as error:  # background only
+            return f"| {name} | | | | {str(error).split(':')[0]} | | |"
     return f"| {name} | | | | | pyhf fails | |"
 
 
