@@ -37,7 +37,8 @@ def workspaces(data: Path, others: list[str], points: int) -> Iterator[tuple[str
 
     for top in sorted((data / "pyhf-validation").glob("*/config/**/*.xml")):
         text = top.read_text(encoding="utf-8")
-        if "<Combination" in text and "<POI></POI>" not in text.replace(" ", ""):
+        # pyhf, which reads the XML, knows no histograms of two dimensions
+        if "<Combination" in text and not top.stem.endswith("2D"):
             yield f"{top.relative_to(data / 'pyhf-validation').parts[0]}/{top.stem}", read_xml(top)
     for path in sorted((data / "pyhf-validation").glob("*.json")):
         spec = validation_spec(path)

@@ -116,7 +116,13 @@ def _workspaces(kind: str, folder: Path) -> list[Good]:
         patches = [
             [{"op": "replace", "path": "/channels/0/samples/0/data/1", "value": 3.0}],
             [{"op": "remove", "path": "/channels/1"}, {"op": "remove", "path": "/observations/1"}],
-            [{"op": "add", "path": "/channels/0/samples/-", "value": workspace()["channels"][1]}],
+            [
+                {
+                    "op": "add",
+                    "path": "/channels/0/samples/-",
+                    "value": workspace()["channels"][0]["samples"][1] | {"name": "more"},
+                }
+            ],
             [{"op": "test", "path": "/version", "value": "1.0.0"}],
         ]
         words = ("inspect", str(base), "--patch")
