@@ -48,7 +48,7 @@ def workspaces(data: Path, others: list[str], points: int) -> Iterator[tuple[str
         spec = read_workspace(data / "sbottom-RegionA" / "BkgOnly.json", patches=[patch])
         yield patch.stem.removeprefix("patch."), spec
     patchset = read_patchset(data / "1Lbb" / "patchsets_v1.json.gz")
-    names = [point.name for point in patchset.points]
+    names = list(patchset.names)
     for name in names[:: max(len(names) // points, 1)][:points]:
         yield name, patchset.apply(read_workspace(data / "1Lbb" / "workspace_v1.json.gz"), name)
     for path in others:
