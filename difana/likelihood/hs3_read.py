@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from difana._errors import ModelError, nearest
+from difana._errors import DifanaError, ModelError, nearest
 from difana.likelihood import modifiers as mod
 from difana.likelihood._hs3 import USUAL, Gaussian, Reader
 from difana.likelihood._hs3_parts import fail, get, named_entries, number, numbers
@@ -154,6 +154,19 @@ def from_hs3(
         [4.0]
     """
     spec = load(source, what="HS3 file")
+    try:
+        return _read(spec, analysis, poi, shapesys)
+    except DifanaError:
+        raise
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        # a list, mapping or number where another kind of value belongs
+        raise ModelError(f"not a valid HS3 file: a value of the wrong type ({error})") from error
+
+
+def _read(
+    spec: Mapping[str, Any], analysis: str | None, poi: str | None, shapesys: str
+) -> tuple[Model, Float[Array, " data"]]:
+    """Return the model and its data."""
     get(get(spec, "metadata", "the file", (Mapping,)), "hs3_version", "metadata", (str,))
     chosen, likelihood = _choose(spec, analysis)
     distributions = named_entries(get(spec, "distributions", "the file", (list,)), "distributions")
@@ -171,7 +184,8 @@ def from_hs3(
     for name in auxiliary:
         if not isinstance(name, str) or name not in distributions:
             fail(place, f"no distribution {name!r}.{nearest(str(name), distributions)}")
-        reader.constrained |= {distributions[name].get("x"), distributions[name].get("mean")}
+        steered = (distributions[name].get("x"), distributions[name].get("mean"))
+        reader.constrained |= {entry for entry in steered if isinstance(entry, str)}
     channels, observed = [], []
     for name, label in zip(names, data, strict=True):
         if not isinstance(name, str) or name not in distributions:

@@ -249,6 +249,25 @@ def test_broken_files(path, value, message):
         from_hs3(change(path, value))
 
 
+def places(value):
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, child in items:
+        yield (key,)
+        if isinstance(child, dict | list):
+            yield from ((key, *rest) for rest in places(child))
+
+
+def test_values_of_another_kind_are_one_error():
+    """Every value of the file once replaced by a mapping, a list, a number and nothing."""
+    for path in places(change(("metadata",), ROOT_FILE["metadata"])):
+        for value in ({"a": {}}, [[1.0]], 7, None):
+            try:
+                model, _ = from_hs3(change(path, value))
+            except ModelError:
+                continue
+            assert model.bins > 0  # the value did not matter
+
+
 def test_what_is_not_written(specs):
     model, data = from_workspace(specs["settings"])
     both = Correlation(("norm", "shape"), [[1.0, 0.5], [0.5, 1.0]])
