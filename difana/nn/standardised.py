@@ -60,8 +60,8 @@ class Standardised(eqx.Module):
     def fit(
         cls,
         net: Callable,
-        features: Float[Array, "events features"],
-        weights: Float[Array, " events"] | None = None,
+        features: Float[ArrayLike, "events features"],
+        weights: Float[ArrayLike, " events"] | None = None,
         *,
         columns: Sequence[str] = (),
     ) -> Standardised:
