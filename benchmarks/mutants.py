@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--no-baseline", action="store_true", help="trust that the tests pass")
     parser.add_argument("--write", action="store_true", help=f"into {RESULTS.relative_to(ROOT)}")
     options = parser.parse_args()
+    os.environ.setdefault("DIFANA_TEST_CACHE", str(ROOT / ".cache" / "jax"))  # not of the copy
     for name in SHARED:
         importlib.import_module(name)
     mutants = read_list()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyhf
 import pytest
+from scipy import stats
 from scipy.special import xlogy
 
 from difana.likelihood import (
@@ -386,3 +387,14 @@ def test_shifts_of_code_2_are_parabolic_inside_and_go_on_along_the_tangent():
         exact = 100 + parabola(edge) + slope(edge) * (alpha - edge)
         found = model.expected_main(model.pack({"mu": 0.0, "a": alpha}))
         assert float(found[0]) == pytest.approx(exact, rel=1e-12)
+
+
+def test_constants_of_few_and_many_counts_are_those_of_scipy():
+    """The factorial of many counts is a series."""
+    yields = np.array([0.5, 99.0, 103.0, 400.0, 2e5])
+    counts = np.array([0.0, 100.0, 101.0, 430.0, 2.01e5])
+    signal = Template(yields, (NormFactor("mu"),), name="s")
+    model = build_model([Channel((signal,), name="SR")])
+    exact = stats.poisson.logpmf(counts, yields).sum()
+    found = model.logpdf(model.pack({"mu": 1.0}), model.data(counts))
+    assert float(found) == pytest.approx(exact, rel=1e-11)
