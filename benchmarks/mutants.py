@@ -1,6 +1,6 @@
 """Change one thing of the package at a time, and see whether a test notices.
 
-    python benchmarks/mutants.py [--only TEXT] [--limit N] [--no-baseline] [--write]
+    python benchmarks/mutants.py [--only TEXT] [--again] [--limit N] [--no-baseline] [--write]
 
 Each mutant of ``mutants.toml`` is put into a copy of the tree, where the tests that belong to it
 run with the default markers. It is noticed if one fails (or hangs), unseen if all pass. The same
@@ -102,7 +102,7 @@ def run_tests(tree: Path, tests: tuple[str, ...]) -> tuple[int, str]:
         return 1, "(hangs)" if os.WTERMSIG(status) == signal.SIGALRM else "(crashes)"
     lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
     failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    return os.WEXITSTATUS(status), failed[0] if failed else "\n".join(lines[-3:])
+    return os.WEXITSTATUS(status), failed[0] if failed else lines[-1]
 
 
 def judge(tree: Path, mutant: Mutant) -> tuple[str, str]:
@@ -154,6 +154,7 @@ def main() -> None:
     """Run the mutants and print what stays unseen."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="mutants whose file or description holds this")
+    parser.add_argument("--again", action="store_true", help="only what the table has not noticed")
     parser.add_argument("--limit", type=int, default=None, help="at most so many mutants")
     parser.add_argument("--no-baseline", action="store_true", help="trust that the tests pass")
     parser.add_argument("--write", action="store_true", help=f"into {RESULTS.relative_to(ROOT)}")
@@ -162,7 +163,11 @@ def main() -> None:
     for name in SHARED:
         importlib.import_module(name)
     mutants = read_list()
-    chosen = [m for m in mutants if options.only in f"{m.file} {m.what}"][: options.limit]
+    chosen = [m for m in mutants if options.only in f"{m.file} {m.what}"]
+    if options.again:
+        before = known()
+        chosen = [m for m in chosen if before.get((m.file, m.what), ("",))[0] != "noticed"]
+    chosen = chosen[: options.limit]
     rows: list[tuple[Mutant, str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         tree = copy_of_tree(Path(folder))

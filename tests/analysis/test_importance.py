@@ -101,6 +101,9 @@ def test_shuffling_takes_away_what_the_network_uses(samples):
     assert rise[0] < -score
     again = shuffle_importance(net, samples, lambda c: float(purity(c)), edges=EDGES)
     assert again[1].tolist() == rise.tolist()
+    # several shuffles are averaged
+    mean = shuffle_importance(net, samples, lambda c: float(purity(c)), edges=EDGES, repeats=4)[1]
+    assert mean[:2] == pytest.approx(rise[:2], rel=0.5)
 
 
 def test_shuffled_values_come_from_all_samples_alike(samples):

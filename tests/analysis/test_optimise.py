@@ -154,21 +154,20 @@ def test_multipliers_are_trained_beside_network_and_edges(splits, optimised, mon
 
 def test_the_score_is_that_of_the_recipe(splits, optimised):
     """`log_objective` is the logarithm of the limit and a penalty; best_bins lowers it."""
-    training = TrainingOptions(**TINY)
-    score = log_objective(training)
+    wanted = 500.0  # effective background events: more than there are in the purest bin
+    score = log_objective(TrainingOptions(**{**TINY, "minimum_events": wanted}))
     seen = [observe(optimised.baseline_net, part) for part in splits[:2]]
     options = {"poi": "mu", "bins": 4, "name": "SR", "staterror": True}
     first = start_edges(seen, lambda own: float(score(own)), **options)
     found = best_bins(seen, score, budget=120, **options)
     channel = hard_channel(pooled(seen), first, name="SR")
     limit = float(expected_limits(build_model([channel]), median_only=True).median)
-    # effective background events of each bin, of a wanted three
-    wanted = TINY["minimum_events"]
     background = [t for t in channel.templates if t.modifiers and not is_signal(t, "mu")]
     yields = sum(np.asarray(t.values) for t in background)
     errors = [m.uncertainty for t in background for m in t.modifiers if isinstance(m, StatError)]
     effective = yields**2 / sum(np.asarray(error) ** 2 for error in errors)
     poverty = np.sum(np.maximum(0.0, 1 - effective / wanted) ** 2)
+    assert poverty > 0.1
     assert float(score(channel)) == pytest.approx(np.log(limit) + poverty, rel=1e-6)
     assert found.score <= float(score(channel)) + 1e-9
 

@@ -10,6 +10,7 @@ import pytest
 
 from difana._errors import ConfigError, InputError
 from difana.flows import SplineFlow, fit_flow, spline_flow
+from difana.flows._coupling import coupling
 
 
 @eqx.filter_jit
@@ -154,3 +155,24 @@ def test_only_the_conditioners_are_trained(flow):
     assert len(jax.tree.leaves(trained)) == 4  # kernel and bias of two layers
     assert rest.mean is flow.mean
     assert dataclasses.is_dataclass(flow)
+
+
+def test_a_coupling_follows_its_context_inside_and_is_the_identity_outside():
+    """Two values, of which the first passes; the parameters are the sum of all that is given."""
+    spread = jnp.linspace(-1.0, 1.0, 2 * 13)  # four bins: 3 x 4 + 1 parameters each
+
+    def net(x):
+        return jnp.sum(x, axis=-1, keepdims=True) * spread
+
+    def through(second, context):
+        layer = coupling(net, jnp.array([True, False]), jnp.array([context]), bound=3.0)
+        y, log_det = layer.forward_and_log_det(jnp.array([0.5, second]))
+        assert float(y[0]) == 0.5
+        return float(y[1]), float(log_det)
+
+    for outside in (-7.0, 3.5, 30.0):
+        assert through(outside, 1.0) == pytest.approx((outside, 0.0), abs=1e-9)
+    inside, log_det = through(0.7, 1.0)
+    assert abs(inside - 0.7) > 0.01
+    assert abs(log_det) > 0.01
+    assert abs(through(0.7, 2.0)[0] - inside) > 0.01

@@ -184,10 +184,10 @@ def test_weights_of_every_level_count(exact, moments):
 
 
 def test_the_facts_of_an_iteration():
-    new, old = jnp.log(jnp.array([[2.0, 4.0, 0.5]])), jnp.zeros((1, 3))
+    new, old = jnp.log(jnp.array([[0.5, 4.0, 0.5]])), jnp.zeros((1, 3))
     fiducial = jnp.array([True, True, False])
     facts = summary(new, old, jnp.array([[3.0, 1.0, 0.0]]), fiducial, float(np.log(4.0)))
-    expected = [100 / (2 * 52), 10 / 4, 4.0, (3 * np.log(2) + np.log(4)) / 4, 1]
+    expected = [5.5**2 / (2 * 18.25), 5.5 / 4, 4.0, (3 * np.log(2) + np.log(4)) / 4, 1]
     np.testing.assert_allclose(np.ravel(jnp.stack(facts)), expected, rtol=1e-6)
 
 
