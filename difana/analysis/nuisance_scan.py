@@ -18,7 +18,7 @@ from difana._options import whole_number
 from difana._typing import Network
 from difana.data import Events, Sample, Transformation
 from difana.hist import hard_histogram, soft_histogram
-from difana.infer import Status, describe, fit, trustworthy
+from difana.infer import AbstractResult, Status, fit
 from difana.likelihood import Model
 from difana.losses import model_of, nuisance_names
 
@@ -39,7 +39,7 @@ class NuisanceScan(eqx.Module):
     center: Float[Array, ""]
 
 
-class ScanInterval(eqx.Module):
+class ScanInterval(AbstractResult):
     """A profile-likelihood interval of the parameter of interest.
 
     Attributes:
@@ -61,16 +61,6 @@ class ScanInterval(eqx.Module):
     def sigma(self) -> Float[Array, "..."]:
         """Half the length of the interval."""
         return 0.5 * (self.upper - self.lower)
-
-    @property
-    def ok(self) -> bool:
-        """True if the interval can be trusted."""
-        return bool(jnp.all(trustworthy(self.status)))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
 
 
 def samples_at(

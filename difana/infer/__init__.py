@@ -26,6 +26,7 @@ from difana.infer.pulls import (
     pulls,
 )
 from difana.infer.q_limit import upper_limit_q
+from difana.infer.result import AbstractResult
 from difana.infer.sampling import sample_data
 from difana.infer.scan import ScanResult, profile_scan
 from difana.infer.sensitivity import (
@@ -49,6 +50,7 @@ from difana.infer.yields import YieldsResult, yields
 
 __all__ = [
     "BAND",
+    "AbstractResult",
     "Asimov",
     "CLsResult",
     "DeltaNllResult",

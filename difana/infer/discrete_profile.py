@@ -16,11 +16,12 @@ from difana.infer._envelope import Alternatives, alternatives, fits_at
 from difana.infer._many import best_fit, in_chunks
 from difana.infer.fit import FitResult
 from difana.infer.intervals import search_end
-from difana.infer.status import Status, describe, trustworthy
+from difana.infer.result import AbstractResult
+from difana.infer.status import Status
 from difana.likelihood import Model
 
 
-class DiscreteProfileResult(eqx.Module):
+class DiscreteProfileResult(AbstractResult):
     """The envelope of the profile likelihoods of several models.
 
     Attributes:
@@ -65,16 +66,6 @@ class DiscreteProfileResult(eqx.Module):
     def choice(self) -> Int[Array, " points"]:
         """Which model makes the envelope at each point."""
         return jnp.argmin(self.curves, axis=0)
-
-    @property
-    def ok(self) -> bool:
-        """True if all numbers can be trusted."""
-        return bool(trustworthy(self.status))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON."""

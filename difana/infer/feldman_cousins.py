@@ -13,11 +13,12 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 from difana._errors import ConfigError, ModelError
 from difana.infer import _rank
 from difana.infer._toy_loop import fine, joined, observe, question, run_toys
-from difana.infer.status import Status, describe
+from difana.infer.result import AbstractResult
+from difana.infer.status import Status
 from difana.likelihood import Model
 
 
-class FeldmanCousinsResult(eqx.Module):
+class FeldmanCousinsResult(AbstractResult):
     """A confidence region on a grid.
 
     Toys whose fit fails are left out of the p-values; ``failed`` counts them, and their flags are
@@ -54,16 +55,6 @@ class FeldmanCousinsResult(eqx.Module):
     def uncertain(self) -> Bool[np.ndarray, " grid"]:
         """True where the p-value lies within two errors of the border: more toys would tell."""
         return np.abs(self.p_value - (1.0 - self.level)) < 2.0 * self.p_error
-
-    @property
-    def ok(self) -> bool:
-        """True if every fit converged and the grid reaches beyond the region."""
-        return bool(fine(self.status))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
 
     @property
     def interval(self) -> tuple[float, float]:

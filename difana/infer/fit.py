@@ -15,12 +15,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from difana._errors import ModelError
 from difana._numerics import safe_divide
 from difana.infer.newton import MAX_STEPS, Minimum, masked_solve, minimise
-from difana.infer.status import Status, describe, flag, trustworthy
+from difana.infer.result import AbstractResult
+from difana.infer.status import Status, describe, flag
 from difana.likelihood import Model
 from difana.likelihood.curvature import hessian
 
 
-class FitResult(eqx.Module):
+class FitResult(AbstractResult):
     """The best fit of a model to data.
 
     Attributes:
@@ -70,11 +71,6 @@ class FitResult(eqx.Module):
         width = jnp.sqrt(jnp.maximum(jnp.diagonal(self.covariance), 0.0))
         product = width[:, None] * width[None, :]
         return jnp.where(product > 0, self.covariance / jnp.where(product > 0, product, 1.0), 0.0)
-
-    @property
-    def ok(self) -> bool:
-        """True if the numbers can be trusted."""
-        return bool(trustworthy(self.status))
 
     @property
     def message(self) -> str:

@@ -10,11 +10,12 @@ from jaxtyping import Array, Float, Int
 
 from difana.infer._many import best_fit
 from difana.infer.fit import FitResult
+from difana.infer.result import AbstractResult
 from difana.infer.status import describe, trustworthy
 from difana.likelihood import Model
 
 
-class GoodnessResult(eqx.Module):
+class GoodnessResult(AbstractResult):
     """How well the best fit describes the data.
 
     Attributes:

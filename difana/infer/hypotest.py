@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr
@@ -17,6 +16,7 @@ from difana.infer._checks import check_tested, with_free_poi
 from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.fit import profile
 from difana.infer.newton import Minimum
+from difana.infer.result import AbstractResult
 from difana.infer.statistics import check_negative, four_fits, q_from_fits
 from difana.infer.status import Status
 from difana.likelihood import Model
@@ -25,7 +25,7 @@ BAND = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 """Standard deviations of the five expected values."""
 
 
-class CLsResult(eqx.Module):
+class CLsResult(AbstractResult):
     """CLs of one tested value.
 
     Attributes:

@@ -20,14 +20,15 @@ from difana.infer._many import Report, best_fit, conditional_fits
 from difana.infer.asimov import asimov_data
 from difana.infer.fit import FitResult
 from difana.infer.pulls import prefit_uncertainties
-from difana.infer.status import Status, describe, flag, trustworthy
+from difana.infer.result import AbstractResult
+from difana.infer.status import Status, describe, flag
 from difana.infer.uncertainty_split import UncertaintySplit, split
 from difana.likelihood import Model
 
 _CHANGES = ("prefit_up", "prefit_down", "postfit_up", "postfit_down")
 
 
-class ImpactsResult(eqx.Module):
+class ImpactsResult(AbstractResult):
     r"""Impacts on the parameter of interest; one entry a nuisance parameter.
 
     Attributes:
@@ -78,11 +79,6 @@ class ImpactsResult(eqx.Module):
     poi: str = eqx.field(static=True)
     group_names: tuple[str, ...] = eqx.field(static=True)
     method: str = eqx.field(static=True)
-
-    @property
-    def ok(self) -> bool:
-        """True if all numbers can be trusted."""
-        return bool(jnp.all(trustworthy(self.status)))
 
     @property
     def message(self) -> str:

@@ -19,13 +19,14 @@ from difana.infer._implicit import roots
 from difana.infer._many import Report, best_fit, in_chunks, minima, traced
 from difana.infer.fit import FitResult, attached_value, solve
 from difana.infer.newton import Minimum
-from difana.infer.status import Status, describe, flag, trustworthy
+from difana.infer.result import AbstractResult
+from difana.infer.status import Status, flag
 from difana.likelihood import Model
 
 _MAX_STEPS = 40
 
 
-class IntervalResult(eqx.Module):
+class IntervalResult(AbstractResult):
     """Profile-likelihood intervals; arrays have one entry a parameter, or none for one name.
 
     Attributes:
@@ -48,16 +49,6 @@ class IntervalResult(eqx.Module):
     status: Int[Array, "..."]
     names: tuple[str, ...] = eqx.field(static=True)
     level: float = eqx.field(static=True)
-
-    @property
-    def ok(self) -> bool:
-        """True if all ends can be trusted."""
-        return bool(jnp.all(trustworthy(self.status)))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
 
 
 def profile_interval(

@@ -19,13 +19,14 @@ from difana.infer.asimov import asimov_data
 from difana.infer.fit import attached, attached_value, profile
 from difana.infer.hypotest import log_cls_observed, target_root
 from difana.infer.newton import Minimum
-from difana.infer.status import Status, describe, flag, trustworthy
+from difana.infer.result import AbstractResult
+from difana.infer.status import Status, flag
 from difana.likelihood import Model
 
 _MEDIAN = 2
 
 
-class LimitResult(eqx.Module):
+class LimitResult(AbstractResult):
     """Upper limits on the parameter of interest.
 
     Attributes:
@@ -44,16 +45,6 @@ class LimitResult(eqx.Module):
     def median(self) -> Float[Array, ""]:
         """The median expected limit."""
         return self.expected[_MEDIAN]
-
-    @property
-    def ok(self) -> bool:
-        """True if the numbers can be trusted."""
-        return bool(trustworthy(self.status))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
 
 
 def _rising_root(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ConfigError, ModelError
-from difana.infer.status import describe, trustworthy
+from difana.infer.result import AbstractResult
 
 LARGEST_R_HAT = 1.05
 FEWEST_EFFECTIVE = 50.0
@@ -40,7 +40,7 @@ class PosteriorSummary(eqx.Module):
     level: float = eqx.field(static=True)
 
 
-class PosteriorResult(eqx.Module):
+class PosteriorResult(AbstractResult):
     """Draws from the posterior of a model, and whether they can be trusted.
 
     Attributes:
@@ -62,16 +62,6 @@ class PosteriorResult(eqx.Module):
     status: Int[Array, ""]
     names: tuple[str, ...] = eqx.field(static=True)
     poi: str | None = eqx.field(static=True)
-
-    @property
-    def ok(self) -> bool:
-        """True if the numbers can be trusted."""
-        return bool(trustworthy(self.status))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
 
     def __getitem__(self, name: str) -> Float[Array, "chains draws"]:
         """Return the draws of one parameter by name."""

@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from difana.infer.fit import FitResult
+from difana.infer.result import AbstractResult
 from difana.likelihood import Model
 
 
-class PullsResult(eqx.Module):
+class PullsResult(AbstractResult):
     """Pulls of all constrained parameters.
 
     Attributes:

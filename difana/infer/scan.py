@@ -14,11 +14,12 @@ from difana._errors import InputError, ModelError
 from difana.infer._checks import with_free_poi
 from difana.infer._many import Report, best_fit, conditional_fits
 from difana.infer.fit import FitResult
+from difana.infer.result import AbstractResult
 from difana.infer.status import describe, trustworthy
 from difana.likelihood import Model
 
 
-class ScanResult(eqx.Module):
+class ScanResult(AbstractResult):
     """A profile-likelihood scan.
 
     Attributes:

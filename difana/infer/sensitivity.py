@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError
 from difana.infer.limit import expected_limits
+from difana.infer.result import AbstractResult
 from difana.likelihood import Model
 
 
@@ -23,7 +24,7 @@ class Scales(NamedTuple):
     luminosity: Float[Array, ""]
 
 
-class SensitivityResult(eqx.Module):
+class SensitivityResult(AbstractResult):
     """Derivatives of the median expected limit.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 from difana._errors import ConfigError
 from difana._options import whole_number
 from difana.infer.fit import FitResult, fit, profile
+from difana.infer.result import AbstractResult
 from difana.infer.status import trustworthy
 from difana.likelihood import Model
 
@@ -24,7 +24,7 @@ _FREE = 3.0
 _SPREAD = 1.5
 
 
-class SeveralStartsResult(eqx.Module):
+class SeveralStartsResult(AbstractResult):
     """The deepest of several fits.
 
     Attributes:

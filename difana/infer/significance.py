@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Float, Int
@@ -11,11 +10,12 @@ from difana._numerics import safe_sqrt
 from difana.infer._checks import check_tested, with_free_poi
 from difana.infer.asimov import asimov_data
 from difana.infer.fit import profile
+from difana.infer.result import AbstractResult
 from difana.infer.statistics import excluded, fits_in_turn
 from difana.likelihood import Model
 
 
-class SignificanceResult(eqx.Module):
+class SignificanceResult(AbstractResult):
     """Discovery significance in standard deviations, and p-values of the background hypothesis.
 
     Attributes:

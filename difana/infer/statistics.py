@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,11 +16,12 @@ from difana._numerics import after
 from difana.infer._checks import check_tested, with_free_poi
 from difana.infer.fit import FitResult, attached, attached_value, fit, profile
 from difana.infer.newton import Minimum
+from difana.infer.result import AbstractResult
 from difana.infer.status import Status
 from difana.likelihood import Model
 
 
-class StatisticResult(eqx.Module):
+class StatisticResult(AbstractResult):
     """A test statistic and the two fits behind it."""
 
     value: Float[Array, ""]

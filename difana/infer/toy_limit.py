@@ -15,7 +15,8 @@ from difana.infer._checks import with_free_poi
 from difana.infer._toy_loop import Toys, fine, joined, observe, question, run_toys
 from difana.infer.asimov import asimov_data
 from difana.infer.limit import upper_limit
-from difana.infer.status import Status, describe
+from difana.infer.result import AbstractResult
+from difana.infer.status import Status
 from difana.likelihood import Model
 
 _EXTENSIONS = 4  # of the grid, each by 1.25 and 1.5 times: five times the first end at most
@@ -26,7 +27,7 @@ _AROUND, _POINTS = (0.6, 1.3), 16
 _NEAR = np.log(6.0)  # grid points whose CLs lies within this factor of the wanted one are fitted
 
 
-class ToyLimitResult(eqx.Module):
+class ToyLimitResult(AbstractResult):
     """Upper limits by toys, with the scan they come from.
 
     Attributes:
@@ -61,16 +62,6 @@ class ToyLimitResult(eqx.Module):
     def median(self) -> float:
         """The median expected limit."""
         return float(self.expected[2])
-
-    @property
-    def ok(self) -> bool:
-        """True if every fit converged and every limit lies inside the grid."""
-        return bool(fine(self.status))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
 
 
 def toy_upper_limit(

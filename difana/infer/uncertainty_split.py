@@ -22,11 +22,12 @@ from difana.infer._impact_parts import (
 )
 from difana.infer._many import Report, spread
 from difana.infer.fit import FitResult, solve
+from difana.infer.result import AbstractResult
 from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
 
 
-class UncertaintySplit(eqx.Module):
+class UncertaintySplit(AbstractResult):
     r"""The uncertainty of one fitted parameter, split into its sources.
 
     Attributes:

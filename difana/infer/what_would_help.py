@@ -13,12 +13,12 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError
 from difana.infer._many import Report, in_chunks
+from difana.infer.result import AbstractResult
 from difana.infer.sensitivity import Scales, limit_of, no_change, sample_names, sensitivity
-from difana.infer.status import describe, trustworthy
 from difana.likelihood import Model
 
 
-class HelpResult(eqx.Module):
+class HelpResult(AbstractResult):
     """What would lower the expected limit most.
 
     Attributes:
@@ -39,16 +39,6 @@ class HelpResult(eqx.Module):
     def improvements(self) -> Float[Array, " changes"]:
         """Relative decrease of the limit by each change."""
         return 1 - self.limits / self.limit
-
-    @property
-    def ok(self) -> bool:
-        """True if all numbers can be trusted."""
-        return bool(jnp.all(trustworthy(self.status)))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status)
 
     def rows(self) -> list[tuple[str, float, float]]:
         """Return (change, limit, relative improvement), the best first."""
