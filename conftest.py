@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,9 +24,25 @@ os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
+import pytest
 
 CACHE = os.environ.get("DIFANA_TEST_CACHE", str(Path(__file__).parent / ".cache" / "jax"))
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", CACHE)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 30_000  # Linux allows 65,530 by default; a compiled program takes about fourteen
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_below_the_limit_of_maps() -> Iterator[None]:
+    """Drop compiled programs before a long run holds more than the system can map.
+
+    Beyond the limit XLA ends the process with a segmentation fault.
+    """
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
