@@ -421,6 +421,7 @@ def test_models_without_shared_parameters(invoke: Invoke, write: Callable[..., P
         (b'{"metadata": [], "distributions": {}}', "not valid HS3"),
         (b"root\x00\x00", "not JSON"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",  # gzipped bytes hold the time
 )
 def test_hostile_files(invoke: Invoke, tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "in"
