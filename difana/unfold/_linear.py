@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError
+from difana._numerics import after
 from difana.unfold.response import Response
 from difana.unfold.status import UnfoldStatus
 
@@ -68,11 +70,20 @@ def response_status(response: Response) -> Int[Array, ""]:
     )
 
 
-def binned_status(response: Response, values: Array) -> Int[Array, ""]:
-    """Return the bits that all binned methods share."""
+def after_status(response: Response) -> tuple[Response, Int[Array, ""]]:
+    """Return the response, known only after what it says alone, and that.
+
+    Both this and the method factorise matrices: side by side they could hang, see ``after``.
+    """
+    status = response_status(response)
+    matrix = after(response.matrix, status)
+    return eqx.tree_at(lambda r: r.matrix, response, matrix), status
+
+
+def values_status(values: Array) -> Int[Array, ""]:
+    """Return what the numbers of a result say."""
     status = jnp.where(jnp.all(jnp.isfinite(values)), 0, int(UnfoldStatus.NOT_FINITE))
-    status = status | jnp.where(jnp.any(values < 0), int(UnfoldStatus.NEGATIVE), 0)
-    return status | response_status(response)
+    return status | jnp.where(jnp.any(values < 0), int(UnfoldStatus.NEGATIVE), 0)
 
 
 def checked_covariance(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from difana._errors import InputError
 from difana._numerics import safe_divide
 from difana._options import whole_number
-from difana.unfold._linear import binned_status, checked_covariance
+from difana.unfold._linear import after_status, checked_covariance, values_status
 from difana.unfold.response import Response
 from difana.unfold.result import UnfoldedHistogram
 
@@ -120,12 +120,13 @@ def bayes(
     if data_covariance is not None:
         bins = len(response.data)
         data_covariance = checked_covariance(data_covariance, bins, definite=False)
+    response, status = after_status(response)
     values, covariance = _bayes(response, start, data_covariance, iterations)
     if response_statistics:
         covariance = covariance + _of_response(response, start, iterations)
     shape = tuple(len(edges) - 1 for edges in response.edges)
     return UnfoldedHistogram(
-        status=binned_status(response, values),
+        status=status | values_status(values),
         edges=response.edges,
         values=values.reshape(shape),
         covariance=covariance,

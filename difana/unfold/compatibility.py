@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError
-from difana._numerics import safe_divide
+from difana._numerics import after, safe_divide
 from difana.unfold.result import UnfoldedHistogram
 
 _SMALLEST = 1e-10
@@ -115,6 +115,7 @@ def compatibility(
             f"the covariance of {bins} bins has rank {int(rank)} and no inverse: merge bins, or"
             " add replicas or variations"
         )
+    covariance = after(covariance, rank)  # one factorisation after the other
     sigma = jnp.sqrt(jnp.diagonal(covariance))
     pulls = jnp.ravel(unfolded.values - expected) / sigma
     correlation = covariance / (sigma[:, None] * sigma)

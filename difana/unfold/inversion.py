@@ -9,8 +9,14 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from difana._errors import ConfigError
-from difana._numerics import safe_sqrt
-from difana.unfold._linear import binned_status, checked_covariance, conditioned, pseudo_inverse
+from difana._numerics import after, safe_sqrt
+from difana.unfold._linear import (
+    after_status,
+    checked_covariance,
+    conditioned,
+    pseudo_inverse,
+    values_status,
+)
 from difana.unfold.response import Response
 from difana.unfold.result import UnfoldedHistogram
 
@@ -98,17 +104,21 @@ def invert(
     known = not isinstance(strength, Tracer)
     if known and not (np.ndim(strength) == 0 and 0 <= float(strength) < np.inf):
         raise ConfigError(f"strength = {strength}: give a finite number, zero or positive")
+    response, status = after_status(response)
     prior = response.prior
     if data_covariance is None:
         variances = response.data_variances + response.background_variances
         least = jnp.min(jnp.where(variances > 0, variances, jnp.inf))
         variances = jnp.where(variances > 0, variances, least)
-        root = jnp.diag(jnp.sqrt(variances))
+        root = jnp.sqrt(variances)
     else:
-        root = jnp.linalg.cholesky(checked_covariance(data_covariance, len(response.data)))
+        checked = checked_covariance(data_covariance, len(response.data))
+        root = jnp.linalg.cholesky(after(checked, status))
     shape = tuple(len(edges) - 1 for edges in response.edges)
     # in standard deviations of the data, and units of the simulated truth
-    rows = solve_triangular(root, response.matrix * prior, lower=True)
+    rows = jnp.column_stack([response.matrix * prior, response.data - response.fold(prior)])
+    rows = rows / root[:, None] if root.ndim == 1 else solve_triangular(root, rows, lower=True)
+    rows, pulls = rows[:, :-1], rows[:, -1]
     if not known or float(strength) > 0:
         penalty = jnp.asarray(difference_matrix(shape, order), rows.dtype)
         rows = jnp.concatenate([rows, safe_sqrt(jnp.asarray(strength, rows.dtype)) * penalty])
@@ -116,10 +126,10 @@ def invert(
         difference_matrix(shape, order)
     inverse, condition, rank = pseudo_inverse(rows)
     operator = prior[:, None] * inverse[:, : len(root)]
-    pulls = solve_triangular(root, response.data - response.fold(prior), lower=True)
     values = prior + operator @ pulls
+    status = status | values_status(values)
     return UnfoldedHistogram(
-        status=binned_status(response, values) | conditioned(condition, rank, len(prior)),
+        status=status | conditioned(condition, rank, len(prior)),
         edges=response.edges,
         values=values.reshape(shape),
         covariance=operator @ operator.T,

@@ -24,7 +24,7 @@ from difana.likelihood import (
     Template,
     build_model,
 )
-from difana.unfold._linear import binned_status
+from difana.unfold._linear import after_status, values_status
 from difana.unfold.inversion import difference_matrix
 from difana.unfold.response import Response
 from difana.unfold.result import UnfoldedHistogram
@@ -187,6 +187,7 @@ def fit_truth(
             f"detector bin {int(jnp.argmin(response.data))} holds negative data: the likelihood is"
             " that of counted events; use bayes or invert for subtracted data"
         )
+    response, status = after_status(response)
     model = unfolding_model(
         response, strength=strength, order=order, variations=variations, bounds=bounds
     )
@@ -195,7 +196,7 @@ def fit_truth(
     index = np.asarray([model.index(name) for name in truth_names(truth)])
     factors = result.params[index]
     covariance = result.covariance[index[:, None], index] * response.prior[:, None] * response.prior
-    status = binned_status(response, factors)
+    status = status | values_status(factors)
     status = status | jnp.where(trustworthy(result.status), 0, int(UnfoldStatus.NOT_FITTED))
     bound = (result.status & int(Status.AT_BOUND)) > 0
     status = status | jnp.where(bound, int(UnfoldStatus.AT_BOUND), 0)
