@@ -1,4 +1,4 @@
-# make demo | test | lint | mutants | clean. Each makes its own virtual environment when it is missing.
+# make demo | test | lint | docs | mutants | clean. Each makes its own virtual environment when it is missing.
 # Needs only make and Python >= 3.11; choose another one with make PYTHON=/path/to/python.
 
 VENV ?= .venv
@@ -22,12 +22,13 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint mutants clean
+.PHONY: help demo test lint docs mutants clean
 
 help:
 	@echo "make demo   train the demonstration analysis, write demo-output/report.html"
 	@echo "make test   run the tests"
 	@echo "make lint   ruff, import-linter, pyright, codespell"
+	@echo "make docs   the pages of docs/ and the API reference, in docs/_build"
 	@echo "make mutants  change one thing of the package at a time: does a test notice? (half an hour)"
 	@echo "make clean  remove the virtual environment, caches and demo-output/"
 
@@ -46,6 +47,9 @@ lint: $(VENV)/.lint
 
 mutants: $(VENV)/.test
 	$(BIN)/python benchmarks/mutants.py --write
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output
@@ -68,5 +72,8 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.made
 	$(call install,test$(comma)lint)
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.made
+	$(call install,docs$(comma)plot$(comma)io)
 
 comma := ,

@@ -11,3 +11,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 myst_enable_extensions = ["dollarmath"]
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
+napoleon_use_ivar = True  # the attributes of a class are listed once
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # shapes and types stand in the signature as they were written
+napoleon_attr_annotations = False

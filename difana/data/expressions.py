@@ -31,7 +31,7 @@ class Expression:
     event axis (``jet_pt[:, 0]``, ``jet_pt[jet_pt > 30]``) and the functions of
     `functions()`. Reductions (``max(jet_pt)``, ``sum``, ``mean``, ``any``, ``all``, ``num``)
     run over the entries of one event, never over events. A name that is no identifier stands in
-    backquotes: `` `Jet/Jet.pt` ``; a dotted name needs none.
+    backquotes, as ``Jet/Jet.pt`` has to; a dotted name needs none.
 
     Attributes:
         text: The expression as written.

@@ -64,7 +64,8 @@ def fit_flow(
 ) -> FlowResult:
     r"""Return the flow that maximises the likelihood of the events.
 
-    $$ L = -\frac{\sum_i w_i \ln p(x_i \mid c_i)}{\sum_i w_i} $$
+    .. math::
+        L = -\frac{\sum_i w_i \ln p(x_i \mid c_i)}{\sum_i w_i}
 
     by Adam with a cosine schedule (``difana.train.fit``), the state of the lowest held-out loss
     kept. Computation in single precision, after the mean is subtracted in double precision.

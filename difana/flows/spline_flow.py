@@ -23,7 +23,8 @@ from difana.nn.standardised import bent, bent_log_slope, unbent
 class SplineFlow(eqx.Module):
     r"""A conditional density :math:`p(x \mid c)`; made by ``spline_flow``.
 
-    $$ p(x \mid c) = N(f_c(x);\, 0, 1)\, \Big|\det \frac{\partial f_c}{\partial x}\Big| $$
+    .. math::
+        p(x \mid c) = N(f_c(x);\, 0, 1)\, \Big|\det \frac{\partial f_c}{\partial x}\Big|
 
     with :math:`f_c` a product of coupling layers after a standardisation of :math:`x`; beyond ten
     standard deviations the values are bent to a logarithm, so that one broken event does not spoil

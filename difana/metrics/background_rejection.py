@@ -17,7 +17,7 @@ def background_rejection(
     *,
     efficiency: ArrayLike,
 ) -> Float[Array, "*efficiencies"]:
-    r"""Return $1 / \epsilon_B$ where the signal efficiency is first $\epsilon_S$.
+    r"""Return :math:`1 / \epsilon_B` where the signal efficiency is first :math:`\epsilon_S`.
 
     The ROC curve is interpolated linearly between its points. If no background event passes, the
     rejection is infinite: the sample is too small to say more.

@@ -11,7 +11,7 @@ from difana._numerics import safe_divide
 def relative_bias(
     soft: Float[Array, "*samples bins"], hard: Float[Array, "*samples bins"]
 ) -> Float[Array, "*samples bins"]:
-    r"""Return $(s - h) / h$ of soft and hard yields, and 0 where the hard yield is zero.
+    r"""Return :math:`(s - h) / h` of soft and hard yields, and 0 where the hard yield is zero.
 
     Args:
         soft: Yields of the soft histogram used in training.

@@ -16,8 +16,9 @@ def roc_auc(
 ) -> Float[Array, ""]:
     r"""Return the probability that a signal event scores above a background event.
 
-    $$ \mathrm{AUC} = \frac{\sum_{i \in S, j \in B} w_i w_j
-       \left( [s_i > s_j] + \tfrac12 [s_i = s_j] \right)}{\sum_{i \in S} w_i \sum_{j \in B} w_j} $$
+    .. math::
+        \mathrm{AUC} = \frac{\sum_{i \in S, j \in B} w_i w_j
+        \left( [s_i > s_j] + \tfrac12 [s_i = s_j] \right)}{\sum_{i \in S} w_i \sum_{j \in B} w_j}
 
     Exact for any weights, negative ones included, at the cost of one sort. It is piecewise
     constant in the scores: its gradient with respect to them is zero.

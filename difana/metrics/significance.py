@@ -27,17 +27,19 @@ def asimov_significance(
 ) -> Float[Array, "..."]:
     r"""Return the median significance of ``s`` signal events over ``b`` background events.
 
-    $$ Z_A = \sqrt{2 \left( (s + b) \ln(1 + s/b) - s \right)} $$
+    .. math::
+        Z_A = \sqrt{2 \left( (s + b) \ln(1 + s/b) - s \right)}
 
-    and, with an uncertainty on the background, $\sigma_b$,
+    and, with an uncertainty on the background, :math:`\sigma_b`,
 
-    $$ Z_A = \sqrt{2 \left( (s + b) \ln \frac{(s + b)(b + \sigma_b^2)}{b^2 + (s + b) \sigma_b^2}
-       - \frac{b^2}{\sigma_b^2} \ln \left( 1 + \frac{\sigma_b^2 s}{b (b + \sigma_b^2)} \right)
-       \right)} $$
+    .. math::
+        Z_A = \sqrt{2 \left( (s + b) \ln \frac{(s + b)(b + \sigma_b^2)}{b^2 + (s + b) \sigma_b^2}
+        - \frac{b^2}{\sigma_b^2} \ln \left( 1 + \frac{\sigma_b^2 s}{b (b + \sigma_b^2)} \right)
+        \right)}
 
-    Both are evaluated as $\frac{s}{\sqrt b} \sqrt{g(x) - k\,g(kx)}$ with $x = s/b$,
-    $k = \sigma_b^2 / (b + \sigma_b^2)$, $g(x) = 2 ((1 + x) \ln(1 + x) - x) / x^2$: the same
-    numbers without cancellation, so that value and gradient hold down to $s = 0$. Bins add in
+    Both are evaluated as :math:`\frac{s}{\sqrt b} \sqrt{g(x) - k\,g(kx)}` with :math:`x = s/b`,
+    :math:`k = \sigma_b^2 / (b + \sigma_b^2)`, :math:`g(x) = 2 ((1 + x) \ln(1 + x) - x) / x^2`:
+    the same numbers without cancellation, so that value and gradient hold down to :math:`s = 0`. Bins add in
     quadrature.
 
     Args:

@@ -17,7 +17,8 @@ from difana.nn.mlp import MLP
 class DeepSets(nnx.Module):
     r"""A sum over the particles between two perceptrons, hence blind to their order.
 
-    $$ y = F\left(\sum_{i \in \text{real}} \Phi(p_i)\right) $$
+    .. math::
+        y = F\left(\sum_{i \in \text{real}} \Phi(p_i)\right)
 
     Padding never reaches the result, whatever it holds (zeros, NaN): the channels of a padded
     particle are replaced before the first layer, and its latent vector is left out of the sum.

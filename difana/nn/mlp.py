@@ -18,7 +18,8 @@ from difana.nn.activations import activation as activation_by_name
 class MLP(nnx.Module):
     r"""Fully connected layers; the output is a raw logit, without a last activation.
 
-    $$ h_{l+1} = \phi(W_l h_l + b_l), \qquad y = W_L h_L + b_L $$
+    .. math::
+        h_{l+1} = \phi(W_l h_l + b_l), \qquad y = W_L h_L + b_L
 
     The module is a JAX PyTree whose leaves are the weights, so ``jax.grad``, ``jit``, ``vmap``
     and ``scan`` act on it directly.

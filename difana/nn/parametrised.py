@@ -12,11 +12,11 @@ from difana._errors import InputError
 
 
 class Parametrised(eqx.Module):
-    r"""The network $x \mapsto f(x, \theta)$ at a given $\theta$: a network of the features alone.
+    r"""The network :math:`x \mapsto f(x, \theta)` at a given :math:`\theta`, of features alone.
 
     Parametrised networks (a mass) and uncertainty-aware ones (nuisance parameters) take features
     and parameters side by side. Every function of difana that takes a network takes this one, so
-    templates, limits and plots at any $\theta$ need nothing else.
+    templates, limits and plots at any :math:`\theta` need nothing else.
 
     Attributes:
         net: Any callable PyTree ``[events, features + params] -> [events, observables]``.

@@ -15,9 +15,10 @@ from difana.nn.mlp import MLP
 class PointEdgeTransformer(nnx.Module):
     r"""Particles see their nearest neighbours, then each other; their sum gives the observables.
 
-    $$ h_i = \Phi(p_i) + \frac1K \sum_{j \in N_K(i)} E(h_i, h_j - h_i), \qquad
-       h \leftarrow h + A(h), \quad h \leftarrow h + M(h), \qquad
-       y = F\Bigl(\sum_{i \in \text{real}} h_i\Bigr) $$
+    .. math::
+        h_i = \Phi(p_i) + \frac1K \sum_{j \in N_K(i)} E(h_i, h_j - h_i), \qquad
+        h \leftarrow h + A(h), \quad h \leftarrow h + M(h), \qquad
+        y = F\Bigl(\sum_{i \in \text{real}} h_i\Bigr)
 
     :math:`N_K(i)` are the K nearest real particles in the first ``coordinates`` channels, A is
     multi-head attention among the real particles, both A and M act on normalised input. The result

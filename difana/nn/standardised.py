@@ -19,7 +19,7 @@ _LINEAR = 10.0  # standard deviations up to which inputs stay as they are
 
 
 class Standardised(eqx.Module):
-    r"""Any network behind the fixed transformation $(x - \mu) / \sigma$.
+    r"""Any network behind the fixed transformation :math:`(x - \mu) / \sigma`.
 
     What lies beyond 10 standard deviations is bent to a logarithm (``10 + log(1 + |z| - 10)``), so
     that one broken event of 1e8 does not spoil a training.
@@ -67,8 +67,9 @@ class Standardised(eqx.Module):
     ) -> Standardised:
         r"""Return ``net`` behind the standardisation measured on ``features``.
 
-        $$ \mu = \frac{\sum |w_i| x_i}{\sum |w_i|}, \qquad
-           \sigma^2 = \frac{\sum |w_i| (x_i - \mu)^2}{\sum |w_i|} $$
+        .. math::
+            \mu = \frac{\sum |w_i| x_i}{\sum |w_i|}, \qquad
+            \sigma^2 = \frac{\sum |w_i| (x_i - \mu)^2}{\sum |w_i|}
 
         A constant feature is shifted but not scaled, and far events do not spoil the scale of the
         others: see ``location_and_scale``.

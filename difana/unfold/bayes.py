@@ -27,8 +27,9 @@ def bayes_iterations(
 ) -> Float[Array, "iterations truth"]:
     r"""Return the truth yields after each iteration.
 
-    $$ t'_i = \frac{t_i}{\epsilon_i} \sum_j
-       \frac{R_{ji}\, d_j}{\sum_k R_{jk} t_k + f_j}, \qquad \epsilon_i = \sum_j R_{ji} $$
+    .. math::
+        t'_i = \frac{t_i}{\epsilon_i} \sum_j
+        \frac{R_{ji}\, d_j}{\sum_k R_{jk} t_k + f_j}, \qquad \epsilon_i = \sum_j R_{ji}
 
     A truth bin of zero efficiency keeps its prior. Differentiable in every argument (unrolled).
 
@@ -78,7 +79,8 @@ def bayes(
     fluctuation of the simulated events of each truth bin adds to it: with
     :math:`N_i = t_i^2 / \sum w^2` effective events in column :math:`i` of the response,
 
-    $$ \mathrm{cov}(R_{ji}, R_{ki}) = \frac{R_{ji} \delta_{jk} - R_{ji} R_{ki}}{N_i} $$
+    .. math::
+        \mathrm{cov}(R_{ji}, R_{ki}) = \frac{R_{ji} \delta_{jk} - R_{ji} R_{ki}}{N_i}
 
     Args:
         response: The binned problem, see ``difana.unfold.response``.

@@ -57,7 +57,8 @@ def compatibility(
 ) -> CompatibilityResult:
     r"""Compare an unfolded histogram with a prediction by its full covariance.
 
-    $$ \chi^2 = h\,(n - p)^T (V + V_p)^{-1} (n - p), \qquad h = \frac{R - B - 2}{R - 1} $$
+    .. math::
+        \chi^2 = h\,(n - p)^T (V + V_p)^{-1} (n - p), \qquad h = \frac{R - B - 2}{R - 1}
 
     The inverse of a covariance that was estimated from :math:`R` replicas is too large on average;
     the factor :math:`h` corrects for it.

@@ -31,7 +31,8 @@ class FlowUnfolding(eqx.Module):
     A conditional flow learns the posterior of the truth of a reconstructed event from simulation.
     The unfolded sample is drawn from it event by event,
 
-    $$ n(z) = \frac{1}{\epsilon(z)} \sum_d w_d\, p(z \mid x_d) $$
+    .. math::
+        n(z) = \frac{1}{\epsilon(z)} \sum_d w_d\, p(z \mid x_d)
 
     with background and simulated fakes as events of negative weight, and the efficiency
     :math:`\epsilon(z)` learned by a classifier where events are missed. One iteration depends on

@@ -62,8 +62,9 @@ def invert(
 ) -> UnfoldedHistogram:
     r"""Return the truth histogram by least squares with a Tikhonov penalty.
 
-    $$ \hat t = \arg\min_t\ (d - b - f - R t)^T V^{-1} (d - b - f - R t)
-       + \tau\, \Vert L\, (t / t_0 - 1) \Vert^2 $$
+    .. math::
+        \hat t = \arg\min_t\ (d - b - f - R t)^T V^{-1} (d - b - f - R t)
+        + \tau\, \Vert L\, (t / t_0 - 1) \Vert^2
 
     with the closed form :math:`\hat t = t_0 + A\,(d - b - f - R t_0)`,
     :math:`A = (R^T V^{-1} R + \tau T^{-1} L^T L T^{-1})^{-1} R^T V^{-1}`, :math:`T` = diag(t_0),

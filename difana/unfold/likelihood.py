@@ -53,8 +53,9 @@ def unfolding_model(
 ) -> Model:
     r"""Return the likelihood of the detector-level data with one free factor a truth bin.
 
-    $$ \lambda_j = \sum_i \mu_i R_{ji} t_i + f_j + \gamma_j b_j, \qquad
-       -2 \ln L \mathrel{+}= \tau\, \Vert L\,(\mu - 1) \Vert^2 $$
+    .. math::
+        \lambda_j = \sum_i \mu_i R_{ji} t_i + f_j + \gamma_j b_j, \qquad
+        -2 \ln L \mathrel{+}= \tau\, \Vert L\,(\mu - 1) \Vert^2
 
     The factors :math:`\mu_i` are called ``truth_0``, ``truth_1``, ... (flattened bins); each truth
     bin is one sample. The background has the statistical uncertainty of its simulation, the fakes

@@ -79,7 +79,8 @@ def nuisance_weights(
     The derivative goes through all iterations and both trainings (forward mode): it is that of
     retraining with the same key at a shifted value. The gain of the final classifier :math:`f`,
 
-    $$ D(\theta) = E_{data}[f] - \log E_{\nu(\theta)}[e^f], $$
+    .. math::
+        D(\theta) = E_{data}[f] - \log E_{\nu(\theta)}[e^f],
 
     is a Donsker-Varadhan estimate of the divergence of the data from the best unfolding at
     :math:`\theta`, so its derivative is that of the profile likelihood.

@@ -28,7 +28,8 @@ def positive_weights(
     Each weight becomes its modulus times the local mean of the sign, learned by one classifier as a
     function of both levels and of the masks,
 
-    $$ w_i' = |w_i|\, r(z_i, x_i), \qquad r = \frac{E[w \mid z, x]}{E[|w| \mid z, x]} . $$
+    .. math::
+        w_i' = |w_i|\, r(z_i, x_i), \qquad r = \frac{E[w \mid z, x]}{E[|w| \mid z, x]} .
 
     Densities, response and yields stay those of the signed weights, and so does the ratio of the
     weights at the two levels. The local mean must be positive: where more than half of the weight

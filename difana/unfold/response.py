@@ -64,7 +64,8 @@ def response(
 ) -> Response:
     r"""Return the response matrix of a problem and its binned data.
 
-    $$ R_{ji} = \frac{\sum_{e \in (j, i)} w^{reco}_e}{\sum_{e \in i} w^{gen}_e} $$
+    .. math::
+        R_{ji} = \frac{\sum_{e \in (j, i)} w^{reco}_e}{\sum_{e \in i} w^{gen}_e}
 
     Events beyond the edges of a level count as failing that level: truth outside is a fake, reco
     outside is missed. Differentiable in the weights.

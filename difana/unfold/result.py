@@ -171,8 +171,9 @@ class UnfoldedEvents(AbstractUnfolded):
     ) -> UnfoldedHistogram:
         r"""Return the unfolded distribution with its full covariance.
 
-        $$ V = \sum_{kinds} \frac{1}{R - 1} \sum_r (n_r - \bar n)(n_r - \bar n)^T
-             + \sum_{variations} (n_v - n)(n_v - n)^T $$
+        .. math::
+            V = \sum_{kinds} \frac{1}{R - 1} \sum_r (n_r - \bar n)(n_r - \bar n)^T
+            + \sum_{variations} (n_v - n)(n_v - n)^T
 
         Events beyond the outer edges are dropped. A kind of no more replicas than bins sets
         ``FEW_REPLICAS``.

@@ -117,8 +117,9 @@ def gaussian_recursion(
 ) -> Float[np.ndarray, "iterations 2"]:
     r"""Return mean and standard deviation after each ideal OmniFold iteration, full acceptance.
 
-    $$ K = \frac{s^2}{s^2 + e^2}, \qquad m' = m + K (m_t - m), \qquad
-       s'^2 = K^2 (s_t^2 + e^2) + (1 - K) s^2 $$
+    .. math::
+        K = \frac{s^2}{s^2 + e^2}, \qquad m' = m + K (m_t - m), \qquad
+        s'^2 = K^2 (s_t^2 + e^2) + (1 - K) s^2
 
     Args:
         toy: Name in ``GAUSSIAN_TOYS``.

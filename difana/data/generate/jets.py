@@ -110,8 +110,9 @@ def jet_recursion(iterations: int) -> list[tuple[np.ndarray, np.ndarray]]:
     OmniFold with perfect classifiers and no end of events keeps them normal: with the detector
     :math:`D`, its noise :math:`N` and the truth :math:`(m_t, S_t)`,
 
-    $$ K = S D^T (D S D^T + N)^{-1}, \quad m' = m + K D (m_t - m), \quad
-       S' = (1 - K D) S + K (D S_t D^T + N) K^T $$
+    .. math::
+        K = S D^T (D S D^T + N)^{-1}, \quad m' = m + K D (m_t - m), \quad
+        S' = (1 - K D) S + K (D S_t D^T + N) K^T
 
     Args:
         iterations: Number of iterations.
