@@ -39,8 +39,8 @@ def asimov_significance(
 
     Both are evaluated as :math:`\frac{s}{\sqrt b} \sqrt{g(x) - k\,g(kx)}` with :math:`x = s/b`,
     :math:`k = \sigma_b^2 / (b + \sigma_b^2)`, :math:`g(x) = 2 ((1 + x) \ln(1 + x) - x) / x^2`:
-    the same numbers without cancellation, so that value and gradient hold down to :math:`s = 0`. Bins add in
-    quadrature.
+    the same numbers without cancellation, so that value and gradient hold down to :math:`s = 0`.
+    Bins add in quadrature.
 
     Args:
         s: Expected signal events, not negative.
