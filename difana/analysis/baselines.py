@@ -83,6 +83,7 @@ def train_cross_entropy(
         The network f(x), a logit; a tuple of them with ``members``.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from difana.data import Events
         >>> def sample(name, x, **kwargs):
         ...     return Sample(Events(jnp.full((4, 1), x), jnp.ones(4)), name=name, **kwargs)
