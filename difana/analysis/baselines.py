@@ -27,7 +27,7 @@ from difana.losses import (
     parametrised,
     step_key,
 )
-from difana.losses.random_nuisances import Draw
+from difana.losses.classify.random_nuisances import Draw
 from difana.nn import MLP, Standardised, trainable
 
 

@@ -39,7 +39,7 @@ def note(text: str) -> None:
 @contextlib.contextmanager
 def reporting(title: str) -> Iterator[Callable[[int, int], None]]:
     """Yield ``report(done, total)`` behind a progress bar, shown from the first report on."""
-    from difana.infer._progress import Progress
+    from difana.infer.parallel._progress import Progress
 
     with contextlib.ExitStack() as stack:
         bars: list[Progress] = []

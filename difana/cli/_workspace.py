@@ -51,7 +51,7 @@ def read_document(workspace: str, *, folder: str | None = None) -> Mapping[str, 
         folder: Folder that the paths in XML are relative to.
     """
     from difana.likelihood import read_xml
-    from difana.likelihood._json import read_bytes, read_json
+    from difana.likelihood.formats._json import read_bytes, read_json
 
     source = source_of(workspace)
     where = "standard input" if workspace == "-" else f"'{workspace}'"
@@ -98,7 +98,7 @@ def load_workspace(workspace: str) -> Mapping[str, Any]:
     """Return a pyhf workspace with the patches of the command line applied, checked."""
     from difana.cli import _setup
     from difana.likelihood import from_hs3, read_workspace, to_workspace
-    from difana.likelihood.hs3_read import interests_of
+    from difana.likelihood.formats.hs3_read import interests_of
 
     spec = read_patched(workspace)
     if not is_hs3(spec):
@@ -140,7 +140,7 @@ def open_model(workspace: str, measurement: str | None) -> tuple[Model, Array | 
 def open_document(spec: Mapping[str, Any], measurement: str | None) -> tuple[Model, Array | None]:
     """Return model and data of a document, without the options that change the model."""
     from difana.likelihood import from_hs3
-    from difana.likelihood.hs3_read import interests_of
+    from difana.likelihood.formats.hs3_read import interests_of
 
     expected = bool(option_of("expected"))
     if is_hs3(spec):
@@ -158,7 +158,7 @@ def _pyhf(
     spec: Mapping[str, Any], measurement: str | None, *, blind: bool
 ) -> tuple[Model, Array | None, list[str]]:
     from difana.likelihood import from_workspace, model_from_workspace, read_workspace
-    from difana.likelihood.pyhf_json import choose_measurement
+    from difana.likelihood.formats.pyhf_json import choose_measurement
 
     if blind:
         spec = {key: value for key, value in spec.items() if key != "observations"}
@@ -249,7 +249,7 @@ def data_to_fit(model: Model, data: Array | None) -> Array:
             "the workspace has no observations: --expected gives results on Asimov data"
         )
     from difana.infer import asimov_data
-    from difana.infer.pulls import prefit_parameters
+    from difana.infer.after_fit.pulls import prefit_parameters
 
     poi = model.structure.poi
     if poi is None:

@@ -60,7 +60,7 @@ def command(
         click.echo(str(convert(source, target, tree=tree)))
         return
     from difana.likelihood import from_hs3, from_workspace, read_xml, to_hs3, to_workspace
-    from difana.likelihood._json import read_json
+    from difana.likelihood.formats._json import read_json
 
     is_hs3 = False
     if source.lower().endswith(".xml"):

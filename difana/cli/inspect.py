@@ -133,7 +133,7 @@ def _constraint(model: Model, parameter: int) -> str:
 def _measurements(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not is_hs3(spec):
         return [{"name": m["name"], "poi": m["config"]["poi"]} for m in spec["measurements"]]
-    from difana.likelihood.hs3_read import interests_of
+    from difana.likelihood.formats.hs3_read import interests_of
 
     names = [entry["name"] for entry in spec.get("analyses", ())]
     return [{"name": name, "poi": ", ".join(interests_of(spec, name))} for name in names]

@@ -1,52 +1,52 @@
 """Room 5: model to inference. Fits, test statistics, CLs, limits, significance."""
 
-from difana.infer.asimov import Asimov, asimov_data
-from difana.infer.delta_nll import DeltaNllResult, delta_nll
-from difana.infer.discrete_limit import discrete_upper_limit
-from difana.infer.discrete_profile import DiscreteProfileResult, discrete_profile
-from difana.infer.distributed import map_points_distributed
-from difana.infer.expected_yields import ExpectedYields, normalised, ratio, total
-from difana.infer.feldman_cousins import FeldmanCousinsResult, feldman_cousins
-from difana.infer.fit import FitResult, fisher_information, fit
-from difana.infer.goodness import GoodnessResult, goodness_of_fit
-from difana.infer.hypotest import BAND, CLsResult, expected_cls, hypotest
-from difana.infer.impacts import ImpactsResult, impacts
-from difana.infer.intervals import IntervalResult, profile_interval
-from difana.infer.limit import LimitResult, expected_limits, upper_limit
-from difana.infer.minuit import minuit_fit
-from difana.infer.numpyro_model import numpyro_model
-from difana.infer.observables import ObservablesResult, observables
-from difana.infer.posterior import posterior, posterior_predictive
-from difana.infer.posterior_result import PosteriorResult, PosteriorSummary
-from difana.infer.pulls import (
+from difana.infer.after_fit.delta_nll import DeltaNllResult, delta_nll
+from difana.infer.after_fit.expected_yields import ExpectedYields, normalised, ratio, total
+from difana.infer.after_fit.goodness import GoodnessResult, goodness_of_fit
+from difana.infer.after_fit.impacts import ImpactsResult, impacts
+from difana.infer.after_fit.observables import ObservablesResult, observables
+from difana.infer.after_fit.pulls import (
     PullsResult,
     prefit_covariance,
     prefit_parameters,
     prefit_uncertainties,
     pulls,
 )
-from difana.infer.q_limit import upper_limit_q
-from difana.infer.result import AbstractResult
-from difana.infer.sampling import sample_data
-from difana.infer.scan import ScanResult, profile_scan
-from difana.infer.sensitivity import (
+from difana.infer.after_fit.sensitivity import (
     Scales,
     SensitivityResult,
     scaled,
     sensitivity,
 )
+from difana.infer.after_fit.uncertainty_split import UncertaintySplit
+from difana.infer.after_fit.what_would_help import HelpResult, what_would_help
+from difana.infer.after_fit.yields import YieldsResult, yields
+from difana.infer.asimov import Asimov, asimov_data
+from difana.infer.discrete_limit import discrete_upper_limit
+from difana.infer.discrete_profile import DiscreteProfileResult, discrete_profile
+from difana.infer.fit import FitResult, fisher_information, fit
+from difana.infer.hypotest import BAND, CLsResult, expected_cls, hypotest
+from difana.infer.intervals import IntervalResult, profile_interval
+from difana.infer.limit import LimitResult, expected_limits, upper_limit
+from difana.infer.minuit import minuit_fit
+from difana.infer.parallel.distributed import map_points_distributed
+from difana.infer.parallel.sharding import map_points
+from difana.infer.posterior.numpyro_model import numpyro_model
+from difana.infer.posterior.posterior import posterior, posterior_predictive
+from difana.infer.posterior.posterior_result import PosteriorResult, PosteriorSummary
+from difana.infer.q_limit import upper_limit_q
+from difana.infer.result import AbstractResult
+from difana.infer.scan import ScanResult, profile_scan
 from difana.infer.several_starts import SeveralStartsResult, fit_from_several
-from difana.infer.sharding import map_points
 from difana.infer.significance import SignificanceResult, significance
 from difana.infer.statistics import StatisticResult, q0, qmu
 from difana.infer.status import Status, describe, trustworthy
-from difana.infer.toy_limit import ToyLimitResult, toy_upper_limit
-from difana.infer.toys import combine_toys, toys
-from difana.infer.toys_result import ToysResult
+from difana.infer.toys.feldman_cousins import FeldmanCousinsResult, feldman_cousins
+from difana.infer.toys.sampling import sample_data
+from difana.infer.toys.toy_limit import ToyLimitResult, toy_upper_limit
+from difana.infer.toys.toys import combine_toys, toys
+from difana.infer.toys.toys_result import ToysResult
 from difana.infer.two_sided import tmu, tmu_p_value, tmu_tilde, tmu_tilde_p_value
-from difana.infer.uncertainty_split import UncertaintySplit
-from difana.infer.what_would_help import HelpResult, what_would_help
-from difana.infer.yields import YieldsResult, yields
 
 __all__ = [
     "BAND",

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError
 from difana.infer._envelope import Alternatives, alternatives, fits_at
-from difana.infer._many import best_fit, in_chunks
 from difana.infer.fit import FitResult
 from difana.infer.intervals import search_end
+from difana.infer.parallel._many import best_fit, in_chunks
 from difana.infer.result import AbstractResult
 from difana.infer.status import Status
 from difana.likelihood import Model

@@ -18,7 +18,7 @@ from difana.infer.newton import MAX_STEPS, Minimum, masked_solve, minimise
 from difana.infer.result import AbstractResult
 from difana.infer.status import Status, describe, flag
 from difana.likelihood import Model
-from difana.likelihood.curvature import hessian
+from difana.likelihood.engine.curvature import hessian
 
 
 class FitResult(AbstractResult):

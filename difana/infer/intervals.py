@@ -16,9 +16,9 @@ from difana._errors import ModelError
 from difana._numerics import safe_divide
 from difana.infer._checks import check_level, with_free_poi
 from difana.infer._implicit import roots
-from difana.infer._many import Report, best_fit, in_chunks, minima, traced
 from difana.infer.fit import FitResult, attached_value, solve
 from difana.infer.newton import Minimum
+from difana.infer.parallel._many import Report, best_fit, in_chunks, minima, traced
 from difana.infer.result import AbstractResult
 from difana.infer.status import Status, flag
 from difana.likelihood import Model

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from difana._numerics import take
 from difana.infer.status import Status, flag
 from difana.likelihood import Model
-from difana.likelihood.curvature import Evaluation, constants_of, evaluate, layout_of
+from difana.likelihood.engine.curvature import Evaluation, constants_of, evaluate, layout_of
 
 MAX_STEPS = 5000
 """Steps at most: fits stop long before, when they have arrived or make no progress."""

@@ -12,8 +12,8 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError, ModelError
 from difana.infer._checks import with_free_poi
-from difana.infer._many import Report, best_fit, conditional_fits
 from difana.infer.fit import FitResult
+from difana.infer.parallel._many import Report, best_fit, conditional_fits
 from difana.infer.result import AbstractResult
 from difana.infer.status import describe, trustworthy
 from difana.likelihood import Model

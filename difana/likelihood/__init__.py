@@ -2,13 +2,20 @@
 
 from difana.likelihood.barlow_beeston import full_statistics
 from difana.likelihood.build import build_model
-from difana.likelihood.combine import combine
-from difana.likelihood.histfactory_xml import read_xml
-from difana.likelihood.hs3_read import from_hs3
-from difana.likelihood.hs3_write import to_hs3
+from difana.likelihood.formats.combine import combine
+from difana.likelihood.formats.histfactory_xml import read_xml
+from difana.likelihood.formats.hs3_read import from_hs3
+from difana.likelihood.formats.hs3_write import to_hs3
+from difana.likelihood.formats.json_patch import apply_patch
+from difana.likelihood.formats.patchset import PatchSet, digest, read_patchset
+from difana.likelihood.formats.prune import prune, rename
+from difana.likelihood.formats.prune_bins import prune_bins
+from difana.likelihood.formats.pyhf_json import from_workspace, model_from_workspace
+from difana.likelihood.formats.pyhf_write import to_workspace
+from difana.likelihood.formats.signal_grid import SignalPoints, signal_points
+from difana.likelihood.formats.symmetrise import symmetrise
+from difana.likelihood.formats.workspace import read_workspace, sort_workspace
 from difana.likelihood.interpolation import code4, code4p
-from difana.likelihood.json_patch import apply_patch
-from difana.likelihood.learned_bins import channel_from_logits
 from difana.likelihood.masking import mask
 from difana.likelihood.model import Model
 from difana.likelihood.model_with import model_with
@@ -26,19 +33,12 @@ from difana.likelihood.modifiers import (
     StatError,
     Template,
 )
-from difana.likelihood.patchset import PatchSet, digest, read_patchset
-from difana.likelihood.prune import prune, rename
-from difana.likelihood.prune_bins import prune_bins
-from difana.likelihood.pyhf_json import from_workspace, model_from_workspace
-from difana.likelihood.pyhf_write import to_workspace
 from difana.likelihood.signal import with_signal
-from difana.likelihood.signal_grid import SignalPoints, signal_points
 from difana.likelihood.simple import correlated_background, uncorrelated_background
-from difana.likelihood.sums import TemplateSums, channel_from_sums
-from difana.likelihood.symmetric_templates import symmetric_factors, symmetric_templates
-from difana.likelihood.symmetrise import symmetrise
-from difana.likelihood.templates import all_scores, channel_from_events, template_sums
-from difana.likelihood.workspace import read_workspace, sort_workspace
+from difana.likelihood.templates.learned_bins import channel_from_logits
+from difana.likelihood.templates.sums import TemplateSums, channel_from_sums
+from difana.likelihood.templates.symmetric_templates import symmetric_factors, symmetric_templates
+from difana.likelihood.templates.templates import all_scores, channel_from_events, template_sums
 
 __all__ = [
     "AbstractModifier",

@@ -1,16 +1,23 @@
 """Room 6: one number to minimise. Each loss is ``loss(net, batch, ...) -> (scalar, aux)``."""
 
-from difana.losses._model import model_of
-from difana.losses.adversarial import (
+from difana.losses.classify.adversarial import (
     Pivot,
     adversarial,
     adversary_outputs,
     mixture_nll,
     squared_error,
 )
-from difana.losses.augmented import augmented
-from difana.losses.aware import aware
-from difana.losses.constraints import (
+from difana.losses.classify.augmented import augmented
+from difana.losses.classify.aware import aware
+from difana.losses.classify.cross_entropy import cross_entropy
+from difana.losses.classify.parametrised import parametrised
+from difana.losses.classify.random_nuisances import (
+    VariedEvents,
+    at_random_nuisances,
+    nuisance_names,
+    step_key,
+)
+from difana.losses.constraints.constraints import (
     abcd_non_closure,
     background_events,
     closure,
@@ -19,31 +26,35 @@ from difana.losses.constraints import (
     postfit_widths,
     relative_difference,
 )
-from difana.losses.cross_entropy import cross_entropy
-from difana.losses.discovery import discovery
-from difana.losses.expected_cls import expected_cls
-from difana.losses.expected_limit import expected_limit
-from difana.losses.full_sample import accumulated, full_sample_sums
-from difana.losses.generalised_variance import (
+from difana.losses.constraints.mdmm import (
+    Constrained,
+    Constraint,
+    constrained,
+    lagrangian,
+    with_multipliers,
+)
+from difana.losses.constraints.minimum_events import minimum_events
+from difana.losses.gradient_reversal import reverse_gradient
+from difana.losses.objectives._model import model_of
+from difana.losses.objectives.discovery import discovery
+from difana.losses.objectives.expected_cls import expected_cls
+from difana.losses.objectives.expected_limit import expected_limit
+from difana.losses.objectives.full_sample import accumulated, full_sample_sums
+from difana.losses.objectives.generalised_variance import (
     asimov_covariance,
     generalised_variance,
     generalised_variance_of,
 )
-from difana.losses.gradient_reversal import reverse_gradient
-from difana.losses.inferno import inferno
-from difana.losses.mdmm import Constrained, Constraint, constrained, lagrangian, with_multipliers
-from difana.losses.minimum_events import minimum_events
-from difana.losses.parametrised import parametrised
-from difana.losses.poi_uncertainty import poi_uncertainty, sigma_of
-from difana.losses.random_nuisances import (
-    VariedEvents,
-    at_random_nuisances,
-    nuisance_names,
-    step_key,
+from difana.losses.objectives.inferno import inferno
+from difana.losses.objectives.poi_uncertainty import poi_uncertainty, sigma_of
+from difana.losses.objectives.running_templates import RunningSums, running_sums
+from difana.losses.objectives.signal_grid import (
+    grid_limits,
+    signal_grid,
+    stack_points,
+    stacked_models,
 )
-from difana.losses.running_templates import RunningSums, running_sums
-from difana.losses.signal_grid import grid_limits, signal_grid, stack_points, stacked_models
-from difana.losses.signal_injection import injected, signal_injection
+from difana.losses.objectives.signal_injection import injected, signal_injection
 from difana.losses.weighted_sum import weighted_sum
 
 __all__ = [

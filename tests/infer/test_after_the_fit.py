@@ -32,7 +32,7 @@ from difana.infer import (
     pulls,
     yields,
 )
-from difana.infer._many import best_fit, in_chunks
+from difana.infer.parallel._many import best_fit, in_chunks
 
 BEST = {
     "shape": 0.0499011, "lumi": 1.0000037, "mu": 1.1822983, "norm": -0.0170488,

@@ -10,7 +10,7 @@ from scipy.stats import norm, poisson
 
 from difana._errors import ModelError
 from difana.infer import delta_nll, fit, q0
-from difana.infer._many import best_fit
+from difana.infer.parallel._many import best_fit
 from difana.likelihood import Channel, Correlation, NormFactor, NormSys, Template, build_model
 
 

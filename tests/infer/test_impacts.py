@@ -16,8 +16,8 @@ import pytest
 
 from difana._errors import InputError, ModelError
 from difana.infer import Status, fit, impacts, scaled, sensitivity, what_would_help
-from difana.infer._many import best_fit
-from difana.infer.sensitivity import no_change
+from difana.infer.after_fit.sensitivity import no_change
+from difana.infer.parallel._many import best_fit
 from difana.likelihood import (
     Channel,
     Correlation,

@@ -19,7 +19,7 @@ from difana.infer import (
     total,
     yields,
 )
-from difana.infer._many import best_fit
+from difana.infer.parallel._many import best_fit
 from difana.likelihood import (
     Channel,
     Correlation,

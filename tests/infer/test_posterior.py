@@ -12,8 +12,8 @@ from scipy import stats
 
 from difana._errors import ConfigError, ModelError
 from difana.infer import fit
-from difana.infer.posterior import numpyro_model, posterior, posterior_predictive
-from difana.infer.posterior_result import PosteriorResult
+from difana.infer.posterior.posterior import numpyro_model, posterior, posterior_predictive
+from difana.infer.posterior.posterior_result import PosteriorResult
 from difana.likelihood import (
     Channel,
     HistoSys,

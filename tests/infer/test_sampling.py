@@ -10,7 +10,7 @@ from scipy import stats
 
 from difana._errors import ConfigError
 from difana.infer import sample_data
-from difana.infer.sampling import poisson
+from difana.infer.toys.sampling import poisson
 from difana.likelihood import (
     Channel,
     NormFactor,

@@ -14,7 +14,7 @@ import pytest
 
 from difana._errors import ConfigError, InputError
 from difana.infer import impacts, map_points, map_points_distributed, profile_scan, toys
-from difana.infer.sharding import chunk_size
+from difana.infer.parallel.sharding import chunk_size
 
 ONE = jax.devices()[:1]
 eight = pytest.mark.skipif(

@@ -9,7 +9,7 @@ from scipy import optimize, stats
 
 from difana._errors import ConfigError, ModelError
 from difana.infer import feldman_cousins, toy_upper_limit
-from difana.infer.toy_limit import _crossing
+from difana.infer.toys.toy_limit import _crossing
 
 ONE = jax.devices()[:1]
 SEED = jax.random.key(21)

@@ -9,7 +9,8 @@ import pytest
 from scipy import optimize, stats
 
 from difana._errors import ConfigError, InputError, ModelError
-from difana.infer import _rank, _toy_loop, combine_toys, tmu_tilde_p_value, toys
+from difana.infer import combine_toys, tmu_tilde_p_value, toys
+from difana.infer.toys import _rank, _toy_loop
 
 ONE = jax.devices()[:1]
 SEED = jax.random.key(11)

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 
 from difana._errors import ModelError
 from difana.infer import hypotest
-from difana.infer._many import best_fit
+from difana.infer.parallel._many import best_fit
 from difana.likelihood import (
     Channel,
     NormFactor,

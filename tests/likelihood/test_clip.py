@@ -19,8 +19,8 @@ from difana.likelihood import (
     build_model,
     model_with,
 )
-from difana.likelihood._layout import layout_of
-from difana.likelihood.curvature import constants_of, evaluate, hessian
+from difana.likelihood.engine._layout import layout_of
+from difana.likelihood.engine.curvature import constants_of, evaluate, hessian
 
 
 def steep(*extra, layout=1):

@@ -28,7 +28,7 @@ from difana.likelihood import (
     Template,
     build_model,
 )
-from difana.likelihood.curvature import constants_of, evaluate, hessian, layout_of
+from difana.likelihood.engine.curvature import constants_of, evaluate, hessian, layout_of
 
 CODES = [("code4", "code4p"), ("code1", "code0"), ("code4", "code2")]
 OBSERVED = np.array([83.0, 0.0, 45.0, 52.0, 37.0, 28.0])

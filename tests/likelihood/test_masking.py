@@ -10,8 +10,8 @@ import pytest
 
 from difana._errors import ModelError
 from difana.infer import goodness_of_fit, impacts, upper_limit, yields
-from difana.infer._many import best_fit
 from difana.infer.fit import negative_yield
+from difana.infer.parallel._many import best_fit
 from difana.likelihood import (
     Channel,
     HistoSys,

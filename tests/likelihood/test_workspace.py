@@ -30,7 +30,7 @@ from difana.likelihood import (
     sort_workspace,
     to_workspace,
 )
-from difana.likelihood._json import read_json
+from difana.likelihood.formats._json import read_json
 
 SAMPLE = ("channels", 0, "samples", 0)
 MODIFIERS = (*SAMPLE, "modifiers")

@@ -1,0 +1,1 @@
+"""Many problems at once: vmap in chunks, devices, clusters."""

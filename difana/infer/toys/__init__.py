@@ -1,0 +1,1 @@
+"""Pseudo-experiments, and what is decided by them."""

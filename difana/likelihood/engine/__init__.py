@@ -1,0 +1,1 @@
+"""The likelihood and its curvature in one pass, behind every fit."""

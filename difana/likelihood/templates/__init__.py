@@ -1,0 +1,1 @@
+"""From events to sums, and from sums to channels."""

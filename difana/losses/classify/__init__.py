@@ -1,0 +1,1 @@
+"""Losses that tell signal from background."""

@@ -1,0 +1,1 @@
+"""Conditions to be met while another loss is minimised."""

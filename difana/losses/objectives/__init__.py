@@ -1,0 +1,1 @@
+"""Losses that are figures of merit of a model."""
