@@ -19,6 +19,7 @@ from difana.data import Events, Normalisation, Sample, Transformation
 from difana.infer import expected_limits
 from difana.losses import (
     Pivot,
+    Step,
     adversarial,
     augmented,
     aware,
@@ -96,6 +97,7 @@ def main() -> None:
     difana.enable_x64()
     batch, grid = samples(1), samples(5)
     key = jax.random.key(1)
+    step = Step.at(key=key)
     net = MLP(4, (64, 64), key=key)
     wide = MLP(7, (64, 64), key=key)
     pair = Pivot(net, MLP(1, (32, 32), 5 * 7, activation="tanh", key=key))
@@ -104,25 +106,25 @@ def main() -> None:
     soft = {"edges": edges, "bandwidth": 0.1 * float(logits.std())}
 
     def conditions(*wanted):
-        def subject(net, batch, progress):
+        def subject(net, batch, step):
             return model_of(net, batch, **soft)
 
         def objective(model):
             return jnp.log(expected_limits(model, median_only=True).median)
 
         loss = constrained(objective, wanted, subject=subject)
-        shapes = eqx.filter_eval_shape(lambda: subject(net, batch, 0.0))
+        shapes = eqx.filter_eval_shape(lambda: subject(net, batch, step))
         state = with_multipliers(net, wanted, shapes)
-        return lambda state, batch: loss(state, batch, jnp.zeros(())), state, batch
+        return lambda state, batch: loss(state, batch, step), state, batch
 
     few, narrow = minimum_background(10.0), nuisance_width(["scale", "shift"], 0.7)
     cases = {
         "cross_entropy": (lambda n, b: cross_entropy(n, b), net, batch),
         "cross_entropy, events at +-1, too": (
             lambda n, b: cross_entropy(n, b, variations=True), net, batch),
-        "augmented": (lambda n, b: augmented(n, b, key=key), net, batch),
-        "aware": (lambda n, b: aware(n, b, key=key), wide, batch),
-        "adversarial (mixture)": (lambda n, b: adversarial(n, b, key=key), pair, batch),
+        "augmented": (lambda n, b: augmented(n, b, step), net, batch),
+        "aware": (lambda n, b: aware(n, b, step), wide, batch),
+        "adversarial (mixture)": (lambda n, b: adversarial(n, b, step), pair, batch),
         "poi_uncertainty": (lambda n, b: poi_uncertainty(n, b, **soft), net, batch),
         "generalised_variance of 3": (
             lambda n, b: generalised_variance(n, b, of=("mu", "scale", "shift"), **soft),

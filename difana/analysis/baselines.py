@@ -18,6 +18,7 @@ from difana.analysis.options import NetworkOptions
 from difana.data import Sample
 from difana.losses import (
     Pivot,
+    Step,
     adversarial,
     adversary_outputs,
     augmented,
@@ -25,7 +26,6 @@ from difana.losses import (
     cross_entropy,
     nuisance_names,
     parametrised,
-    step_key,
 )
 from difana.losses.classify.random_nuisances import Draw
 from difana.nn import MLP, Standardised, trainable
@@ -46,16 +46,6 @@ class Baseline(eqx.Module):
     status: str = eqx.field(static=True)
     message: str = eqx.field(static=True)
     history: tuple[dict[str, Any], ...] = eqx.field(static=True)
-
-
-class _Seeded(eqx.Module):
-    """What is trained and the seed of its random numbers, one each member of an ensemble."""
-
-    trained: Any
-    seed: Array
-
-    def key(self, progress: Array) -> PRNGKeyArray:
-        return step_key(jax.random.wrap_key_data(self.seed), progress)
 
 
 def train_cross_entropy(
@@ -94,8 +84,8 @@ def train_cross_entropy(
         'finished'
     """
 
-    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
-        return cross_entropy(state.trained, batch, poi=poi, variations=variations)
+    def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
+        return cross_entropy(state, batch, poi=poi, variations=variations)
 
     return _train(loss, _starter(samples, network), samples, key=key, **options)
 
@@ -123,8 +113,8 @@ def train_augmented(
         The network f(x).
     """
 
-    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
-        return augmented(state.trained, batch, key=state.key(progress), draw=draw, poi=poi)
+    def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
+        return augmented(state, batch, step, draw=draw, poi=poi)
 
     return _train(loss, _starter(samples, network), samples, key=key, **options)
 
@@ -158,8 +148,8 @@ def train_aware(
     extra = np.zeros(len(nuisance_names(samples)))
     start = _starter(samples, network, mean=extra, std=extra + 1)
 
-    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
-        return aware(state.trained, batch, key=state.key(progress), draw=draw, poi=poi)
+    def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
+        return aware(state, batch, step, draw=draw, poi=poi)
 
     return _train(loss, start, samples, key=key, **options)
 
@@ -206,13 +196,13 @@ def train_adversarial(
         opponent = MLP(1, size, outputs, activation=kind, key=jax.random.fold_in(key, 3))
         return Pivot(classifier(key), opponent)
 
-    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
+    def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
         return adversarial(
-            state.trained,
+            state,
             batch,
-            key=state.key(progress),
+            step,
             adversary=adversary,
-            strength=growing(progress),
+            strength=growing(step.progress),
             on=on,
             draw=draw,
             poi=poi,
@@ -249,9 +239,8 @@ def train_parametrised(
     spread = np.where(spread > 0, spread, 1.0)
     start = _starter(samples, network, mean=grid.mean(axis=0), std=spread)
 
-    def loss(state: _Seeded, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
-        key = state.key(progress)
-        return parametrised(state.trained, batch, theta=theta, key=key, poi=poi)
+    def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
+        return parametrised(state, batch, step, theta=theta, poi=poi)
 
     return _train(loss, start, samples, key=key, **options)
 
@@ -282,7 +271,7 @@ def _starter(
 
 
 def _train(
-    loss: Callable[[Any, Any, Array], tuple[Array, dict[str, Array]]],
+    loss: Callable[[Any, Any, Step], tuple[Array, dict[str, Array]]],
     start: Callable[[PRNGKeyArray], Any],
     samples: Sequence[Sample],
     *,
@@ -294,15 +283,10 @@ def _train(
     **options: Any,
 ) -> Any:
     """Run the training that all baselines share."""
-
-    def seeded(key: PRNGKeyArray) -> _Seeded:
-        own = jax.random.fold_in(key, 2)
-        return _Seeded(start(jax.random.fold_in(key, 0)), jax.random.key_data(own))
-
     steps = whole_number("steps", steps)
     members = None if members is None else whole_number("members", members)
     keys = [key] if members is None else list(jax.random.split(key, members))
-    states = [seeded(own) for own in keys]
+    states = [start(jax.random.fold_in(own, 0)) for own in keys]
     batches = [jax.random.fold_in(own, 1) for own in keys]
     settings: dict[str, Any] = {
         "steps": steps,
@@ -314,6 +298,6 @@ def _train(
     }
     if members is None:
         one = training_loop.fit(loss, states[0], samples, key=batches[0], **settings)
-        return Baseline(one.trainable.trained, one.status, one.message, one.history)
+        return Baseline(one.trainable, one.status, one.message, one.history)
     many = training_loop.fit_ensemble(loss, states, samples, keys=batches, **settings)
-    return tuple(Baseline(state.trained, many.status, "", ()) for state in many.members)
+    return tuple(Baseline(state, many.status, "", ()) for state in many.members)

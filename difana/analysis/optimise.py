@@ -28,7 +28,7 @@ from difana.hist import TrainableEdges
 from difana.likelihood import Channel, Parameter, channel_from_events
 from difana.losses import cross_entropy, with_multipliers
 from difana.nn import MLP, Standardised, trainable
-from difana.train import TrainResult
+from difana.train import Step, TrainResult
 
 # The smallest width of a trained bin: a fiftieth of the median one, so that edges may nearly meet,
 # and no more than half of the narrowest at the start, which must be able to shrink, too.
@@ -181,8 +181,8 @@ def optimise(
         hard_yields = jax.lax.stop_gradient(background_of(hard, poi=poi))
         return Closing(background_of(soft, poi=poi), hard_yields)
 
-    def loss(state: Any, batch: Sequence[Sample], progress: Array) -> tuple[Array, dict]:
-        bandwidth = state["width"] * training_loop.geometric(first, last)(progress)
+    def loss(state: Any, batch: Sequence[Sample], step: Step) -> tuple[Array, dict]:
+        bandwidth = state["width"] * training_loop.geometric(first, last)(step.progress)
         own = channel_of(state, batch, bandwidth)
         closing = closing_of(own, channel_of(state, _nominal(batch), None)) if closes else None
         value, aux = question(own, closing=closing, multipliers=state.get("multipliers", ()))
@@ -281,7 +281,7 @@ def pretrain(
         return cross_entropy(net, held_out, poi=poi, variations=variations)
 
     return training_loop.fit(
-        lambda net, batch, progress: cross_entropy(net, batch, poi=poi, variations=variations),
+        lambda net, batch, step: cross_entropy(net, batch, poi=poi, variations=variations),
         start,
         train,
         steps=steps,

@@ -17,7 +17,7 @@ from difana._options import real_number, whole_number
 from difana.data import Events, Sample
 from difana.flows._columns import smeared
 from difana.flows.spline_flow import SplineFlow
-from difana.train import TrainResult, fit
+from difana.train import Step, TrainResult, fit
 
 
 class FlowResult(eqx.Module):
@@ -191,7 +191,7 @@ def _mean_loss(flow: SplineFlow, events: Events) -> Array:
     return -jnp.sum(events.weights * logs) / jnp.sum(events.weights)
 
 
-def _loss(flow: Any, batch: tuple, progress: Array) -> tuple[Array, dict[str, Array]]:
+def _loss(flow: Any, batch: tuple, step: Step) -> tuple[Array, dict[str, Array]]:
     return _mean_loss(flow, batch[0].nominal), {}
 
 

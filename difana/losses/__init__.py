@@ -1,4 +1,4 @@
-"""Room 6: one number to minimise. Each loss is ``loss(net, batch, ...) -> (scalar, aux)``."""
+"""Room 6: one number to minimise. Each loss is ``loss(net, batch, step, ...) -> (scalar, aux)``."""
 
 from difana.losses.classify.adversarial import (
     Pivot,
@@ -15,7 +15,6 @@ from difana.losses.classify.random_nuisances import (
     VariedEvents,
     at_random_nuisances,
     nuisance_names,
-    step_key,
 )
 from difana.losses.constraints.constraints import (
     abcd_non_closure,
@@ -55,6 +54,7 @@ from difana.losses.objectives.signal_grid import (
     stacked_models,
 )
 from difana.losses.objectives.signal_injection import injected, signal_injection
+from difana.losses.step import Step
 from difana.losses.weighted_sum import weighted_sum
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "Constraint",
     "Pivot",
     "RunningSums",
+    "Step",
     "VariedEvents",
     "abcd_non_closure",
     "accumulated",
@@ -103,7 +104,6 @@ __all__ = [
     "squared_error",
     "stack_points",
     "stacked_models",
-    "step_key",
     "weighted_sum",
     "with_multipliers",
 ]

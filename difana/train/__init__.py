@@ -1,5 +1,6 @@
 """The training loop: steps, early stopping, checkpoints, history, devices."""
 
+from difana.losses.step import Step as Step
 from difana.train.checkpoint import Checkpoints as Checkpoints
 from difana.train.checkpoint import Restored as Restored
 from difana.train.diagnose import diagnose as diagnose
@@ -29,6 +30,7 @@ __all__ = [
     "Logger",
     "ProgressBar",
     "Restored",
+    "Step",
     "TrainResult",
     "TrainState",
     "constant",

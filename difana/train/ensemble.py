@@ -61,14 +61,14 @@ def fit_ensemble(
     rounding. One compiled step serves all.
 
     Args:
-        loss: ``loss(trainable, batch, progress) -> (scalar, aux)``, as in :func:`fit`.
+        loss: ``loss(trainable, batch, step) -> (scalar, aux)``, as in :func:`fit`.
         members: Networks of equal structure, one a member.
         samples: Samples that all members share, or one sequence of samples a member (of equal
             sizes, where they are not larger than a batch).
         steps: Number of steps.
         batch_size: Number of events of each sample in a batch.
         optimizer: An optax gradient transformation.
-        keys: Key of the batches of each member.
+        keys: Key of each member: of its batches and of what its loss draws.
         key: Instead of ``keys``: all members see the batches of this key, which costs least; they
             must share the samples, too.
         trained: Which leaves of a member are trained, as in :func:`fit`.
@@ -86,7 +86,7 @@ def fit_ensemble(
         >>> import jax, jax.numpy as jnp, optax
         >>> from difana.data import Events, Sample
         >>> data = Sample(Events(jnp.arange(8.0)[:, None], jnp.ones(8)), name="data")
-        >>> def squares(centre, batch, progress):
+        >>> def squares(centre, batch, step):
         ...     return jnp.mean((batch[0].nominal.features - centre) ** 2), {}
         >>> result = fit_ensemble(
         ...     squares, [jnp.asarray(0.0), jnp.asarray(9.0)], [data], steps=50, batch_size=8,
@@ -100,7 +100,7 @@ def fit_ensemble(
     own = cast("list[Sequence[Sample]]", [samples] * len(members) if shared else list(samples))
     if (keys is None) == (key is None) or not (shared or keys is not None):
         raise ConfigError("give keys (one a member), or one key and samples that all share")
-    each = [key] * len(members) if keys is None else list(keys)
+    each = cast("list[PRNGKeyArray]", [key] * len(members) if keys is None else list(keys))
     if len(members) == 0 or not len(members) == len(each) == len(own):
         raise ConfigError(
             f"{len(members)} members, {len(each)} keys, samples of {len(own)}: give one each"
@@ -118,10 +118,10 @@ def fit_ensemble(
     static = eqx.filter(parts[0][1], _is_array, inverse=True)
     fixed = _stacked([eqx.filter(rest, _is_array) for _, rest in parts])
     number = 1 if keys is None else len(members)
-    pairs = list(zip(own, cast("list[PRNGKeyArray]", each), strict=True))[:number]
+    pairs = list(zip(own, each, strict=True))[:number]
     samplers = [BatchSampler(s, key=k, size=batch_size) for s, k in pairs]
-    state = jax.vmap(lambda start: start_state(start, optimizer))(
-        _stacked([start for start, _ in parts])
+    state = jax.vmap(lambda start, key: start_state(start, optimizer, key=key))(
+        _stacked([start for start, _ in parts]), jnp.stack(each)
     )
     whole = all(sampler.whole for sampler in samplers)
     one_batch = shared and (whole or keys is None)

@@ -67,7 +67,7 @@ def fit(
     """Minimise a loss over mini-batches that represent the analysis.
 
     Each step draws a batch (`difana.data.BatchSampler`), differentiates
-    ``loss(trainable, batch, progress)`` and updates; a step with a loss, gradient or update that
+    ``loss(trainable, batch, step)`` and updates; a step with a loss, gradient or update that
     is not finite, or a loss far above its lowest value, is skipped. Too many such steps in a row,
     or something found by ``watch``, end the training as ``"diverged"``: the message names the
     culprit, and the last good state is returned and, with ``checkpoint``, on disk. The metric of
@@ -83,15 +83,15 @@ def fit(
     an interrupted run, ``validate`` must find the initial state as good as before.
 
     Args:
-        loss: ``loss(trainable, batch, progress) -> (scalar, aux)``: ``batch`` is a tuple of
-            samples, ``progress`` runs from 0 at the first step to 1 at the last, ``aux`` is a
-            dictionary of scalars for the history.
+        loss: ``loss(trainable, batch, step) -> (scalar, aux)``: ``batch`` is a tuple of samples,
+            ``step`` a `difana.losses.Step` (index, progress from 0 at the first step to 1 at the
+            last, random key), ``aux`` a dictionary of scalars for the history.
         trainable: Any PyTree: a Flax NNX or Equinox module, a dictionary of such, ...
         samples: The samples of the training split.
         steps: Number of steps.
         batch_size: Number of events of each sample in a batch.
         optimizer: An optax gradient transformation.
-        key: Key of the batches.
+        key: Key of the batches and of what the loss draws.
         validate: ``validate(trainable) -> (metric, aux)``; compile it yourself
             (``eqx.filter_jit``). A metric that is not finite never is the best.
         validate_every: Steps between validations; a twentieth of ``steps`` by default.
@@ -100,7 +100,7 @@ def fit(
         trained: Which leaves are trained: a function of the leaf, or a PyTree of booleans. The
             running statistics of a batch normalisation are leaves, too: leave them out here.
         memory: What the loss hands on from step to step, at the start (running templates, ...): the
-            loss then is ``loss(trainable, batch, progress, memory) -> (scalar, aux, memory)``. A
+            loss then is ``loss(trainable, batch, step, memory) -> (scalar, aux, memory)``. A
             skipped step leaves it as it was; checkpoints hold it.
         watch: ``watch(trainable, batch) -> problems in words`` (see ``diagnose``): called before
             every validation and checkpoint, on the initial state, and when the training diverges;
@@ -131,7 +131,7 @@ def fit(
         >>> import jax, jax.numpy as jnp, optax
         >>> from difana.data.events import Events
         >>> events = Events(jnp.arange(8.0)[:, None], jnp.ones(8), columns=("x",))
-        >>> def squares(centre, batch, progress):
+        >>> def squares(centre, batch, step):
         ...     x, w = batch[0].nominal["x"], batch[0].nominal.weights
         ...     return jnp.sum(w * (x - centre) ** 2) / jnp.sum(w), {"centre": centre}
         >>> result = fit(
@@ -153,7 +153,10 @@ def fit(
         raise ConfigError(f"select = '{select}': choose 'best' or 'last'.")
     start, fixed, combine = _split(trainable, trained)
     sampler = BatchSampler(samples, key=key, size=batch_size)
-    state, book = start_state(start, optimizer, memory=memory), Book(best=copy_leaves(start))
+    state, book = (
+        start_state(start, optimizer, key=key, memory=memory),
+        Book(best=copy_leaves(start)),
+    )
     if checkpoint is not None and history is None:
         history = Path(checkpoint) / "history.jsonl"
     journal = Journal(history, logger, stage=stage)

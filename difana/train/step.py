@@ -9,20 +9,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError
 from difana._options import whole_number
 from difana._typing import PyTree
+from difana.losses.step import Step
 
-Loss = Callable[[PyTree, tuple, Float[Array, ""]], tuple[Float[Array, ""], Mapping[str, Array]]]
-"""``loss(trainable, batch, progress) -> (scalar, aux)`` with ``aux`` a dictionary of scalars."""
+Loss = Callable[[PyTree, Any, Step], tuple[Float[Array, ""], Mapping[str, Array]]]
+"""``loss(trainable, batch, step) -> (scalar, aux)`` with ``aux`` a dictionary of scalars."""
 
 LossWithMemory = Callable[
-    [PyTree, tuple, Float[Array, ""], PyTree],
+    [PyTree, Any, Step, PyTree],
     tuple[Float[Array, ""], Mapping[str, Array], PyTree],
 ]
-"""``loss(trainable, batch, progress, memory) -> (scalar, aux, memory)``."""
+"""``loss(trainable, batch, step, memory) -> (scalar, aux, memory)``."""
 
 
 class TrainState(eqx.Module):
@@ -37,6 +38,7 @@ class TrainState(eqx.Module):
         sound: The trained leaves at which loss and gradient were last as they should be. (The
             present ones come from an update and may already be where the loss is not.)
         lowest: The lowest loss so far.
+        key: Random key of the training; each step folds its number into it.
         memory: What the loss hands on from step to step; None for a loss without memory.
     """
 
@@ -47,6 +49,7 @@ class TrainState(eqx.Module):
     consecutive: Int[Array, ""]
     sound: PyTree
     lowest: Float[Array, ""]
+    key: PRNGKeyArray
     memory: PyTree = None
 
 
@@ -73,19 +76,24 @@ class StepReport(eqx.Module):
 
 
 def start_state(
-    trained: PyTree, optimizer: optax.GradientTransformation, *, memory: PyTree = None
+    trained: PyTree,
+    optimizer: optax.GradientTransformation,
+    *,
+    key: PRNGKeyArray,
+    memory: PyTree = None,
 ) -> TrainState:
     """Return the state before the first step, in buffers of its own (a step donates them).
 
     Example:
-        >>> import jax.numpy as jnp, optax
-        >>> int(start_state({"w": jnp.ones(2)}, optax.sgd(0.1)).step)
+        >>> import jax, jax.numpy as jnp, optax
+        >>> int(start_state({"w": jnp.ones(2)}, optax.sgd(0.1), key=jax.random.key(0)).step)
         0
     """
     zero, lowest = jnp.asarray(0, jnp.int32), jnp.asarray(jnp.inf, float)
-    optimizer_state = optimizer.init(trained)
     return copy_leaves(
-        TrainState(trained, optimizer_state, zero, zero, zero, trained, lowest, memory)
+        TrainState(
+            trained, optimizer.init(trained), zero, zero, zero, trained, lowest, _typed(key), memory
+        )
     )
 
 
@@ -100,6 +108,9 @@ def copy_leaves(tree: PyTree) -> PyTree:
     """
 
     def copy(leaf: Any) -> Array:
+        if jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key):
+            words = jnp.array(jax.random.key_data(leaf), copy=True)
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
         # The explicit dtype strips a weak type, which would make the second step compile again.
         return jnp.array(leaf, dtype=jnp.asarray(leaf).dtype, copy=True)
 
@@ -116,7 +127,7 @@ def make_step(
 ) -> Any:
     r"""Return the jitted ``step(state, fixed, batch) -> (state, report)``; ``state`` is donated.
 
-    The progress given to the loss is ``step / (steps - 1)``. If the loss, the gradient or the
+    If the loss, the gradient or the
     update is not finite, or the loss stands above its ceiling :math:`l + r\,(1 + |l|)` (``l`` the
     lowest so far, ``r`` the ``max_rise``), trained leaves, optimizer state and memory stay as they
     are and the step counts as skipped. Differentiation: reverse mode through the whole loss.
@@ -126,7 +137,7 @@ def make_step(
         optimizer: The optimizer; those that ask for the loss or its function (line searches,
             plateaus) are given them.
         combine: Puts trained and fixed leaves together to the full trainable.
-        steps: Number of steps of the whole training.
+        steps: Number of steps of the whole training, see :class:`difana.losses.Step`.
         max_rise: How far the loss may rise above its lowest value, in units of 1 + that value.
 
     Returns:
@@ -137,12 +148,13 @@ def make_step(
             ``(scalar, dict of scalars)``.
 
     Example:
-        >>> import jax.numpy as jnp, optax
+        >>> import jax, jax.numpy as jnp, optax
         >>> step = make_step(
-        ...     lambda w, batch, progress: (w**2, {}), optax.sgd(0.25),
+        ...     lambda w, batch, step: (w**2, {}), optax.sgd(0.25),
         ...     combine=lambda trained, fixed: trained, steps=10,
         ... )
-        >>> state, report = step(start_state(jnp.asarray(1.0), optax.sgd(0.25)), None, ())
+        >>> state = start_state(jnp.asarray(1.0), optax.sgd(0.25), key=jax.random.key(0))
+        >>> state, report = step(state, None, ())
         >>> float(state.trained), float(report.loss)
         (0.5, 1.0)
     """
@@ -151,14 +163,14 @@ def make_step(
         raise ConfigError(f"max_rise = {max_rise}: must be above 0.")
     optimizer = optax.with_extra_args_support(optimizer)
 
-    def step(state: TrainState, fixed: PyTree, batch: tuple) -> tuple[TrainState, StepReport]:
-        progress = state.step / max(steps - 1, 1)
+    def step(state: TrainState, fixed: PyTree, batch: Any) -> tuple[TrainState, StepReport]:
+        now = Step.at(state.step, key=state.key, steps=steps)
 
         def function(trained: PyTree) -> tuple[Float[Array, ""], tuple[dict[str, Array], PyTree]]:
             everything = combine(trained, fixed)
             if state.memory is None:
-                return _checked((*_pair(loss(everything, batch, progress)), None))  # pyright: ignore
-            return _checked(loss(everything, batch, progress, state.memory))  # pyright: ignore
+                return _checked((*_pair(loss(everything, batch, now)), None))  # pyright: ignore
+            return _checked(loss(everything, batch, now, state.memory))  # pyright: ignore
 
         (value, (aux, memory)), gradient = jax.value_and_grad(function, has_aux=True)(state.trained)
         updates, optimizer_state = optimizer.update(
@@ -190,6 +202,7 @@ def make_step(
                 lambda new, old: jnp.where(sound, new, old), state.trained, state.sound
             ),
             lowest=jnp.where(sound, least, state.lowest),
+            key=state.key,
             memory=jax.tree.map(keep, memory, state.memory),
         )
         squares = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in jax.tree.leaves(gradient)]
@@ -197,6 +210,12 @@ def make_step(
         return following, StepReport(value, aux, norm, ~good, consecutive, finite, ceiling)
 
     return jax.jit(step, donate_argnums=0)
+
+
+def _typed(key: PRNGKeyArray) -> PRNGKeyArray:
+    """Return a key of the new kind, whichever was given."""
+    new = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return key if new else jax.random.wrap_key_data(key)
 
 
 def _finite_leaves(tree: PyTree) -> Bool[Array, " leaves"]:

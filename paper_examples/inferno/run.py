@@ -84,14 +84,14 @@ REDUCED = {
 def loss_of(model: str, *, temperatures: tuple[float, float], nuisances: str) -> Callable:
     """Return the loss of a model: cross-entropy, or INFERNO for one benchmark."""
     if model == "classifier":
-        return lambda net, batch, progress: cross_entropy(net, batch)
+        return lambda net, batch, step: cross_entropy(net, batch)
     temperature = geometric(*temperatures)
 
-    def loss(net, batch, progress):
+    def loss(net, batch, step):
         return inferno(
             net,
             batch,
-            temperature=temperature(progress),
+            temperature=temperature(step.progress),
             nuisances=nuisances,
             parameters=BENCHMARKS[model].parameters,
             staterror=False,
@@ -155,7 +155,7 @@ def train_model(
         later = options["from_score"]
         names = shapes(benchmark)
         nets, seconds = train(
-            lambda net, batch, progress: log_ratios(net, batch, names),
+            lambda net, batch, step: log_ratios(net, batch, names),
             networks(samples, outputs=1 + len(names), **shape),
             kept,
             **own | {"steps": later["classifier_steps"]},

@@ -33,7 +33,8 @@ def classifier(name: str, train, validation, *, size: float, network, training, 
     from difana import analysis, losses
     from difana.nn import Parametrised
 
-    own_key = jax.random.key(0)  # of the nuisance values of held-out events: always the same
+    # the nuisance values of held-out events are always the same
+    step = losses.Step.at(key=jax.random.key(0))
     held: Callable[..., Any] | None
     call: dict[str, Any] = {}
     if name in ("cross-entropy", "parametrised"):
@@ -43,7 +44,7 @@ def classifier(name: str, train, validation, *, size: float, network, training, 
         else:  # one signal: the grid of its hypotheses has one point
             theta = {"signal": [0.0]}
             fit, call = analysis.train_parametrised, {"theta": theta}
-            held = lambda net, batch: losses.parametrised(net, batch, theta=theta, key=own_key)  # noqa: E731
+            held = lambda net, batch: losses.parametrised(net, batch, step, theta=theta)  # noqa: E731
     else:
         samples, held_samples = moving(train, size), moving(validation, size)
         if name in ("adversarial", "pivot"):
@@ -54,10 +55,10 @@ def classifier(name: str, train, validation, *, size: float, network, training, 
             aware = name == "aware"
             fit = analysis.train_aware if aware else analysis.train_augmented
             loss = losses.aware if aware else losses.augmented
-            held = lambda net, batch: loss(net, batch, key=own_key)  # noqa: E731
+            held = lambda net, batch: loss(net, batch, step)  # noqa: E731
     if held is not None:
         measure = eqx.filter_jit(held)
-        call["validate"] = lambda state: measure(state.trained, held_samples)
+        call["validate"] = lambda net: measure(net, held_samples)
     found: Any = fit(
         samples,
         key=key,

@@ -93,12 +93,12 @@ def loss_of(loss: str, *, bins: int, kernel: str) -> Callable:
     """Return the loss of a network: on the likelihood of soft bins, or cross-entropy."""
     edges = jnp.asarray(uniform_edges(0.0, 1.0, bins), jnp.float32)
 
-    def on_likelihood(net, batch, progress):
-        bandwidth = geometric(*KERNELS[kernel])(progress)
+    def on_likelihood(net, batch, step):
+        bandwidth = geometric(*KERNELS[kernel])(step.progress)
         options = {"edges": edges, "bandwidth": bandwidth, "staterror": False}
         return LIKELIHOODS[loss](score(net), batch, **options)
 
-    def on_cross_entropy(net, batch, progress):
+    def on_cross_entropy(net, batch, step):
         # published: the output of the sigmoid is taken for a logit
         return cross_entropy(net if loss == "BCE" else score(net), batch)
 

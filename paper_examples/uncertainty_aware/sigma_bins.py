@@ -20,7 +20,7 @@ from rotating import BACKGROUND, SIGNAL, STEP, TRUTHS, draw
 
 from difana.analysis import NetworkOptions, samples_at, train_aware
 from difana.data import Events, Sample
-from difana.losses import inferno, step_key
+from difana.losses import Step, inferno
 from difana.nn import MLP, Parametrised
 from difana.train import fit_ensemble
 
@@ -90,7 +90,7 @@ def _adam(rate: float, steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
 
-def _label_loss(net: Callable, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict]:
+def _label_loss(net: Callable, batch: Any, step: Step) -> tuple[jax.Array, dict]:
     x = batch[0].nominal.features
     labels = x[:, -1].astype(int)
     found = optax.softmax_cross_entropy_with_integer_labels(net(x[:, :-1]), labels)
@@ -186,13 +186,13 @@ def train_on_sigma(
         own = {"keys": jax.random.split(keys[1], members), "hidden": network.hidden}
         starts = _start_fixed(nets, samples, bins=bins, **own, **shared)
 
-    def loss(net: Any, batch: Any, progress: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(net: Any, batch: Any, step: Step) -> tuple[jax.Array, dict[str, jax.Array]]:
         def one(truth: jax.Array) -> jax.Array:
             moved = samples_at(batch, "z", truth, keep=not is_aware)
             own = Parametrised(net, truth[None]) if is_aware else net
-            return inferno(own, moved, temperature=0.2 * 0.25**progress, staterror=False)[0]
+            return inferno(own, moved, temperature=0.2 * 0.25**step.progress, staterror=False)[0]
 
-        truths = draw(step_key(keys[2], progress), (3,)) if is_aware else jnp.asarray(ANGLES)
+        truths = draw(step.key, (3,)) if is_aware else jnp.asarray(ANGLES)
         sigmas = jax.lax.map(one, truths.astype(jnp.float32))
         return jnp.mean(jnp.log(sigmas)), {"sigma": jnp.mean(sigmas)}
 

@@ -19,6 +19,7 @@ from difana.data import (
 )
 from difana.losses import (
     Pivot,
+    Step,
     adversarial,
     adversary_outputs,
     at_random_nuisances,
@@ -29,7 +30,6 @@ from difana.losses import (
     nuisance_names,
     parametrised,
     squared_error,
-    step_key,
 )
 from difana.nn import MLP
 
@@ -89,20 +89,20 @@ def test_without_spread_all_are_the_nominal_cross_entropy():
     net = MLP(2, (4,), 1, param_dtype=jnp.float64, key=jax.random.key(0))
     wide = MLP(5, (4,), 1, param_dtype=jnp.float64, key=jax.random.key(1))
     zero = lambda key, shape: jnp.zeros(shape)  # noqa: E731
-    options = {"key": jax.random.key(0), "draw": zero}
+    step, options = Step.at(key=jax.random.key(0)), {"draw": zero}
     nominal = float(cross_entropy(net, BATCH)[0])
-    assert float(augmented(net, BATCH, **options)[0]) == pytest.approx(nominal, rel=1e-12)
+    assert float(augmented(net, BATCH, step, **options)[0]) == pytest.approx(nominal, rel=1e-12)
     padded = lambda x: wide(jnp.pad(x, ((0, 0), (0, 3))))  # noqa: E731
     own = float(cross_entropy(padded, BATCH)[0])
-    assert float(aware(wide, BATCH, **options)[0]) == pytest.approx(own, rel=1e-12)
+    assert float(aware(wide, BATCH, step, **options)[0]) == pytest.approx(own, rel=1e-12)
 
 
 def test_adversary_descends_and_classifier_ascends():
     """Both gradients against those of the two losses, taken apart."""
     net = MLP(2, (4,), 1, param_dtype=jnp.float64, key=jax.random.key(0))
     opponent = MLP(1, (4,), 3, param_dtype=jnp.float64, key=jax.random.key(1), activation="tanh")
-    key, strength = jax.random.key(2), 0.7
-    s, b = at_random_nuisances(BATCH, key=key)
+    step, strength = Step.at(key=jax.random.key(2)), 0.7
+    s, b = at_random_nuisances(BATCH, key=step.key)
 
     def opposed(net, opponent):
         def own(block):
@@ -114,10 +114,10 @@ def test_adversary_descends_and_classifier_ascends():
     @jax.jit
     def gradients(net, opponent):
         def total(state):
-            return adversarial(state, BATCH, key=key, adversary="regressor", strength=strength)
+            return adversarial(state, BATCH, step, adversary="regressor", strength=strength)
 
         (_, aux), whole = jax.value_and_grad(total, has_aux=True)(Pivot(net, opponent))
-        entropy = jax.grad(lambda n: augmented(n, BATCH, key=key)[0])(net)
+        entropy = jax.grad(lambda n: augmented(n, BATCH, step)[0])(net)
         value, parts = jax.value_and_grad(opposed, argnums=(0, 1))(net, opponent)
         return aux, whole, entropy, value, parts
 
@@ -156,18 +156,14 @@ def test_parametrised_network_sees_the_right_parameters():
         return jnp.zeros((len(x), 1))
 
     theta = {"m1": [1.0], "m2": [2.0]}
-    value, _ = parametrised(spy, batch, theta=theta, key=jax.random.key(0))
+    step = Step.at(key=jax.random.key(0))
+    value, _ = parametrised(spy, batch, step, theta=theta)
     assert float(value) == pytest.approx(np.log(2), rel=1e-12)
     m1, b, m2 = np.split(seen[0], [30, 430])
     assert (set(m1), set(m2), set(b)) == ({1.0}, {2.0}, {1.0, 2.0})
     assert abs(b.mean() - 1.5) < 0.1
     with pytest.raises(InputError, match="Did you mean"):
-        parametrised(spy, batch, theta={"m1": [1.0], "m3": [2.0]}, key=jax.random.key(0))
-
-
-def test_steps_have_different_keys():
-    steps = [step_key(jax.random.key(0), jnp.asarray(i / 99_999)) for i in range(100)]
-    assert len({tuple(np.asarray(jax.random.key_data(key))) for key in steps}) == 100
+        parametrised(spy, batch, step, theta={"m1": [1.0], "m3": [2.0]})
 
 
 def test_bad_input():
@@ -178,4 +174,4 @@ def test_bad_input():
     with pytest.raises(InputError, match="background"):
         at_random_nuisances(BATCH[:1], key=jax.random.key(0))
     with pytest.raises(ConfigError, match="neither"):
-        adversarial(Pivot(None, None), BATCH, key=jax.random.key(0), adversary="other")  # pyright: ignore
+        adversarial(Pivot(None, None), BATCH, Step.at(key=jax.random.key(0)), adversary="other")  # pyright: ignore

@@ -110,7 +110,7 @@ def test_multipliers_are_trained_by_fit():
     line = Constraint(jnp.sum, 1.0, kind="equal", name="line")
     data = Sample(Events(TARGET[None], jnp.ones(1)), name="data")
 
-    def subject(p, batch, progress):
+    def subject(p, batch, step):
         return p
 
     loss = constrained(lambda p: jnp.sum((p - TARGET) ** 2), [line], subject=subject)
@@ -175,7 +175,7 @@ def test_a_nuisance_keeps_its_width():
 
     width = nuisance_width(["scale"], 0.7, damping=4.0)
 
-    def subject(p, batch, progress):
+    def subject(p, batch, step):
         return model_of(0.1 * p[0])
 
     # the larger the shift, the better it is measured: wanted as large as the constraint allows

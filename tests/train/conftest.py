@@ -39,9 +39,9 @@ def toy() -> SimpleNamespace:
     train = (sample("signal", 1.0, 70), sample("background", -1.0, 120))
     test = (sample("signal", 1.0, 50), sample("background", -1.0, 50))
 
-    def loss(trainable, batch, progress):
+    def loss(trainable, batch, step):
         value = cross_entropy(lambda x: x @ trainable["w"] + trainable["b"], batch)
-        return value, {"progress": progress, "bias": trainable["b"][0]}
+        return value, {"progress": step.progress, "bias": trainable["b"][0]}
 
     @jax.jit
     def validate(trainable):

@@ -162,7 +162,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     def train(folder, logger=None):
         noise = jax.random.normal(jax.random.key(1), (20_000,))
         return fit(
-            lambda c, batch, progress: (jnp.mean((c - 3.0) ** 2), {}), noise, [SAMPLE], steps=12,
+            lambda c, batch, step: (jnp.mean((c - 3.0) ** 2), {}), noise, [SAMPLE], steps=12,
             batch_size=8, optimizer=optax.sgd(0.1), key=jax.random.key(0), checkpoint=folder,
             checkpoint_every=3, logger=logger, progress_bar=False,
         )  # fmt: skip
@@ -205,7 +205,7 @@ def test_a_full_disk_keeps_the_file_before(tmp_path):
 def test_a_changed_history_is_noticed(tmp_path):
     def train(**options):
         return fit(
-            lambda c, batch, progress: ((c - 3.0) ** 2, {}), jnp.asarray(0.0), [SAMPLE], steps=6,
+            lambda c, batch, step: ((c - 3.0) ** 2, {}), jnp.asarray(0.0), [SAMPLE], steps=6,
             batch_size=8, optimizer=optax.sgd(0.1), key=jax.random.key(0), checkpoint=tmp_path,
             checkpoint_every=3, progress_bar=False, **options,
         )  # fmt: skip

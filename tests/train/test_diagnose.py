@@ -70,7 +70,7 @@ def on_disk(samples, loss, rate, folder, **options):
 
 
 def test_diverging_loss(samples, tmp_path):
-    def loss(state, batch, progress):
+    def loss(state, batch, step):
         return (state["slope"] - 1.5) ** 2, {}
 
     # the error grows by a factor of 19 a step: from 0.25 beyond a thousand times as much
@@ -82,7 +82,7 @@ def test_diverging_loss(samples, tmp_path):
 
 
 def test_vanishing_bins(samples, tmp_path):
-    def loss(state, batch, progress):  # drives all events into the last bin
+    def loss(state, batch, step):  # drives all events into the last bin
         return -state["slope"], {}
 
     result = on_disk(samples, loss, 1.0, tmp_path)
@@ -103,7 +103,7 @@ def test_every_bin_of_the_edges_is_looked_at(j):
 
 
 def test_degenerate_edges(samples, tmp_path):
-    def loss(state, batch, progress):
+    def loss(state, batch, step):
         return state["edges"][2] ** 2 + 0.0 * state["slope"], {}
 
     result = on_disk(samples, loss, 0.7, tmp_path, steps=9)  # 0.5, -0.2, ...
@@ -116,7 +116,7 @@ def test_degenerate_edges(samples, tmp_path):
 
 
 def test_nonfinite_gradient(samples, tmp_path):
-    def loss(state, batch, progress):  # at slope 1 the derivative is 0/0
+    def loss(state, batch, step):  # at slope 1 the derivative is 0/0
         return jnp.sqrt(jnp.sum((state["slope"] - 1.0) ** 2)), {}
 
     result = on_disk(samples, loss, 0.1, tmp_path, max_nonfinite=2)
@@ -134,7 +134,7 @@ def test_a_nonfinite_loss_names_sample_and_nuisance(samples):
             lambda x: state["slope"] * x, batch, edges=START["edges"], bandwidth=0.1
         )
 
-    def loss(state, batch, progress):
+    def loss(state, batch, step):
         shift = soft(state, batch).templates[1].modifiers[0]
         return jnp.sum(shift.hi**2), {}
 

@@ -21,10 +21,10 @@ def samples(seed, events=64):
     return (Sample(Events(x, jnp.ones(events)), name="data"),)
 
 
-def loss(net, batch, progress):
+def loss(net, batch, step):
     events = batch[0].nominal
     residual = net(events.features)[:, 0] - events.features[:, 0] ** 2
-    return jnp.sum(events.weights * residual**2) * (1 + progress), {}
+    return jnp.sum(events.weights * residual**2) * (1 + step.progress), {}
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -53,7 +53,7 @@ def test_members_are_single_trainings(shared):
 
 
 def test_divergence_and_bad_options():
-    def broken(w, batch, progress):
+    def broken(w, batch, step):
         return w * jnp.where(w > 1, jnp.nan, 1.0), {}
 
     members = [jnp.asarray(0.5), jnp.asarray(2.0)]

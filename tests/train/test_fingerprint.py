@@ -21,7 +21,7 @@ def sample(x=range(8), weights=(1.0,) * 8, name="d"):
     return Sample(Events(x, jnp.asarray(weights), columns=("x",)), name=name)
 
 
-def squares(state, batch, progress, *, power=2.0, shift=0.0):
+def squares(state, batch, step, *, power=2.0, shift=0.0):
     distance = jnp.abs(batch[0].nominal["x"] - state["c"] + shift + 0.5)
     return jnp.mean(distance**power) + 0 * state["fixed"].sum(), {}
 
@@ -55,7 +55,7 @@ def train(folder, *, stop=None, **changes):
 
 
 def with_offset(offset):
-    return lambda state, batch, progress: (squares(state, batch, progress)[0] + offset, {})
+    return lambda state, batch, step: (squares(state, batch, step)[0] + offset, {})
 
 
 PROGRAM = "loss or optimizer"

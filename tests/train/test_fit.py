@@ -36,7 +36,8 @@ def test_full_batch_is_plain_gradient_descent(fit, toy):
     result = fit(steps=3, batch_size=1000, optimizer=optax.sgd(0.5), validate=None)
     reference = toy.start
     for step in range(3):
-        gradient = jax.grad(lambda p, t=step / 2: toy.loss(p, toy.samples, t)[0])(reference)
+        now = train.Step.at(step, key=jax.random.key(3), steps=3)
+        gradient = jax.grad(lambda p, now=now: toy.loss(p, toy.samples, now)[0])(reference)
         reference = jax.tree.map(lambda p, g: p - 0.5 * g, reference, gradient)
     for name in reference:
         np.testing.assert_allclose(result.trainable[name], reference[name], rtol=1e-12)
@@ -96,7 +97,8 @@ def test_history_has_every_step(fit, toy):
     steps = records(result, "train")
     assert [record["step"] for record in steps] == [1, 2, 3, 4, 5]
     np.testing.assert_allclose([r["aux"]["progress"] for r in steps], np.linspace(0, 1, 5))
-    value, gradient = jax.value_and_grad(lambda p: toy.loss(p, toy.samples, 0.0)[0])(toy.start)
+    now = train.Step.at(key=jax.random.key(3))
+    value, gradient = jax.value_and_grad(lambda p: toy.loss(p, toy.samples, now)[0])(toy.start)
     assert steps[0] == {
         "stage": "train",
         "kind": "train",
@@ -165,7 +167,7 @@ def nets():
 def test_any_pytree(kind, fit, toy, tmp_path):
     start, network = nets()[kind]
 
-    def loss(trainable, batch, progress):
+    def loss(trainable, batch, step):
         return toy.cross_entropy(network(trainable), batch), {}
 
     @eqx.filter_jit
@@ -223,9 +225,9 @@ def test_noise_from_a_key_in_the_optimizer_state(fit, tmp_path):
 def nan_between(toy, first, last):
     """Return the toy loss with a gradient that is NaN at steps first..last of 21."""
 
-    def loss(trainable, batch, progress):
-        value, aux = toy.loss(trainable, batch, progress)
-        number = jnp.round(progress * 20) + 1
+    def loss(trainable, batch, step):
+        value, aux = toy.loss(trainable, batch, step)
+        number = jnp.round(step.progress * 20) + 1
         bad = (number >= first) & (number <= last)
         return value + jnp.where(bad, jnp.nan, 0.0) * trainable["w"][0, 0], aux
 
@@ -258,8 +260,8 @@ def test_diverged_stops_with_a_diagnosis(fit, toy):
 
 
 def test_a_nonfinite_gradient_names_the_leaf(fit, toy):
-    def loss(trainable, batch, progress):
-        value, aux = toy.loss(trainable, batch, progress)
+    def loss(trainable, batch, step):
+        value, aux = toy.loss(trainable, batch, step)
         return value + jnp.sqrt(jnp.sum(trainable["w"] ** 2)), aux  # gradient 0/0 at w = 0
 
     result = fit(loss=loss, max_nonfinite=2)

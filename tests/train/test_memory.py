@@ -12,9 +12,9 @@ from difana._errors import ConfigError
 
 
 def remembering(toy, break_at=-1.0):
-    def loss(trainable, batch, progress, memory):
-        value, aux = toy.loss(trainable, batch, progress)
-        value = jnp.where(jnp.isclose(progress, break_at), jnp.nan, value)
+    def loss(trainable, batch, step, memory):
+        value, aux = toy.loss(trainable, batch, step)
+        value = jnp.where(jnp.isclose(step.progress, break_at), jnp.nan, value)
         memory = {"sum": memory["sum"] + value, "steps": memory["steps"] + 1}
         return value, aux | {"sum": memory["sum"], "steps": memory["steps"]}, memory
 

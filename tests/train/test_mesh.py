@@ -60,10 +60,10 @@ def test_padding_adds_events_of_weight_zero(mesh):
 def test_same_result_as_one_device(fit, toy, mesh, size):
     shardings = []
 
-    def loss(trainable, batch, progress):
+    def loss(trainable, batch, step):
         # Both 30 and 70 or 120 events must be padded or not, and are never gathered.
         jax.debug.inspect_array_sharding(batch[0].nominal.features, callback=shardings.append)
-        return toy.loss(trainable, batch, progress)
+        return toy.loss(trainable, batch, step)
 
     one = fit(batch_size=size)
     eight = fit(batch_size=size, mesh=mesh, loss=loss)

@@ -39,7 +39,7 @@ def test_wrong_measures_are_refused(value):
         real_number("rate", 0.0, above=0)
 
 
-def loss(c, batch, progress):
+def loss(c, batch, step):
     return (c - 3.0) ** 2, {}
 
 

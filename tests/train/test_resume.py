@@ -92,9 +92,9 @@ def test_early_stop_and_divergence_are_remembered(fit, toy, tmp_path):
     assert one.status == "stopped early"
     same(fit(**options), one)
 
-    def broken(trainable, batch, progress):
-        value, aux = toy.loss(trainable, batch, progress)
-        return jnp.where(progress > 0.3, jnp.nan, value), aux
+    def broken(trainable, batch, step):
+        value, aux = toy.loss(trainable, batch, step)
+        return jnp.where(step.progress > 0.3, jnp.nan, value), aux
 
     options = {"loss": broken, "max_nonfinite": 3, "checkpoint": tmp_path / "b"}
     two = fit(**options)
@@ -242,7 +242,7 @@ class Show:
     def log(self, record): pass
     def close(self): pass
 
-def loss(trainable, batch, progress):
+def loss(trainable, batch, step):
     events = batch[0].nominal
     return jnp.mean((jnp.tanh(events.features @ trainable) - events.features) ** 2), {}
 

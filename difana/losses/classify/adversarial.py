@@ -8,7 +8,7 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from difana._errors import ConfigError
 from difana._typing import Network
@@ -16,6 +16,7 @@ from difana.data import Sample
 from difana.losses.classify.augmented import entropy_of, logits_of
 from difana.losses.classify.random_nuisances import Draw, at_random_nuisances
 from difana.losses.gradient_reversal import reverse_gradient
+from difana.losses.step import Step
 
 Adversary = Literal["regressor", "mixture"]
 
@@ -94,8 +95,8 @@ _LOSSES: dict[str, Callable[..., Array]] = {"regressor": squared_error, "mixture
 def adversarial(
     state: Pivot | Any,
     batch: Sequence[Sample],
+    step: Step,
     *,
-    key: PRNGKeyArray,
     adversary: Adversary = "mixture",
     strength: Float[Array, ""] | float = 1.0,
     on: Literal["all", "background"] = "all",
@@ -114,7 +115,7 @@ def adversarial(
     Args:
         state: A :class:`Pivot`.
         batch: Samples that stand for the full yields.
-        key: Random key, another one each step: see :func:`step_key`.
+        step: The step, whose key is used; outside of a training ``Step.at(key=...)``.
         adversary: ``"regressor"`` (squared error) or ``"mixture"`` (density of a mixture).
         strength: The factor :math:`\lambda`, may be annealed.
         on: Decorrelate ``"all"`` events or the ``"background"`` alone.
@@ -140,13 +141,14 @@ def adversarial(
         >>> batch = (Sample(events, (shift,), name="s", normfactors=("mu",)),
         ...          Sample(events, (shift,), name="b"))
         >>> state = Pivot(lambda x: 0 * x, lambda y: 0 * y)
-        >>> _, aux = adversarial(state, batch, key=jax.random.key(0), adversary="regressor")
+        >>> _, aux = adversarial(
+        ...     state, batch, Step.at(key=jax.random.key(0)), adversary="regressor")
         >>> round(float(aux["value"]), 4)  # ln 2
         0.6931
     """
     if adversary not in _LOSSES:
         raise ConfigError(f"adversary '{adversary}' is neither 'regressor' nor 'mixture'")
-    blocks = at_random_nuisances(batch, key=key, draw=draw, poi=poi)
+    blocks = at_random_nuisances(batch, key=step.key, draw=draw, poi=poi)
     logits = logits_of(state.net, [block.features for block in blocks])
     entropy = entropy_of(blocks, logits)
     chosen = [i for i, block in enumerate(blocks) if on == "all" or not block.signal]

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from difana._typing import Network
 from difana.data import Sample
 from difana.losses.classify._entropy import balanced_entropy
 from difana.losses.classify.random_nuisances import Draw, VariedEvents, at_random_nuisances
+from difana.losses.step import Step
 
 
 def augmented(
     net: Network,
     batch: Sequence[Sample],
+    step: Step,
     *,
-    key: PRNGKeyArray,
     draw: Draw = jax.random.normal,
     poi: str = "mu",
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
@@ -30,7 +31,7 @@ def augmented(
     Args:
         net: Any callable PyTree ``[events, features] -> [events, observables]``.
         batch: Samples that stand for the full yields.
-        key: Random key, another one each step: see :func:`step_key`.
+        step: The step, whose key is used; outside of a training ``Step.at(key=...)``.
         draw: Draws the values; the prior by default.
         poi: Free factor that marks the signal.
 
@@ -44,10 +45,11 @@ def augmented(
         >>> from difana.data import Events
         >>> events = Events(jnp.zeros((4, 1)), jnp.ones(4))
         >>> batch = (Sample(events, name="s", normfactors=("mu",)), Sample(events, name="b"))
-        >>> round(float(augmented(lambda x: x, batch, key=jax.random.key(0))[0]), 4)  # ln 2
+        >>> value, _ = augmented(lambda x: x, batch, Step.at(key=jax.random.key(0)))
+        >>> round(float(value), 4)  # ln 2
         0.6931
     """
-    blocks = at_random_nuisances(batch, key=key, draw=draw, poi=poi)
+    blocks = at_random_nuisances(batch, key=step.key, draw=draw, poi=poi)
     value = entropy_of(blocks, logits_of(net, [block.features for block in blocks]))
     return value, {"value": value}
 

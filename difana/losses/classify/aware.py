@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float
 
 from difana._typing import Network
 from difana.data import Sample
 from difana.losses.classify.augmented import entropy_of, logits_of
 from difana.losses.classify.random_nuisances import Draw, at_random_nuisances
+from difana.losses.step import Step
 
 
 def aware(
     net: Network,
     batch: Sequence[Sample],
+    step: Step,
     *,
-    key: PRNGKeyArray,
     draw: Draw = jax.random.normal,
     poi: str = "mu",
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
@@ -33,7 +34,7 @@ def aware(
         net: Any callable PyTree ``[events, features + nuisances] -> [events, observables]``; the
             nuisances in the order of :func:`nuisance_names`, in standard deviations.
         batch: Samples that stand for the full yields.
-        key: Random key, another one each step: see :func:`step_key`.
+        step: The step, whose key is used; outside of a training ``Step.at(key=...)``.
         draw: Draws the values; the prior by default. A wider one teaches the tails.
         poi: Free factor that marks the signal.
 
@@ -50,10 +51,11 @@ def aware(
         >>> from difana.data import Events
         >>> events = Events(jnp.zeros((4, 1)), jnp.ones(4))
         >>> batch = (Sample(events, name="s", normfactors=("mu",)), Sample(events, name="b"))
-        >>> round(float(aware(lambda x: x, batch, key=jax.random.key(0))[0]), 4)  # ln 2
+        >>> value, _ = aware(lambda x: x, batch, Step.at(key=jax.random.key(0)))
+        >>> round(float(value), 4)  # ln 2
         0.6931
     """
-    blocks = at_random_nuisances(batch, key=key, draw=draw, poi=poi)
+    blocks = at_random_nuisances(batch, key=step.key, draw=draw, poi=poi)
     inputs = [jnp.concatenate([block.features, block.nuisances], axis=1) for block in blocks]
     value = entropy_of(blocks, logits_of(net, inputs))
     return value, {"value": value}

@@ -11,11 +11,13 @@ from difana._typing import Network
 from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
 from difana.likelihood import all_scores
 from difana.losses.classify._entropy import balanced_entropy
+from difana.losses.step import Step
 
 
 def cross_entropy(
     net: Network,
     batch: Sequence[Sample],
+    step: Step | None = None,
     *,
     poi: str = "mu",
     variations: bool = False,
@@ -30,6 +32,7 @@ def cross_entropy(
     Args:
         net: Any callable PyTree ``[events, features] -> [events, observables]``.
         batch: Samples that stand for the full yields.
+        step: Not used: for ``train.fit(cross_entropy, ...)``.
         poi: Free factor that marks the signal.
         variations: Send the systematic variations through the network, too, and average over
             them (data augmentation).

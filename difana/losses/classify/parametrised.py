@@ -6,21 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError, nearest
 from difana._typing import Network
 from difana.data import Sample
 from difana.losses.classify._entropy import balanced_entropy
 from difana.losses.classify.augmented import logits_of
+from difana.losses.step import Step
 
 
 def parametrised(
     net: Network,
     batch: Sequence[Sample],
+    step: Step,
     *,
     theta: Mapping[str, Float[ArrayLike, " params"]],
-    key: PRNGKeyArray,
     poi: str = "mu",
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     r"""Return the cross-entropy of a network that is told the signal hypothesis.
@@ -32,8 +33,8 @@ def parametrised(
     Args:
         net: Any callable PyTree ``[events, features + params] -> [events, observables]``.
         batch: Samples that stand for the full yields; each that ``poi`` scales is one signal.
+        step: The step, whose key is used; outside of a training ``Step.at(key=...)``.
         theta: Parameters of each signal sample, by name, of order one.
-        key: Random key, another one each step: see :func:`step_key`.
         poi: Free factor that marks the signal.
 
     Returns:
@@ -49,8 +50,8 @@ def parametrised(
         >>> from difana.data import Events
         >>> events = Events(jnp.zeros((4, 1)), jnp.ones(4))
         >>> batch = (Sample(events, name="m1", normfactors=("mu",)), Sample(events, name="b"))
-        >>> value, _ = parametrised(lambda x: 0 * x, batch, theta={"m1": [1.0]},
-        ...                         key=jax.random.key(0))
+        >>> step = Step.at(key=jax.random.key(0))
+        >>> value, _ = parametrised(lambda x: 0 * x, batch, step, theta={"m1": [1.0]})
         >>> round(float(value), 4)  # ln 2
         0.6931
     """
@@ -68,7 +69,7 @@ def parametrised(
     grid = jnp.stack([jnp.atleast_1d(jnp.asarray(theta[sample.name])) for sample in signals])
     names = [sample.name for sample in signals]
     inputs, weights = [], []
-    for sample, own in zip(batch, jax.random.split(key, len(batch)), strict=True):
+    for sample, own in zip(batch, jax.random.split(step.key, len(batch)), strict=True):
         size, scale = len(sample.nominal), 1.0
         if poi in sample.normfactors:
             values = jnp.broadcast_to(grid[names.index(sample.name)], (size, grid.shape[1]))

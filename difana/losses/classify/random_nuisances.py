@@ -48,21 +48,6 @@ def nuisance_names(samples: Sequence[Sample]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(v.name for sample in samples for v in sample.variations))
 
 
-def step_key(key: PRNGKeyArray, progress: Float[Array, ""]) -> PRNGKeyArray:
-    """Return a key of its own for each step, from the progress that a loss is told.
-
-    A function of the step alone, so a resumed training draws what an uninterrupted one does.
-
-    Example:
-        >>> import jax
-        >>> one, two = (step_key(jax.random.key(0), jnp.asarray(p)) for p in (0.0, 0.001))
-        >>> bool(jnp.all(jax.random.key_data(one) == jax.random.key_data(two)))
-        False
-    """
-    bits = jax.lax.bitcast_convert_type(jnp.asarray(progress, jnp.float32), jnp.uint32)
-    return jax.random.fold_in(key, bits)
-
-
 def at_random_nuisances(
     batch: Sequence[Sample],
     *,

@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float
 from difana._errors import ConfigError
 from difana._typing import PyTree
 from difana.losses.gradient_reversal import reverse_gradient
+from difana.losses.step import Step
 
 _KINDS = ("at_least", "at_most", "equal")
 
@@ -151,18 +152,18 @@ def constrained(
     objective: Callable[[Any], Float[Array, ""]],
     constraints: Sequence[Constraint],
     *,
-    subject: Callable[[PyTree, Any, Array], Any],
-) -> Callable[[Constrained, Any, Array], tuple[Float[Array, ""], dict[str, Array]]]:
+    subject: Callable[[PyTree, Any, Step], Any],
+) -> Callable[[Constrained, Any, Step], tuple[Float[Array, ""], dict[str, Array]]]:
     """Return a loss for :func:`difana.train.fit` that respects constraints.
 
     Args:
         objective: From the subject to the number to minimise.
         constraints: What the solution must obey; each acts on the same subject.
-        subject: ``subject(trainable, batch, progress)``, built once a step, e.g. the model of the
+        subject: ``subject(trainable, batch, step)``, built once a step, e.g. the model of the
             batch.
 
     Returns:
-        ``loss(state, batch, progress)`` of a :class:`Constrained` state.
+        ``loss(state, batch, step)`` of a :class:`Constrained` state.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -170,13 +171,13 @@ def constrained(
         >>> line = Constraint(jnp.sum, 1.0, kind="equal")
         >>> loss = constrained(lambda p: jnp.sum(p**2), [line], subject=lambda p, *_: p)
         >>> state = with_multipliers(jnp.zeros(2), [line], jnp.zeros(2))
-        >>> value, aux = loss(state, (), jnp.asarray(0.0))
+        >>> value, aux = loss(state, (), None)
         >>> float(value), float(aux["objective"])
         (0.5, 0.0)
     """
 
-    def loss(state: Constrained, batch: Any, progress: Array) -> tuple[Array, dict[str, Array]]:
-        found = subject(state.trainable, batch, progress)
+    def loss(state: Constrained, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
+        found = subject(state.trainable, batch, step)
         value = objective(found)
         total, aux = lagrangian(value, found, constraints, state.multipliers)
         return total, {"objective": value, **aux}
