@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from difana.flows.fit import FlowResult, fit_flow, usual_batch
+from difana.flows.fit import FlowResult, fit_flow
 from difana.flows.spline_flow import SplineFlow, spline_flow
 
-__all__ = ["FlowResult", "SplineFlow", "fit_flow", "spline_flow", "usual_batch"]
+__all__ = ["FlowResult", "SplineFlow", "fit_flow", "spline_flow"]

@@ -17,7 +17,7 @@ from difana._options import real_number, whole_number
 from difana.data import Events, Sample
 from difana.flows._columns import smeared
 from difana.flows.spline_flow import SplineFlow
-from difana.train import Step, TrainResult, fit
+from difana.train import Step, TrainResult, fit, usual_batch
 
 
 class FlowResult(eqx.Module):
@@ -32,19 +32,6 @@ class FlowResult(eqx.Module):
     flow: SplineFlow
     loss: Float[Array, ""]
     training: TrainResult
-
-
-def usual_batch(rows: int) -> int:
-    """Return the rows of a batch: about 64 batches an epoch, of 128 to 2048 rows.
-
-    Small samples need the steps more than the size: with batches of 1024 or 2048, some thousand
-    events are fitted too badly for bins whose errors are those of the events.
-
-    Example:
-        >>> usual_batch(5_000), usual_batch(64_000), usual_batch(10**6)
-        (128, 1000, 2048)
-    """
-    return min(max(rows // 64, 128), 2048)
 
 
 def fit_flow(

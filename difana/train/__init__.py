@@ -22,6 +22,8 @@ from difana.train.schedules import window as window
 from difana.train.step import TrainState as TrainState
 from difana.train.step import make_step as make_step
 from difana.train.step import start_state as start_state
+from difana.train.training import Training as Training
+from difana.train.training import usual_batch as usual_batch
 
 __all__ = [
     "Checkpoints",
@@ -33,6 +35,7 @@ __all__ = [
     "Step",
     "TrainResult",
     "TrainState",
+    "Training",
     "constant",
     "cosine",
     "diagnose",
@@ -45,5 +48,6 @@ __all__ = [
     "read_history",
     "shard_batch",
     "start_state",
+    "usual_batch",
     "window",
 ]

@@ -9,7 +9,7 @@ import optax
 
 from difana._errors import ConfigError
 from difana._options import real_number, whole_number
-from difana.flows import usual_batch
+from difana.train import usual_batch
 
 _CHOICES = {
     "missed": ("prior", "learned"),

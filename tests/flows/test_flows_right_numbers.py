@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from difana._errors import ConfigError, InputError
-from difana.flows import fit_flow, spline_flow, usual_batch
+from difana.flows import fit_flow, spline_flow
+from difana.train import usual_batch
 
 EVENTS = 2000
 
