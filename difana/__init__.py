@@ -13,6 +13,7 @@ from difana._errors import ConfigError, DifanaError, InputError, ModelError, nea
 
 if TYPE_CHECKING:
     from difana import analysis as analysis
+    from difana import config as config
     from difana import data as data
     from difana import flows as flows
     from difana import hist as hist
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _ROOMS = (
-    "analysis", "data", "flows", "hist", "infer", "likelihood", "losses", "metrics", "nn", "plot",
-    "train", "unfold",
+    "analysis", "config", "data", "flows", "hist", "infer", "likelihood", "losses", "metrics", "nn",
+    "plot", "train", "unfold",
 )  # fmt: skip
 __all__ = [
     "ConfigError",
@@ -38,6 +39,7 @@ __all__ = [
     "ModelError",
     "__version__",
     "analysis",
+    "config",
     "data",
     "enable_x64",
     "flows",

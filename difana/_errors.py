@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class DifanaError(ValueError):
@@ -39,3 +40,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean '{found[0]}'?" if found else ""
+
+
+@contextlib.contextmanager
+def blame(where: str) -> Iterator[None]:
+    """Put a place before the message of an input error.
+
+    Example:
+        >>> with blame("analysis.yaml:3"):
+        ...     raise InputError("no branch 'x'")
+        Traceback (most recent call last):
+        difana._errors.InputError: analysis.yaml:3: no branch 'x'
+    """
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{where}: {error}") from error

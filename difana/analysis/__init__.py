@@ -1,6 +1,5 @@
 """Room 8: the configured whole. YAML to pipeline to result folder."""
 
-from difana.analysis._tables import config_schema as config_schema
 from difana.analysis.baselines import Baseline as Baseline
 from difana.analysis.baselines import train_adversarial as train_adversarial
 from difana.analysis.baselines import train_augmented as train_augmented
@@ -39,6 +38,7 @@ from difana.analysis.options import NetworkOptions as NetworkOptions
 from difana.analysis.options import TrainingOptions as TrainingOptions
 from difana.analysis.publish import hepdata_tables as hepdata_tables
 from difana.analysis.question import log_objective as log_objective
+from difana.analysis.read import config_schema as config_schema
 from difana.analysis.read import read_config as read_config
 from difana.analysis.result import AnalysisResult as AnalysisResult
 from difana.analysis.run import run as run

@@ -5,39 +5,37 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from difana._errors import InputError, nearest
-from difana.analysis._yaml import Problems
-from difana.analysis.config import AnalysisConfig, NormFactorConfig, SystematicConfig
+from difana.analysis.config import AnalysisConfig, NormFactorConfig, RegionConfig, SystematicConfig
 from difana.analysis.hepdata import table_file, yields_title
+from difana.config import Node, Problems
 from difana.data import Expression, transformation
-
-Lines = Mapping[tuple[str, str], int]
 
 _MOST_WEIGHTS = 50_000_000
 
 
-def check_references(config: AnalysisConfig, lines: Lines, problems: Problems) -> AnalysisConfig:
+def check_references(config: AnalysisConfig, root: Node, problems: Problems) -> AnalysisConfig:
     """Note what does not fit together; return the configuration with defaults made explicit."""
-    _check_regions(config, lines, problems)
-    _check_samples(config, lines, problems)
-    _check_names(config, lines, problems)
-    _check_network(config, lines, problems)
-    config = _with_normfactors(config, lines, problems)
-    systematics = tuple(
-        _with_targets(config, entry, lines, problems) for entry in config.systematics
-    )
+    if problems:  # references to entries that could not be read would only confuse
+        return config
+    _check_regions(config, root, problems)
+    _check_samples(config, root, problems)
+    _check_names(config, root, problems)
+    _check_network(config, root, problems)
+    config = _with_normfactors(config, root, problems)
+    systematics = tuple(_with_targets(config, entry, problems) for entry in config.systematics)
     config = dataclasses.replace(config, systematics=systematics)
     for entry in systematics:
-        _check_transform(config, entry, lines["Systematics", entry.name], problems)
-    _check_modifiers(config, lines, problems)
-    _check_constraints(config, lines, problems)
+        _check_transform(config, entry, problems)
+    _check_modifiers(config, problems)
+    _check_constraints(config, root, problems)
     return config
 
 
 def _known(
-    names: Iterable[str], known: Sequence[str], what: str, line: int, problems: Problems
+    names: Iterable[str], known: Sequence[str], what: str, line: int | str, problems: Problems
 ) -> None:
     for name in names:
         if name not in known:
@@ -46,13 +44,13 @@ def _known(
             problems.add(line, f"{what} refers to '{name}', which does not exist.{hint}")
 
 
-def _check_regions(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
-    trained = []
+def _check_regions(config: AnalysisConfig, root: Node, problems: Problems) -> None:
+    trained: list[RegionConfig] = []
     for region in config.regions:
-        line = lines["Regions", region.name]
+        line = region.where
         where = f"region '{region.name}'"
         if region.variable is None:
-            trained.append(region.name)
+            trained.append(region)
             if region.binning is not None:
                 text = f"{where} has 'Binning' but no 'Variable'; the bins of a network are trained"
                 problems.add(line, f"{text} (Training: Bins)")
@@ -61,13 +59,14 @@ def _check_regions(config: AnalysisConfig, lines: Lines, problems: Problems) -> 
         elif region.binning is None:
             problems.add(line, f"{where} has a 'Variable' but no 'Binning'")
     if len(trained) != 1:
-        first = min((lines["Regions", r.name] for r in config.regions), default=1)
-        line = lines["Regions", trained[1]] if trained else first
-        text = f"exactly one region is trained (it has no 'Variable'); here {trained or 'none'}"
+        first = (*trained[1:], *config.regions)[:1]
+        names = [region.name for region in trained]
+        text = f"exactly one region is trained (it has no 'Variable'); here {names or 'none'}"
+        line = first[0].where if first else root.line_of("Regions")
         problems.add(line, f"{text}. Give the others 'Variable' and 'Binning'")
 
 
-def _check_names(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+def _check_names(config: AnalysisConfig, root: Node, problems: Problems) -> None:
     """Check that no two names become the same file or parameter; before the training, not after."""
     seen: dict[str, str] = {}
     for region in config.regions:
@@ -75,42 +74,42 @@ def _check_names(config: AnalysisConfig, lines: Lines, problems: Problems) -> No
         other = seen.setdefault(file, region.name)
         if other != region.name:
             problems.add(
-                lines["Regions", region.name],
+                region.where,
                 f"the names of the regions '{other}' and '{region.name}' are too alike: the tables "
                 f"of both would be written to hepdata/{file}. Let them differ in letters a-z or "
                 "digits, within the first 40",
             )
     own = {f"staterror_{region.name}": region.name for region in config.regions}
-    names = [("NormFactors", factor.name, factor.name) for factor in config.normfactors]
-    names += [("Systematics", entry.name, entry.modifier_name) for entry in config.systematics]
-    for section, name, parameter in names:
+    names = [(factor.where, factor.name) for factor in config.normfactors]
+    names += [(entry.where, entry.modifier_name) for entry in config.systematics]
+    for where, parameter in names:
         if parameter in own:
             text = f"the name '{parameter}' is that of the statistical uncertainties of region "
-            problems.add(lines[section, name], f"{text}'{own[parameter]}': choose another one")
+            problems.add(where, f"{text}'{own[parameter]}': choose another one")
     if any(entry.type == "Transform" for entry in config.systematics):
         for name, _ in config.features:
             if name == "alpha":
                 text = "a feature 'alpha' would hide the parameter 'alpha' of Transform: rename it"
-                problems.add(lines.get(("Features", ""), 1), text)
+                problems.add(root.line_of("Features"), text)
 
 
-def _check_network(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+def _check_network(config: AnalysisConfig, root: Node, problems: Problems) -> None:
     widths = [len(config.features), *config.network.hidden, 1]
     weights = sum(a * b for a, b in itertools.pairwise(widths))
     if weights > _MOST_WEIGHTS:
         text = f"Network.Hidden asks for {weights:.3g} weights; at most {_MOST_WEIGHTS:.3g} fit"
-        problems.add(lines.get(("Network", "Hidden"), 1), f"{text} into the memory of a training")
+        problems.add(root.line_of("Network.Hidden"), f"{text} into the memory of a training")
 
 
-def _check_samples(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+def _check_samples(config: AnalysisConfig, root: Node, problems: Problems) -> None:
     regions = [region.name for region in config.regions]
     template = config.general.input_path or ""
     for field in re.findall(r"{([^}]*)}", template):
         if field not in ("Files", "Sample"):
             text = f"General.InputPath has '{{{field}}}'; known are {{Files}} and {{Sample}}"
-            problems.add(lines["General", "InputPath"], text)
+            problems.add(root.line_of("General.InputPath"), text)
     for sample in config.samples:
-        line = lines["Samples", sample.name]
+        line = sample.where
         _known(sample.regions, regions, f"sample '{sample.name}'", line, problems)
         if not sample.files and not ("{Sample}" in template and "{Files}" not in template):
             problems.add(line, f"missing key 'Files' in sample '{sample.name}'")
@@ -121,26 +120,26 @@ def _check_samples(config: AnalysisConfig, lines: Lines, problems: Problems) -> 
         if not sample.data and sample.regions and config.trained_name not in sample.regions:
             text = f"sample '{sample.name}' is not in the trained region '{config.trained_name}'"
             problems.add(line, f"{text}: that is not supported")
-    observed = [sample.name for sample in config.samples if sample.data]
-    for name in observed[1:]:
-        text = f"sample '{name}' is data, and so is '{observed[0]}': list all files in one"
-        problems.add(lines["Samples", name], text)
+    observed = [sample for sample in config.samples if sample.data]
+    for sample in observed[1:]:
+        text = f"sample '{sample.name}' is data, and so is '{observed[0].name}'"
+        problems.add(sample.where, f"{text}: list all files in one")
 
 
-def _with_normfactors(config: AnalysisConfig, lines: Lines, problems: Problems) -> AnalysisConfig:
+def _with_normfactors(config: AnalysisConfig, root: Node, problems: Problems) -> AnalysisConfig:
     """Return the configuration with a factor for the parameter of interest."""
     poi, names = config.general.poi, [sample.name for sample in config.simulated]
     signals = tuple(sample.name for sample in config.simulated if sample.signal)
     factors = config.normfactors
     if not factors and signals:
-        factors = (NormFactorConfig(poi, signals, 1.0, (0.0, 10.0), where=str(config.path)),)
+        factors = (NormFactorConfig(name=poi, samples=signals, where=str(config.path)),)
     for factor in config.normfactors:
-        line = lines["NormFactors", factor.name]
+        line = factor.where
         _known(factor.samples, names, f"NormFactor '{factor.name}'", line, problems)
         if not factor.bounds[0] <= factor.nominal <= factor.bounds[1]:
             problems.add(line, f"NormFactor '{factor.name}': Nominal lies outside Bounds")
     own: NormFactorConfig | None = next((f for f in factors if f.name == poi), None)
-    start = min((line for (section, _), line in lines.items() if section == "Samples"), default=1)
+    start = config.samples[0].where if config.samples else root.line_of("Samples")
     if own is None:
         text = "no sample is signal: give one 'Signal: true'"
         if factors:
@@ -150,23 +149,23 @@ def _with_normfactors(config: AnalysisConfig, lines: Lines, problems: Problems) 
         return dataclasses.replace(config, normfactors=factors)
     if not own.bounds[0] <= 0 < own.bounds[1]:
         text = f"the Bounds of the POI '{poi}' are {list(own.bounds)}: they must hold 0, no signal"
-        problems.add(lines["NormFactors", poi], f"{text}, and values above: limits lie there")
-    for name in signals:
-        if name not in own.samples:
-            text = f"sample '{name}' is signal, but the POI '{poi}' does not multiply it"
-            problems.add(lines["Samples", name], text)
+        problems.add(own.where, f"{text}, and values above: limits lie there")
+    for sample in config.simulated:
+        if sample.signal and sample.name not in own.samples:
+            text = f"sample '{sample.name}' is signal, but the POI '{poi}' does not multiply it"
+            problems.add(sample.where, text)
     if not [name for name in names if name not in own.samples]:
         problems.add(start, f"all samples are signal (multiplied by '{poi}'): add a background")
     return dataclasses.replace(config, normfactors=factors)
 
 
 def _with_targets(
-    config: AnalysisConfig, entry: SystematicConfig, lines: Lines, problems: Problems
+    config: AnalysisConfig, entry: SystematicConfig, problems: Problems
 ) -> SystematicConfig:
     """Return the systematic with the samples and regions that it affects."""
     samples = [sample.name for sample in config.simulated]
     regions = [region.name for region in config.regions]
-    line = lines["Systematics", entry.name]
+    line = entry.where
     _known(entry.samples, samples, f"systematic '{entry.name}'", line, problems)
     _known(entry.regions, regions, f"systematic '{entry.name}'", line, problems)
     return dataclasses.replace(
@@ -174,9 +173,7 @@ def _with_targets(
     )
 
 
-def _check_transform(
-    config: AnalysisConfig, entry: SystematicConfig, line: int, problems: Problems
-) -> None:
+def _check_transform(config: AnalysisConfig, entry: SystematicConfig, problems: Problems) -> None:
     """Check a transformation, and that the fixed regions it acts on can follow it."""
     if entry.type != "Transform":
         return
@@ -184,7 +181,7 @@ def _check_transform(
     try:
         transformation(entry.modifier_name, dict(entry.transform), columns)
     except InputError as error:
-        problems.add(line, f"systematic '{entry.name}': {error}")
+        problems.add(entry.where, f"systematic '{entry.name}': {error}")
         return
     changed = {name for name, _ in entry.transform}
     for region in config.regions:
@@ -192,19 +189,19 @@ def _check_transform(
             continue
         if not changed & set(Expression(region.variable).names):
             problems.add(
-                line,
+                entry.where,
                 f"systematic '{entry.name}' changes {sorted(changed)}, which Variable "
                 f"'{region.variable}' of region '{region.name}' does not use: write the Variable "
                 "with names of Features, or leave the region out (Regions: [...])",
             )
 
 
-def _check_modifiers(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+def _check_modifiers(config: AnalysisConfig, problems: Problems) -> None:
     """Check that a parameter moves one thing in one way."""
     factors = {factor.name for factor in config.normfactors}
     seen: dict[tuple[str, str, bool], str] = {}
     for entry in config.systematics:
-        line, name = lines["Systematics", entry.name], entry.modifier_name
+        line, name = entry.where, entry.modifier_name
         if name in factors:
             problems.add(line, f"systematic '{entry.name}' has the name of a NormFactor")
         for sample in entry.samples:
@@ -215,19 +212,22 @@ def _check_modifiers(config: AnalysisConfig, lines: Lines, problems: Problems) -
                 problems.add(line, f"{text} by the parameter '{name}'")
 
 
-def _check_constraints(config: AnalysisConfig, lines: Lines, problems: Problems) -> None:
+def _check_constraints(config: AnalysisConfig, root: Node, problems: Problems) -> None:
     """Check that conditions on nuisances find theirs."""
     asked = config.training.constraints
+    given = config.echo.get("Training") or {}
+    if "Constraints" in given and not given["Constraints"]:
+        problems.add(root.line_of("Training.Constraints"), "Training.Constraints asks for nothing")
     names = list(dict.fromkeys(entry.modifier_name for entry in config.systematics))
     where = "Training.Constraints"
     if asked.nuisance_width is None:
         if asked.nuisances:
-            line = lines["Constraints", "Nuisances"]
+            line = root.line_of("Training.Constraints.Nuisances")
             problems.add(line, f"{where} has 'Nuisances' but no 'NuisanceWidth' to hold them to")
         return
     if not names:
         text = f"{where}.NuisanceWidth: there are no Systematics whose width could shrink"
-        problems.add(lines["Constraints", "NuisanceWidth"], text)
+        problems.add(root.line_of("Training.Constraints.NuisanceWidth"), text)
     elif asked.nuisances:
-        line = lines["Constraints", "Nuisances"]
+        line = root.line_of("Training.Constraints.Nuisances")
         _known(asked.nuisances, names, f"{where}.Nuisances", line, problems)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from difana._errors import InputError
+from difana._errors import InputError, blame
 from difana.analysis.config import (
     AnalysisConfig,
     RegionConfig,
@@ -20,16 +18,8 @@ from difana.analysis.config import (
     Side,
     SystematicConfig,
 )
+from difana.config import paths_of
 from difana.data import Events, read_events, read_identifiers
-
-
-@contextlib.contextmanager
-def blame(where: str) -> Iterator[None]:
-    """Put a place of the configuration before the message of an input error."""
-    try:
-        yield
-    except InputError as error:
-        raise type(error)(f"{where}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,20 +50,16 @@ class Source:
     @property
     def files(self) -> list[str]:
         """Paths and globs, relative ones from the folder of the configuration."""
-        base, template = self.config.path.parent, self.config.general.input_path
-        found = []
-        for entry in self.shift.files or self.sample.files or ("",):
-            if template is None:
-                text = entry
-            elif "{" not in template:
-                text = str(Path(template) / entry) if "://" not in entry else entry
-            elif "{Files}" in template or not entry:
-                text = template.replace("{Files}", entry)
-            else:
-                text = entry
-            text = text.replace("{Sample}", self.sample.name)
-            found.append(text if "://" in text else str(base / Path(text).expanduser()))
-        return found
+        template = self.config.general.input_path
+        placed = template if template is not None and "{" in template else ""
+        whole = "{Files}" in placed
+        found = [
+            placed.replace("{Files}", entry) if placed and (whole or not entry) else entry
+            for entry in self.shift.files or self.sample.files or ("",)
+        ]
+        found = [text.replace("{Sample}", self.sample.name) for text in found]
+        folder = None if placed else template
+        return paths_of(found, beside=self.config.path, folder=folder)
 
     @property
     def tree(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The configuration of an analysis as frozen dataclasses."""
+"""The configuration of an analysis as frozen dataclasses: what may stand in the file."""
 
 from __future__ import annotations
 
@@ -8,34 +8,80 @@ from pathlib import Path
 from typing import Any
 
 from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.config import (
+    BOUNDS,
+    EDGES,
+    EXPRESSION,
+    NUMBER,
+    SEED,
+    Nested,
+    Node,
+    Problems,
+    choice,
+    entries,
+    expressions,
+    filled,
+    json_schema,
+    key,
+    number,
+    numbers,
+    only,
+    read_mapping,
+    section,
+)
 
 
-@dataclasses.dataclass(frozen=True)
+def _sums_to_one(values: tuple[float, ...]) -> bool:
+    return all(value > 0 for value in values) and abs(sum(values) - 1) < 1e-6
+
+
+_SPLIT = numbers(NUMBER, least=3, most=3, rule=" above 0 that sum to 1", holds=_sums_to_one)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneralConfig:
-    """Settings of the whole analysis; see `config_schema` for the meaning of each."""
+    """Settings of the whole analysis."""
 
-    measurement: str
-    poi: str
-    input_path: str | None
-    tree: str | None
-    luminosity: float
-    seed: int
-    split: tuple[float, ...]
-    identifier: tuple[str, ...]
-    stat_errors: bool
+    measurement: str = key("name of the measurement", default="measurement")
+    poi: str = key("parameter of interest, one of NormFactors", name="POI", default="mu")
+    input_path: str | None = key(
+        "folder of all Files, or a template with {Files} and {Sample}; relative to this file",
+        default=None,
+    )
+    tree: str | None = key("tree of all ROOT files (group of HDF5 files)", default=None)
+    luminosity: float = key("factor on all simulated weights", default=1.0)
+    seed: int = key("seed of the split, the weights and the batches", SEED, default=0)
+    split: tuple[float, ...] = key(
+        "parts of the events for training, validation and test", _SPLIT, default=(0.5, 0.25, 0.25)
+    )
+    identifier: tuple[str, ...] = key(
+        "branches that name an event (run, event number), for the split; the features if left out",
+        default=(),
+    )
+    stat_errors: bool = key("include the statistical uncertainty of simulation", default=True)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RegionConfig:
     """One region: the trained one, or one with a fixed variable and binning."""
 
-    name: str
-    filter: str | None
-    observable: str | None
-    variable: str | None
-    binning: tuple[float, ...] | None
-    flow: str
-    where: str = dataclasses.field(compare=False)
+    name: str = key("name of the region")
+    filter: str | None = key(
+        "expression that is true for events of the region", EXPRESSION, default=None
+    )
+    observable: str | None = key(
+        "the trained network: exactly one region has it", choice("network"), default=None
+    )
+    variable: str | None = key(
+        "observable of a fixed region, of branches and feature names", EXPRESSION, default=None
+    )
+    binning: tuple[float, ...] | None = key("bin edges of the Variable", EDGES, default=None)
+    flow: str = key(
+        "what becomes of events outside Binning: lost, or put into the edge bins",
+        choice("drop", "fold"),
+        default="drop",
+    )
+    where: str = filled(compare=False)
 
     @property
     def trained(self) -> bool:
@@ -43,63 +89,108 @@ class RegionConfig:
         return self.variable is None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig:
     """One process, or the observed events."""
 
-    name: str
-    files: tuple[str, ...]
-    tree: str | None
-    weight: str
-    filter: str | None
-    regions: tuple[str, ...]
-    signal: bool
-    data: bool
-    where: str = dataclasses.field(compare=False)
+    name: str = key("name of the sample")
+    files: tuple[str, ...] = key("file, glob or list of these", default=())
+    tree: str | None = key("tree, if not the one of General", default=None)
+    weight: str = key("event weight", EXPRESSION, default="1")
+    filter: str | None = key("further selection", EXPRESSION, default=None)
+    regions: tuple[str, ...] = key("regions in which it is expected; all if left out", default=())
+    signal: bool = key("whether it is signal", default=False)
+    data: bool = key("whether it holds observed events", default=False)
+    where: str = filled(compare=False)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Side:
     """One side of a systematic; what its type does not need is None or empty."""
 
-    normalization: float | None = None
-    weight: str | None = None
-    files: tuple[str, ...] = ()
-    tree: str | None = None
+    normalization: float | None = key(
+        "relative change of the yield, e.g. 0.05", number(above=-1.0, below=1e6), default=None
+    )
+    weight: str | None = key(
+        "event weight on this side, if not that of the sample", EXPRESSION, default=None
+    )
+    files: tuple[str, ...] = key("files of this side; {Sample} is replaced", default=())
+    tree: str | None = key("tree of this side", default=None)
 
 
-@dataclasses.dataclass(frozen=True)
+_SIDES = {
+    "Normalization": only(Side, "normalization"),
+    "Weight": only(Side, "weight"),
+    "Files": only(Side, "files", "tree", "weight"),
+    "Tree": only(Side, "tree", "weight"),
+}
+_SIDE = Nested(lambda node, problems: node, {"anyOf": [json_schema(t) for t in _SIDES.values()]})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SystematicConfig:
     """One systematic uncertainty; without ``down`` the up side is mirrored."""
 
-    name: str
-    type: str
-    samples: tuple[str, ...]
-    regions: tuple[str, ...]
-    modifier_name: str
-    up: Side | None
-    down: Side | None
-    transform: tuple[tuple[str, str], ...]
-    where: str = dataclasses.field(compare=False)
+    name: str = key("name of the systematic")
+    type: str = key("kind of the systematic", choice(*_SIDES, "Transform"))
+    samples: tuple[str, ...] = key("affected samples; all simulated ones if left out", default=())
+    regions: tuple[str, ...] = key("affected regions; all if left out", default=())
+    modifier_name: str = key("name of the nuisance parameter, if not Name", default=None)
+    symmetrize: bool = key("mirror Up where Down is missing", default=False)
+    up: Side | None = key("the up variation; its keys depend on Type", _SIDE, default=None)
+    down: Side | None = key("the down variation; its keys depend on Type", _SIDE, default=None)
+    transform: tuple[tuple[str, str], ...] = key(
+        "new value of a feature, an expression of features and alpha",
+        expressions(),
+        default=None,
+    )
+    where: str = filled(compare=False)
 
 
-@dataclasses.dataclass(frozen=True)
+def _by_type(values: dict[str, Any], node: Node, problems: Problems) -> dict[str, Any]:
+    """Return the values of a systematic with its sides read: what they hold depends on its type."""
+    kind, given = values["type"], {side: values[side] for side in ("up", "down")}
+    values |= {"up": None, "down": None, "modifier_name": values["modifier_name"] or values["name"]}
+    if kind == "Transform":
+        for side in given.values():
+            if side is not None:
+                text = f"'{side.path.rpartition('.')[2]}' in {node.path}: a Transform has no sides"
+                problems.add(side.line, f"{text}, alpha is in its formula")
+        if values["transform"] is None:
+            text = f"missing key 'Transform' in {node.path}: formulas by feature"
+            problems.add(node.line, text)
+    elif kind is not None:
+        if values["transform"] is not None:
+            text = f"'Transform' in {node.path} needs 'Type: Transform', but the type is {kind}"
+            problems.add(node.line_of("Transform"), text)
+        for name, side in given.items():
+            if side is not None:
+                where = f"{side.path} (Type {kind})"
+                values[name] = Side(**read_mapping(side, _SIDES[kind], problems, where=where))
+            elif name == "up" or not values["symmetrize"]:
+                remedy = "" if name == "up" else ", or 'Symmetrize: true' to mirror 'Up'"
+                shown = f" '{values['name']}'" if values["name"] is not None else ""
+                text = f"systematic{shown} has no side '{name.title()}': give it{remedy}"
+                problems.add(node.line, text)
+    return values | {"transform": values["transform"] or ()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NormFactorConfig:
     """One free factor."""
 
-    name: str
-    samples: tuple[str, ...]
-    nominal: float
-    bounds: tuple[float, ...]
-    where: str = dataclasses.field(compare=False)
+    name: str = key("name of the free factor")
+    samples: tuple[str, ...] = key("samples it multiplies")
+    nominal: float = key("starting value", NUMBER, default=1.0)
+    bounds: tuple[float, ...] = key("range in fits", BOUNDS, default=(0.0, 10.0))
+    where: str = filled(compare=False)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AnalysisConfig:
     """A checked configuration: every name refers to something, every expression can be parsed.
 
     Attributes:
-        path: The file.
         general: Settings of the whole analysis.
         features: Pairs of name and expression, the inputs of the network.
         regions: The trained region and the fixed ones, in the order of the file.
@@ -108,19 +199,27 @@ class AnalysisConfig:
         normfactors: Free factors; the parameter of interest is one of them.
         network: The network.
         training: The training.
+        path: The file.
         echo: The file as plain values, for the record.
     """
 
-    path: Path
-    general: GeneralConfig
-    features: tuple[tuple[str, str], ...]
-    regions: tuple[RegionConfig, ...]
-    samples: tuple[SampleConfig, ...]
-    systematics: tuple[SystematicConfig, ...]
-    normfactors: tuple[NormFactorConfig, ...]
-    network: NetworkOptions
-    training: TrainingOptions
-    echo: Mapping[str, Any]
+    general: GeneralConfig = key(default=GeneralConfig())
+    features: tuple[tuple[str, str], ...] = key(
+        "inputs of the network: branches, or expressions by name", expressions(listed=True)
+    )
+    regions: tuple[RegionConfig, ...] = key()
+    samples: tuple[SampleConfig, ...] = key()
+    systematics: tuple[SystematicConfig, ...] = key(
+        kind=entries(SystematicConfig, then=_by_type), default=()
+    )
+    normfactors: tuple[NormFactorConfig, ...] = key(name="NormFactors", default=())
+    network: NetworkOptions = key(default=NetworkOptions())
+    training: TrainingOptions = key(
+        kind=section(TrainingOptions, hints={"Seed": "It stands in General."}),
+        default=TrainingOptions(),
+    )
+    path: Path = filled()
+    echo: Mapping[str, Any] = filled()
 
     @property
     def trained(self) -> RegionConfig:

@@ -15,7 +15,7 @@ from jaxtyping import ArrayLike
 
 from difana._errors import InputError
 from difana._files import refuse_links, write_whole
-from difana.analysis._write import write_text
+from difana.config import write_text
 
 _MISSING = "-"  # how HEPData writes a value that there is none of
 

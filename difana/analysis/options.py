@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+from difana.config import EVENTS, choice, filled, integer, key, number, numbers
+
+OBJECTIVES = ("expected_limit", "expected_cls", "discovery", "poi_uncertainty")
+ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "silu", "softplus", "tanh")
+
+_WIDTH = integer(1, 100_000, "the weights would not fit into the memory")
+_WIDTHS = numbers(_WIDTH, least=0, most=100, rule=", the widths of the layers")
+_NOT_NEGATIVE = number(least=0.0)
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
@@ -14,8 +23,8 @@ class NetworkOptions:
         activation: Name of the activation function.
     """
 
-    hidden: tuple[int, ...] = (64, 64, 64)
-    activation: str = "relu"
+    hidden: tuple[int, ...] = key(kind=_WIDTHS, default=(64, 64, 64))
+    activation: str = key(kind=choice(*ACTIVATIONS), default="relu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +43,7 @@ class ConstraintOptions:
     """
 
     minimum_background: float | None = None
-    nuisance_width: float | None = None
+    nuisance_width: float | None = key(kind=number(above=0.0, below=1.0), default=None)
     nuisances: tuple[str, ...] = ()
     closure: float | None = None
     damping: float = 1.0
@@ -70,24 +79,24 @@ class TrainingOptions:
         penalty: Weight of the penalty for less.
         validate_every: Steps between validations on held-out events, in hard bins.
         patience: Validations without a new best after which training stops.
-        constraints: Conditions on the result.
+        constraints: Conditions that the trained observable has to obey.
     """
 
-    objective: str = "expected_limit"
-    bins: int = 10
-    seed: int = 0
+    objective: str = key(kind=choice(*OBJECTIVES), default="expected_limit")
+    bins: int = key(kind=integer(2, 1000, "each bin needs simulated events of its own"), default=10)
+    seed: int = filled(0)
     pretrain_steps: int = 1500
-    pretrain_batch: int = 1000
+    pretrain_batch: int = key(kind=EVENTS, default=1000)
     pretrain_rate: float = 1e-3
-    search: int = 0
+    search: int = key(kind=integer(0, 1_000_000), default=0)
     steps: int = 100
-    batch: int = 10_000
+    batch: int = key(kind=EVENTS, default=10_000)
     rate: float = 1e-4
     edge_rate: float = 5e-3
-    cross_entropy: float = 1.0
+    cross_entropy: float = key(kind=_NOT_NEGATIVE, default=1.0)
     bandwidth: tuple[float, float] = (0.3, 0.1)
-    minimum_events: float = 3.0
-    penalty: float = 1.0
+    minimum_events: float = key(kind=_NOT_NEGATIVE, default=3.0)
+    penalty: float = key(kind=_NOT_NEGATIVE, default=1.0)
     validate_every: int = 10
     patience: int = 15
     constraints: ConstraintOptions = ConstraintOptions()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from difana._errors import ModelError
-from difana.analysis._write import (
-    digest,
-    git_hash,
-    held_folder,
-    jsonable,
-    versions,
-    write_json,
-    write_text,
-)
 from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.hepdata import write_hepdata
@@ -47,6 +37,16 @@ from difana.analysis.templates import (
     network_scores,
     observe,
     yields,
+)
+from difana.config import (
+    Journal,
+    digest,
+    git_hash,
+    held_folder,
+    jsonable,
+    versions,
+    write_json,
+    write_text,
 )
 from difana.data import Sample
 from difana.hist import soft_histogram
@@ -95,10 +95,10 @@ def run(
             or the disk is full: what was written stays, and the same call continues.
         ModelError: If no model can be made of the templates.
     """
-    clock = _Clock(speak=progress)
+    journal = Journal(speak=progress)
     config = read_config(config_path)
     with held_folder(out, inner=("checkpoints", "hepdata")) as folder:
-        result = _run(config, folder, clock, resume=resume, progress=progress, mesh=mesh)
+        result = _run(config, folder, journal, resume=resume, progress=progress, mesh=mesh)
         if report is not None:
             report(result)
     return result
@@ -107,16 +107,16 @@ def run(
 def _run(
     config: AnalysisConfig,
     folder: Path,
-    clock: _Clock,
+    journal: Journal,
     *,
     resume: bool,
     progress: bool,
     mesh: Mesh | None,
 ) -> AnalysisResult:
     """Run the analysis in a folder that is held."""
-    clock.next("read", f"reading {len(config.samples)} samples")
+    journal.begin("read", f"reading {len(config.samples)} samples")
     loaded = load(config)
-    clock.next("train", "training")
+    journal.begin("train", "training")
     general, training = config.general, config.training
     optimised = optimise(
         loaded.train,
@@ -135,7 +135,7 @@ def _run(
         fingerprint=_fingerprint(loaded),
         mesh=mesh,
     )
-    clock.next("evaluate", "evaluating on the test split")
+    journal.begin("evaluate", "evaluating on the test split")
     setting = Setting(
         region=config.trained.name,
         poi=general.poi,
@@ -168,7 +168,7 @@ def _run(
         _closing(channel, soft, general.poi),
         channel=channel.name,
     )
-    clock.next("write", "writing results")
+    journal.begin("write", "writing results")
     summary = _summary(config, loaded, optimised, (*comparison, best), final, conditions)
     result = AnalysisResult(
         config=config,
@@ -187,31 +187,8 @@ def _run(
         scores={BASELINE: plain, DIFANA: test},
     )
     _write(result, optimised)
-    clock.next("", "")
-    write_json(folder / "timing.json", clock.seconds)
+    journal.end(folder)
     return result
-
-
-class _Clock:
-    """Measures the stages and announces them."""
-
-    def __init__(self, *, speak: bool) -> None:
-        self.seconds: dict[str, float] = {}
-        self._stage, self._start = "", time.perf_counter()
-        self._print: Callable[..., Any] | None = None
-        if speak:
-            from rich.console import Console
-
-            self._print = Console(stderr=True).print
-
-    def next(self, stage: str, text: str) -> None:
-        """End the current stage and begin another."""
-        now = time.perf_counter()
-        if self._stage:
-            self.seconds[self._stage] = round(now - self._start, 3)
-        self._stage, self._start = stage, now
-        if self._print is not None and text:
-            self._print(f"[bold]difana[/] {text}", highlight=False)
 
 
 def _fingerprint(loaded: Loaded) -> str:

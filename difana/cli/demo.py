@@ -109,7 +109,7 @@ def command(*, out: Path, seed: int, events: int) -> None:
     from difana.cli import _setup
 
     _setup.start()
-    from difana.analysis._write import held_folder, write_text
+    from difana.config import held_folder, write_text
     from difana.data.generate import write_resonance
 
     with held_folder(out, inner=("ntuples",)) as folder:
@@ -117,4 +117,4 @@ def command(*, out: Path, seed: int, events: int) -> None:
         write_resonance(folder / "ntuples", seed=seed, events=events)
         config = folder / "analysis.yaml"
         write_text(config, CONFIG.format(seed=seed))
-        run_analysis(config, folder, resume=True, quiet=False, report=True)
+        run_analysis(config, folder)

@@ -7,59 +7,36 @@ from typing import TYPE_CHECKING
 
 import click
 
-from difana.cli._output import finish, write_report
-from difana.cli._workspace import print_table
+from difana.cli._method import method_options, run_method
+from difana.cli._print import print_table
 
 if TYPE_CHECKING:
     from difana.analysis import AnalysisResult
 
 
 @click.command("run", short_help="Run an analysis.")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results."
-)
-@click.option("--no-resume", is_flag=True, help="Delete checkpoints in the folder and start over.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--no-report", is_flag=True, help="Draw no plots and write no report.")
-def command(*, config: Path, out: Path, no_resume: bool, quiet: bool, no_report: bool) -> None:
+@method_options
+def command(*, config: Path, out: Path, **options: bool) -> None:
     """Run the analysis of CONFIG: train, bin, evaluate on held-out events, report.
 
     Interrupted in any way, the same command continues from the last checkpoint. Exit code 3: the
     numbers cannot be trusted, the last line says why.
     """
-    run_analysis(config, out, resume=not no_resume, quiet=quiet, report=not no_report)
+    run_analysis(config, out, **options)
 
 
-def run_analysis(config: Path, out: Path, *, resume: bool, quiet: bool, report: bool) -> None:
+def run_analysis(config: Path, out: Path, **options: bool) -> None:
     """Run an analysis, write its report and print the table of limits."""
     from difana.cli import _setup
 
     _setup.start()
     from difana.analysis import run
 
-    pages: list[Path | None] = []
-    result = run(
-        config,
-        out,
-        resume=resume,
-        progress=not quiet,
-        report=(lambda own: pages.append(write_report("analysis_report", own))) if report else None,
-    )
-    page = pages[0] if pages else None
-    if not quiet:
-        print_comparison(result)
-        for label, path in (
-            ("report", page),
-            ("workspace", result.out / "workspace.json"),
-            ("all numbers", result.out / "result.json"),
-        ):
-            if path is not None:
-                click.echo(f"{label + ':':<13}{path}")
-    finish(result.status)
+    files = {"workspace": "workspace.json", "all numbers": "result.json"}
+    run_method(run, config, out, page="analysis_report", show=_print, files=files, **options)
 
 
-def print_comparison(result: AnalysisResult) -> None:
+def _print(result: AnalysisResult) -> None:
     """Print the expected limits of all observables; the gain is that of the last one."""
     best = result.trained
     rows = []

@@ -174,7 +174,7 @@ def unfolding_report(result: UnfoldingRun, out: str | Path | None = None) -> Pat
     """
     folder = Path(result.out if out is None else out)
     method = result.summary["method"]
-    units = {entry["Name"]: entry["Unit"] for entry in result.config.observables}
+    units = {entry.name: entry.unit for entry in result.config.observables}
     sections = []
     for name, h in result.histograms.items():
         figures = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difana.unfold._inputs import load_problem
 from difana.unfold.as_input import unfolded_channel
 from difana.unfold.bayes import bayes, bayes_iterations
 from difana.unfold.closure import ClosureResult, closure_test, halved, triangular
@@ -30,7 +31,7 @@ from difana.unfold.replicas import Replicas, Shifts, poisson_factors, stacked_ne
 from difana.unfold.report import IterationReport, OmniFoldResult
 from difana.unfold.response import Response, response
 from difana.unfold.result import AbstractUnfolded, UnfoldedEvents, UnfoldedHistogram
-from difana.unfold.run import UnfoldingRun, load_problem, run_unfolding
+from difana.unfold.run import UnfoldingRun, run_unfolding
 from difana.unfold.settings import Settings
 from difana.unfold.status import UnfoldStatus, describe
 

@@ -8,137 +8,162 @@ from pathlib import Path
 from typing import Any
 
 from difana._errors import nearest
-from difana.analysis._schema import (
+from difana.config import (
+    EDGES,
     EVENTS,
     EXPRESSION,
-    FLAG,
     SEED,
-    TEXT,
-    TEXTS,
-    Field,
-    Kind,
-    Table,
-    WrongError,
+    Node,
+    Problems,
     choice,
+    expressions,
+    file_schema,
+    filled,
     integer,
-    json_schema,
+    key,
     number,
-    read_mapping,
+    read_file,
 )
-from difana.analysis._tables import EDGES
-from difana.analysis._yaml import Problems, load_yaml
-from difana.analysis._yaml_values import Node
 
-
-def _by_name(node: Node) -> dict[str, str]:
-    if not isinstance(node.value, dict) or not node.value:
-        raise WrongError(f"must map observables to expressions, got {node.kind()}")
-    found = {}
-    for name, child in node.value.items():
-        try:
-            found[name] = EXPRESSION.parse(child)
-        except WrongError as error:
-            raise WrongError(f"'{name}' {error}") from error
-    return found
-
-
-_BY_NAME = Kind(
-    _by_name, {"type": "object", "additionalProperties": EXPRESSION.schema, "minProperties": 1}
-)
 _METHODS = ("OmniFold", "Flow", "Bayes", "Inversion", "Likelihood")
-
-GENERAL: Table = (
-    Field("Method", choice(*_METHODS), "how to unfold", default="OmniFold"),
-    Field(
-        "Seed",
-        SEED,
-        "seed of networks, batches and replicas",
-        default=0,
-    ),
-    Field("InputPath", TEXT, "folder of all Files; relative to this file"),
-    Field("Tree", TEXT, "tree of all ROOT files (group of HDF5 files)"),
-    Field("Fiducial", TEXT, "the fiducial region in words", default=""),
-    Field("Luminosity", TEXT, "integrated luminosity with its unit", default=""),
-    Field("Joint", FLAG, "one histogram in all observables (binned methods)", default=False),
-)
-SIMULATION: Table = (
-    Field("Files", TEXTS, "file, glob or list of these", required=True),
-    Field("Tree", TEXT, "tree, if not the one of General"),
-    Field("PassGen", EXPRESSION, "true for events of the fiducial region", default="1 > 0"),
-    Field("PassReco", EXPRESSION, "true for reconstructed events", default="1 > 0"),
-    Field("GenWeight", EXPRESSION, "weight at truth level, a yield", default="1"),
-    Field("RecoWeight", EXPRESSION, "weight at detector level; GenWeight if left out"),
-)
-MEASURED: Table = (
-    Field("Files", TEXTS, "file, glob or list of these", required=True),
-    Field("Tree", TEXT, "tree, if not the one of General"),
-    Field("Weight", EXPRESSION, "event weight", default="1"),
-    Field("Filter", EXPRESSION, "selection"),
-)
-OBSERVABLE: Table = (
-    Field("Name", TEXT, "name of the observable", required=True),
-    Field("Gen", EXPRESSION, "its truth level", required=True),
-    Field("Reco", EXPRESSION, "its detector level", required=True),
-    Field("Data", EXPRESSION, "its detector level in data and background, if not Reco"),
-    Field("Unit", TEXT, "its unit", default=""),
-    Field("Edges", EDGES, "bin edges at truth level", required=True),
-    Field("RecoEdges", EDGES, "bin edges at detector level; Edges if left out"),
-)
-SYSTEMATIC: Table = (
-    Field("Name", TEXT, "name of the systematic", required=True),
-    Field("GenWeight", EXPRESSION, "weight at truth level at +1; nominal if left out"),
-    Field("RecoWeight", EXPRESSION, "weight at detector level at +1; nominal if left out"),
-    Field("PassReco", EXPRESSION, "true for reconstructed events at +1; nominal if left out"),
-    Field("Reco", _BY_NAME, "detector level at +1 of the observables that move, by name",
-          default=()),
-)  # fmt: skip
-OPTIONS: Table = (
-    Field("Iterations", integer(1, 10_000), "number of iterations (OmniFold, Flow, Bayes)",
-          default=4),
-    Field("Strength", number(least=0.0), "of the penalty (Inversion, Likelihood)", default=0.0),
-    Field("Order", integer(0, 10, "bins have no such difference"),
-          "what the penalty holds small: 0 size, 1 slope, 2 curvature",
-          default=2),
-    Field("Seeds", integer(1, 10_000), "initialisations (OmniFold)", default=1),
-    Field("Bootstraps", integer(0, 100_000), "bootstrap replicas (OmniFold, Flow)", default=20),
-    Field("Samples", integer(1, 100_000), "draws of each measured event (Flow)", default=10),
-    Field("Epochs", integer(1, 1_000_000),
-          "largest number of epochs of a training; left out: by the method"),
-    Field("BatchSize", EVENTS, "events a step; left out: by the method and the sample"),
-    Field("LearningRate", number(above=0.0), "that of Adam; left out: by the method"),
-    Field("PositiveWeights", FLAG, "learn positive weights of the simulation first",
-          default=False),
-)  # fmt: skip
 _MOST_CELLS = 25_000_000
-_SECTIONS = ("General", "Simulation", "Data", "Background", "Observables", "Systematics", "Options")
-_REQUIRED = ("Simulation", "Data", "Observables")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GeneralSection:
+    """Settings of the whole unfolding."""
+
+    method: str = key("how to unfold", choice(*_METHODS), default="OmniFold")
+    seed: int = key("seed of networks, batches and replicas", SEED, default=0)
+    input_path: str | None = key("folder of all Files; relative to this file", default=None)
+    tree: str | None = key("tree of all ROOT files (group of HDF5 files)", default=None)
+    fiducial: str = key("the fiducial region in words", default="")
+    luminosity: str = key("integrated luminosity with its unit", default="")
+    joint: bool = key("one histogram in all observables (binned methods)", default=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SimulationSection:
+    """The simulated events at both levels."""
+
+    files: tuple[str, ...] = key("file, glob or list of these")
+    tree: str | None = key("tree, if not the one of General", default=None)
+    pass_gen: str = key("true for events of the fiducial region", EXPRESSION, default="1 > 0")
+    pass_reco: str = key("true for reconstructed events", EXPRESSION, default="1 > 0")
+    gen_weight: str = key("weight at truth level, a yield", EXPRESSION, default="1")
+    reco_weight: str | None = key(
+        "weight at detector level; GenWeight if left out", EXPRESSION, default=None
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeasuredSection:
+    """Events at detector level: data or background."""
+
+    files: tuple[str, ...] = key("file, glob or list of these")
+    tree: str | None = key("tree, if not the one of General", default=None)
+    weight: str = key("event weight", EXPRESSION, default="1")
+    filter: str | None = key("selection", EXPRESSION, default=None)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ObservableEntry:
+    """One observable at both levels, with its bins."""
+
+    name: str = key("name of the observable")
+    gen: str = key("its truth level", EXPRESSION)
+    reco: str = key("its detector level", EXPRESSION)
+    data: str | None = key(
+        "its detector level in data and background, if not Reco", EXPRESSION, default=None
+    )
+    unit: str = key("its unit", default="")
+    edges: tuple[float, ...] = key("bin edges at truth level", EDGES)
+    reco_edges: tuple[float, ...] | None = key(
+        "bin edges at detector level; Edges if left out", EDGES, default=None
+    )
+    where: str = filled(compare=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SystematicEntry:
+    """One systematic variation of the simulation."""
+
+    name: str = key("name of the systematic")
+    gen_weight: str | None = key(
+        "weight at truth level at +1; nominal if left out", EXPRESSION, default=None
+    )
+    reco_weight: str | None = key(
+        "weight at detector level at +1; nominal if left out", EXPRESSION, default=None
+    )
+    pass_reco: str | None = key(
+        "true for reconstructed events at +1; nominal if left out", EXPRESSION, default=None
+    )
+    reco: tuple[tuple[str, str], ...] = key(
+        "detector level at +1 of the observables that move, by name",
+        expressions("observables"),
+        default=(),
+    )
+    where: str = filled(compare=False)
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes what is seen of an event, not its weight alone."""
+        return bool(self.reco) or self.pass_reco is not None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptionsSection:
+    """How the method runs."""
+
+    iterations: int = key(
+        "number of iterations (OmniFold, Flow, Bayes)", integer(1, 10_000), default=4
+    )
+    strength: float = key("of the penalty (Inversion, Likelihood)", number(least=0.0), default=0.0)
+    order: int = key(
+        "what the penalty holds small: 0 size, 1 slope, 2 curvature",
+        integer(0, 10, "bins have no such difference"),
+        default=2,
+    )
+    seeds: int = key("initialisations (OmniFold)", integer(1, 10_000), default=1)
+    bootstraps: int = key("bootstrap replicas (OmniFold, Flow)", integer(0, 100_000), default=20)
+    samples: int = key("draws of each measured event (Flow)", integer(1, 100_000), default=10)
+    epochs: int | None = key(
+        "largest number of epochs of a training; left out: by the method",
+        integer(1, 1_000_000),
+        default=None,
+    )
+    batch_size: int | None = key(
+        "events a step; left out: by the method and the sample", EVENTS, default=None
+    )
+    learning_rate: float | None = key("that of Adam; left out: by the method", default=None)
+    positive_weights: bool = key("learn positive weights of the simulation first", default=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class UnfoldingConfig:
     """A checked configuration of an unfolding; see ``unfolding_schema`` for every key.
 
     Attributes:
+        general: Settings of the whole.
+        simulation: The simulated events.
+        data: The measured events.
+        background: Background among them; None without.
+        observables: What is unfolded.
+        systematics: Variations of the simulation.
+        options: How the method runs.
         path: The file.
-        general: Section General by key.
-        simulation: Section Simulation.
-        data: Section Data.
-        background: Section Background; None without.
-        observables: Entries of Observables.
-        systematics: Entries of Systematics.
-        options: Section Options.
         echo: The file as plain values, for the record.
     """
 
-    path: Path
-    general: Mapping[str, Any]
-    simulation: Mapping[str, Any]
-    data: Mapping[str, Any]
-    background: Mapping[str, Any] | None
-    observables: tuple[Mapping[str, Any], ...]
-    systematics: tuple[Mapping[str, Any], ...]
-    options: Mapping[str, Any]
-    echo: Mapping[str, Any]
+    general: GeneralSection = key(default=GeneralSection())
+    simulation: SimulationSection = key()
+    data: MeasuredSection = key()
+    background: MeasuredSection | None = key(default=None)
+    observables: tuple[ObservableEntry, ...] = key()
+    systematics: tuple[SystematicEntry, ...] = key(default=())
+    options: OptionsSection = key(default=OptionsSection())
+    path: Path = filled()
+    echo: Mapping[str, Any] = filled()
 
 
 def read_unfolding(path: str | Path) -> UnfoldingConfig:
@@ -165,70 +190,10 @@ def read_unfolding(path: str | Path) -> UnfoldingConfig:
         ...   - {Name: pt, Gen: gen_pt, Reco: reco_pt, Unit: GeV, Edges: [20, 50, 100]}
         ... ''')
         ...     config = read_unfolding(path)
-        >>> config.options["Iterations"], config.observables[0]["Unit"]
+        >>> config.options.iterations, config.observables[0].unit
         (4, 'GeV')
     """
-    path = Path(path)
-    root = load_yaml(path)
-    problems = Problems(str(path))
-    for name, child in root.value.items():
-        if name not in _SECTIONS:
-            hint = nearest(name, _SECTIONS)
-            problems.add(child.line, f"unknown section '{name}'.{hint}")
-    for name in _REQUIRED:
-        if name not in root.value:
-            problems.add(1, f"missing section '{name}'")
-
-    def section(name: str, table: Table) -> dict[str, Any]:
-        node = root.value.get(name) or Node({}, 1, name)
-        node = dataclasses.replace(node, value={}) if node.value is None else node
-        if name in _REQUIRED and name not in root.value:
-            return {}
-        return read_mapping(node, table, problems, where=name)
-
-    config = UnfoldingConfig(
-        path=path,
-        general=section("General", GENERAL),
-        simulation=section("Simulation", SIMULATION),
-        data=section("Data", MEASURED),
-        background=section("Background", MEASURED) if "Background" in root.value else None,
-        observables=_entries(root, "Observables", OBSERVABLE, problems),
-        systematics=_entries(root, "Systematics", SYSTEMATIC, problems),
-        options=section("Options", OPTIONS),
-        echo=root.plain(),
-    )
-    if "Observables" in root.value and not config.observables:
-        problems.add(root.value["Observables"].line, "Observables is empty: give at least one")
-    _check_references(config, root, problems)
-    problems.raise_if_any()
-    return config
-
-
-def _check_references(config: UnfoldingConfig, root: Node, problems: Problems) -> None:
-    """Note what does not fit together; what could not be read is left out."""
-    names = [entry["Name"] for entry in config.observables if entry["Name"] is not None]
-    lines = [child.line for child in root.value["Systematics"].value] if config.systematics else []
-    for entry, line in zip(config.systematics, lines, strict=True):
-        where = f"systematic '{entry['Name']}'"
-        if not any(entry[key] for key in ("GenWeight", "RecoWeight", "PassReco", "Reco")):
-            text = f"{where} changes nothing: give GenWeight, RecoWeight, PassReco or Reco"
-            problems.add(line, text)
-        for name in entry["Reco"]:
-            if name not in names:
-                hint = nearest(name, names)
-                problems.add(line, f"{where} moves the unknown observable '{name}'.{hint}")
-    sizes = {"gen": 1, "reco": 1}
-    listed = root.value["Observables"].value if config.observables else []
-    for entry, child in zip(config.observables, listed, strict=True):
-        if entry["Edges"] is None:
-            continue
-        own = {"gen": len(entry["Edges"]), "reco": len(entry["RecoEdges"] or entry["Edges"])}
-        joint = config.general["Joint"]
-        sizes = {side: own[side] * (sizes[side] if joint else 1) for side in own}
-        if sizes["gen"] * sizes["reco"] > _MOST_CELLS or sizes["gen"] ** 2 > _MOST_CELLS:
-            text = f"the response would have {sizes['gen']} x {sizes['reco']} cells, too many for"
-            problems.add(child.line, f"{text} the memory: ask for fewer bins")
-            break
+    return read_file(path, UnfoldingConfig, check=_check_references)
 
 
 def unfolding_schema() -> dict[str, Any]:
@@ -238,38 +203,41 @@ def unfolding_schema() -> dict[str, Any]:
         >>> unfolding_schema()["required"]
         ['Simulation', 'Data', 'Observables']
     """
-    listed = {"Observables": OBSERVABLE, "Systematics": SYSTEMATIC}
-    plain = {"General": GENERAL, "Simulation": SIMULATION, "Data": MEASURED,
-             "Background": MEASURED, "Options": OPTIONS}  # fmt: skip
-    properties: dict[str, Any] = {name: json_schema(table) for name, table in plain.items()}
-    for name, table in listed.items():
-        properties[name] = {"type": "array", "items": json_schema(table)}
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "difana unfolding",
-        "type": "object",
-        "properties": properties,
-        "required": list(_REQUIRED),
-        "additionalProperties": False,
-    }
+    return file_schema(UnfoldingConfig, "difana unfolding")
 
 
-def _entries(
-    root: Node, section: str, table: Table, problems: Problems
-) -> tuple[Mapping[str, Any], ...]:
-    """Return the entries of a list, their names checked to differ."""
-    node = root.value.get(section)
-    if node is None or node.value is None:
-        return ()
-    if not isinstance(node.value, list):
-        text = f"{section} must be a list of entries, each after a '-'; got {node.kind()}"
-        problems.add(node.line, text)
-        return ()
-    found, names = [], set()
-    for child in node.value:
-        entry = read_mapping(child, table, problems, where=child.path)
-        if entry["Name"] is not None and entry["Name"] in names:
-            problems.add(child.line, f"{section} has two entries '{entry['Name']}'")
-        names.add(entry["Name"])
-        found.append(entry)
-    return tuple(found)
+def _check_references(config: UnfoldingConfig, root: Node, problems: Problems) -> UnfoldingConfig:
+    """Note what does not fit together; what could not be read is left out."""
+    general, observables = config.general, config.observables or ()
+    if "Observables" in root.value and not observables:
+        problems.add(root.line_of("Observables"), "Observables is empty: give at least one")
+    unbinned = general.method in ("OmniFold", "Flow")
+    if general.joint and unbinned:
+        text = f"'Joint' is for binned methods; {general.method} unfolds all observables together"
+        line = root.line_of("General.Joint")
+        problems.add(line, f"{text}, and its dataset gives any joint histogram")
+    if config.systematics and general.method == "Flow":
+        text = "systematics of the method Flow draw other events and cannot be weights of one"
+        remedy = "use OmniFold, or run once for each variation"
+        problems.add(root.line_of("Systematics"), f"{text} dataset; {remedy}")
+    names = [entry.name for entry in observables if entry.name is not None]
+    for entry in config.systematics:
+        where = f"systematic '{entry.name}'"
+        if not any((entry.gen_weight, entry.reco_weight, entry.pass_reco, entry.reco)):
+            text = f"{where} changes nothing: give GenWeight, RecoWeight, PassReco or Reco"
+            problems.add(entry.where, text)
+        for name, _ in entry.reco:
+            if name not in names:
+                hint = nearest(name, names)
+                problems.add(entry.where, f"{where} moves the unknown observable '{name}'.{hint}")
+    gen = reco = 1
+    for entry in observables:
+        if entry.edges is None:
+            continue
+        before = (gen, reco) if general.joint else (1, 1)
+        gen, reco = before[0] * len(entry.edges), before[1] * len(entry.reco_edges or entry.edges)
+        if gen * reco > _MOST_CELLS or gen**2 > _MOST_CELLS:
+            text = f"the response would have {gen} x {reco} cells, too many for the memory"
+            problems.add(entry.where, f"{text}: ask for fewer bins")
+            break
+    return config

@@ -11,7 +11,7 @@ import yaml
 
 from difana._errors import ConfigError
 from difana.analysis import ConstraintOptions, config_schema, read_config
-from difana.analysis._tables import ACTIVATIONS, OBJECTIVES
+from difana.analysis.options import ACTIVATIONS, OBJECTIVES
 from difana.analysis.question import OBJECTIVES as KNOWN_OBJECTIVES
 from difana.nn.activations import _BY_NAME
 

@@ -12,7 +12,7 @@ import pytest
 
 from difana._errors import ConfigError
 from difana.analysis import read_config
-from difana.unfold.config import read_unfolding
+from difana.unfold import read_unfolding
 
 GOOD = """\
 General: {InputPath: ntuples}
@@ -223,7 +223,7 @@ def test_the_good_ones_are_read(tmp_path: Path) -> None:
         path.write_text(content, newline="")
         assert read_config(path).training.bins == 3
     path.write_text(UNFOLD)
-    assert read_unfolding(path).options["Iterations"] == 4
+    assert read_unfolding(path).options.iterations == 4
 
 
 def test_merged_keys_give_way_to_own_ones(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tables of keys: what may stand in a configuration. Parser and JSON schema come from here."""
+"""Kinds of values: what may stand behind a key. Parser and JSON schema come from the same place."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import collections
 import dataclasses
 import itertools
 import math
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from difana._errors import InputError, nearest
-from difana.analysis._yaml import Problems
-from difana.analysis._yaml_values import Node, shortened
+from difana.config.places import Node, Problems, shortened
 from difana.data import Expression
+
+MOST_STEPS = 10_000_000
+_MOST_EDGES = 10_001
+_MOST_ENTRIES = 10_000
 
 
 class WrongError(Exception):
@@ -33,64 +34,30 @@ class Kind:
     parse: Callable[[Node], Any]
     schema: Mapping[str, Any]
 
+    def read(self, node: Node, problems: Problems, default: Any = None) -> Any:
+        """Return the value of a node; where it is wrong, note that and return the default."""
+        try:
+            return self.parse(node)
+        except WrongError as error:
+            problems.add(node.line, f"{node.path} {error}")
+            return default
+
 
 @dataclasses.dataclass(frozen=True)
-class Field:
-    """One key of a mapping.
+class Nested:
+    """What a value must be that holds others, of which several may be wrong.
 
     Attributes:
-        key: Its name.
-        kind: What its value must be.
-        doc: What it means.
-        required: Whether it must stand there.
-        default: Value where it does not.
+        parse: Returns the value of a node and notes what is wrong.
+        schema: The same as JSON schema.
     """
 
-    key: str
-    kind: Kind
-    doc: str
-    required: bool = False
-    default: Any = None
+    parse: Callable[[Node, Problems], Any]
+    schema: Mapping[str, Any]
 
-
-Table = Sequence[Field]
-
-MOST_STEPS = 10_000_000
-MOST_EDGES = 10_001
-MOST_ENTRIES = 10_000
-
-
-def read_mapping(
-    node: Node, table: Table, problems: Problems, *, where: str, hints: Mapping[str, str] = {}
-) -> dict[str, Any]:
-    """Return the values of a mapping by key, defaults filled in; note what is wrong.
-
-    Args:
-        node: The mapping.
-        table: Its keys.
-        problems: Takes what is wrong.
-        where: What messages call the mapping.
-        hints: Remedies for unknown keys that are likely tried.
-    """
-    known = {field.key: field for field in table}
-    values = {field.key: field.default for field in table}
-    if not isinstance(node.value, dict):
-        expected = ", ".join(known)
-        problems.add(node.line, f"{where} must be a mapping of {expected}; got {node.kind()}")
-        return values
-    for key, child in node.value.items():
-        if key not in known:
-            hint = f" {hints[key]}" if key in hints else nearest(key, known)
-            problems.add(child.line, f"unknown key '{shortened(key)}' in {where}.{hint}")
-            continue
-        try:
-            values[key] = known[key].kind.parse(child)
-        except WrongError as error:
-            problems.add(child.line, f"{child.path} {error}")
-    for field in table:
-        if field.required and field.key not in node.value:
-            problems.add(node.line, f"missing key '{field.key}' in {where}: {field.doc}")
-    return values
+    def read(self, node: Node, problems: Problems, default: Any = None) -> Any:
+        """Return the value of a node; note what is wrong."""
+        return self.parse(node, problems)
 
 
 def _wrong(what: str, node: Node) -> WrongError:
@@ -142,8 +109,8 @@ def _texts(node: Node) -> tuple[str, ...]:
         return (_text(node),)
     if not node.value:
         raise WrongError("is an empty list")
-    if len(node.value) > MOST_ENTRIES:
-        raise WrongError(f"is a list of {len(node.value)} texts, at most {MOST_ENTRIES} are read")
+    if len(node.value) > _MOST_ENTRIES:
+        raise WrongError(f"is a list of {len(node.value)} texts, at most {_MOST_ENTRIES} are read")
     found = tuple(_item(child, _text) for child in node.value)
     twice = [text for text, times in collections.Counter(found).items() if times > 1]
     if twice:
@@ -220,13 +187,13 @@ def numbers(
     item: Kind, *, least: int, most: int | None = None, rule: str = "", holds: Any = None
 ) -> Kind:
     """Return the kind of a list of numbers that may have to obey a rule."""
-    size = f"{least}" if least == most else f"{least} to {most or MOST_EDGES}"
+    size = f"{least}" if least == most else f"{least} to {most or _MOST_EDGES}"
     what = f"a list of {size} numbers{rule}"
 
     def parse(node: Node) -> tuple[Any, ...]:
         if not isinstance(node.value, list):
             raise _wrong(what, node)
-        if len(node.value) > (MOST_EDGES if most is None else most):
+        if len(node.value) > (_MOST_EDGES if most is None else most):
             raise WrongError(f"must be {what}, got {len(node.value)} of them")
         values = tuple(_item(child, item.parse) for child in node.value)
         right = len(values) >= least and (most is None or len(values) <= most)
@@ -238,84 +205,35 @@ def numbers(
     return Kind(parse, schema | ({} if most is None else {"maxItems": most}))
 
 
-def increasing(values: Sequence[float]) -> bool:
-    """Say whether each value is above the one before."""
+def _increasing(values: Sequence[float]) -> bool:
     return all(b > a for a, b in itertools.pairwise(values))
 
 
-def camel(name: str) -> str:
-    """Return the key of an option.
+EDGES = numbers(NUMBER, least=2, rule=" that increase", holds=_increasing)
+BOUNDS = numbers(NUMBER, least=2, most=2, rule=" that increase", holds=_increasing)
 
-    Example:
-        >>> camel("pretrain_steps")
-        'PretrainSteps'
+
+def expressions(names: str = "names", *, listed: bool = False) -> Nested:
+    """Return the kind of expressions by name, read as pairs.
+
+    Args:
+        names: What the names are of.
+        listed: A list of branches will do.
     """
-    return "".join(word.capitalize() for word in name.split("_"))
 
+    def read(node: Node, problems: Problems) -> tuple[tuple[str, str], ...]:
+        children = node.value
+        if listed and isinstance(children, list):
+            children = {str(child.value): child for child in node.value}
+            if len(children) < len(node.value):
+                problems.add(node.line, f"{node.path} names a branch twice")
+        if not isinstance(children, dict) or not children:
+            text = f"{node.path} must map {names} to expressions; got {node.kind()}"
+            problems.add(node.line, text if node.value else f"{node.path} is empty")
+            return ()
+        found = {name: EXPRESSION.read(child, problems) for name, child in children.items()}
+        return tuple((name, text) for name, text in found.items() if text is not None)
 
-def table_of(options: type, kinds: Mapping[str, Kind], *, without: Sequence[str] = ()) -> Table:
-    """Return the table of a dataclass of options: names in camel case, docs from its docstring."""
-    docs = _docs(options.__doc__ or "")
-    hints = typing.get_type_hints(options)
-    return tuple(
-        Field(
-            camel(field.name),
-            kinds.get(field.name) or _kind_of(hints[field.name]),
-            docs.get(field.name, ""),
-            default=field.default,
-        )
-        for field in dataclasses.fields(options)
-        if field.name not in without
-    )
-
-
-def _kind_of(annotation: Any) -> Kind:
-    """Return the kind of an annotation: positive numbers unless a table says otherwise."""
-    if typing.get_origin(annotation) is tuple:
-        inner = typing.get_args(annotation)
-        item = _kind_of(inner[0])
-        return (
-            numbers(item, least=0)
-            if inner[-1] is types.EllipsisType or inner[-1] is Ellipsis
-            else numbers(item, least=len(inner), most=len(inner))
-        )
-    whole, real = integer(1, MOST_STEPS), number(above=0.0)
-    return {str: TEXT, bool: FLAG, int: whole, float: real}[annotation]
-
-
-def _docs(docstring: str) -> dict[str, str]:
-    """Return the sentences of the Attributes section by name."""
-    found: dict[str, str] = {}
-    _, _, section = docstring.partition("Attributes:")
-    last = ""
-    for line in section.splitlines():
-        indent = len(line) - len(line.lstrip())
-        if indent == 8 and ":" in line:
-            last, _, text = line.strip().partition(":")
-            found[last] = text.strip()
-        elif last and line.strip():
-            found[last] += " " + line.strip()
-    return found
-
-
-def json_schema(table: Table) -> dict[str, Any]:
-    """Return the JSON schema of a mapping.
-
-    Example:
-        >>> json_schema([Field("Name", TEXT, "its name", required=True)])["required"]
-        ['Name']
-    """
-    properties = {}
-    for field in table:
-        entry = dict(field.kind.schema) | {"description": field.doc}
-        if field.default not in (None, ()):
-            value = field.default
-            entry["default"] = list(value) if isinstance(value, tuple) else value
-        properties[field.key] = entry
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-    }
-    required = [field.key for field in table if field.required]
-    return schema | ({"required": required} if required else {})
+    mapping = {"type": "object", "additionalProperties": EXPRESSION.schema, "minProperties": 1}
+    branches = {"type": "array", "items": TEXT.schema, "minItems": 1}
+    return Nested(read, {"anyOf": [branches, mapping]} if listed else mapping)

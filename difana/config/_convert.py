@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
 from difana._errors import ConfigError
+from difana.config.places import Node, Problems, shortened
 
 _MOST_VALUES = 100_000  # aliases of aliases can make a short file huge
 _DEEPEST = 50
@@ -15,67 +15,10 @@ _LARGEST = 2**63
 _TAG = "tag:yaml.org,2002:"
 
 
-def shortened(text: str, most: int = 60) -> str:
-    """Return a text that fits into a message.
-
-    Example:
-        >>> shortened("abcdefgh", 5)
-        'abcde...'
-    """
-    return text if len(text) <= most else f"{text[:most]}..."
-
-
-class Notes(Protocol):
-    """Takes what is wrong with a file."""
-
-    file: str
-
-    def add(self, line: int, text: str) -> None:
-        """Note one problem."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """One value of a YAML file.
-
-    Attributes:
-        value: A mapping of names to nodes, a list of nodes, or a plain value.
-        line: Line of its key or list mark, from 1.
-        path: Where it stands, e.g. ``Samples[1].Weight``.
-    """
-
-    value: Any
-    line: int
-    path: str
-
-    def plain(self) -> Any:
-        """Return the value without places, ready for JSON."""
-        if isinstance(self.value, dict):
-            return {key: child.plain() for key, child in self.value.items()}
-        if isinstance(self.value, list):
-            return [child.plain() for child in self.value]
-        return self.value
-
-    def kind(self) -> str:
-        """Return what a message calls the value."""
-        match self.value:
-            case None:
-                return "nothing"
-            case dict():
-                return "a mapping"
-            case list():
-                return "a list"
-            case bool():
-                return f"{str(self.value).lower()} (a truth value)"
-            case str():
-                return f"'{shortened(self.value)}'"
-        return shortened(str(self.value))
-
-
 class Converter:
     """Turns the nodes of PyYAML into ours."""
 
-    def __init__(self, loader: Any, problems: Notes) -> None:
+    def __init__(self, loader: Any, problems: Problems) -> None:
         """Remember what makes values of texts, and who takes the problems."""
         self.loader = loader
         self.problems = problems

@@ -1,4 +1,4 @@
-"""YAML with places: every value knows its line and its path, every problem is collected."""
+"""One YAML file, read with the places of its values."""
 
 from __future__ import annotations
 
@@ -8,52 +8,10 @@ from pathlib import Path
 import yaml
 
 from difana._errors import ConfigError
-from difana.analysis._yaml_values import Converter, Node, shortened
+from difana.config._convert import Converter
+from difana.config.places import Node, Problems, shortened
 
 _MOST_BYTES = 1_000_000
-_MOST_PROBLEMS = 30
-
-
-class Problems:
-    """Everything that is wrong with one file.
-
-    Example:
-        >>> problems = Problems("analysis.yaml")
-        >>> problems.add(3, "missing key 'Name'")
-        >>> problems.raise_if_any()
-        Traceback (most recent call last):
-        difana._errors.ConfigError: analysis.yaml:3: missing key 'Name'
-    """
-
-    def __init__(self, file: str) -> None:
-        """Start without problems."""
-        self.file = file
-        self._found: dict[tuple[int, str], None] = {}
-
-    def add(self, line: int, text: str) -> None:
-        """Note one problem."""
-        self._found.setdefault((line, text))
-
-    def __bool__(self) -> bool:
-        """Say whether there is any."""
-        return bool(self._found)
-
-    def raise_if_any(self) -> None:
-        """Raise one error that lists all problems, in the order of the lines.
-
-        Raises:
-            ConfigError: If there are any.
-        """
-        lines = [
-            f"{self.file}:{line}: {shortened(text, 500)}" for line, text in sorted(self._found)
-        ]
-        if len(lines) == 1:
-            raise ConfigError(lines[0])
-        if lines:
-            listed = "".join(f"\n  {line}" for line in lines[:_MOST_PROBLEMS])
-            if len(lines) > _MOST_PROBLEMS:
-                listed += f"\n  ... and {len(lines) - _MOST_PROBLEMS} more"
-            raise ConfigError(f"{self.file} has {len(lines)} problems:{listed}")
 
 
 class _Loader(yaml.SafeLoader):
