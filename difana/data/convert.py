@@ -13,7 +13,9 @@ import numpy as np
 from difana._errors import InputError
 from difana.data._exact import above
 from difana.data._names import target_names
-from difana.data._sinks import SUFFIXES, ParquetSink, layout_of, open_sinks, replacing
+from difana.data._parquet_sink import ParquetSink
+from difana.data._sink import layout_of
+from difana.data._sinks import SUFFIXES, open_sinks, replacing
 from difana.data._table import (
     AbstractTable,
     closing,

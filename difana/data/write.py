@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from difana._errors import InputError
 from difana.data._names import target_names
-from difana.data._sinks import layout_of, open_sink, replacing
+from difana.data._sink import layout_of
+from difana.data._sinks import open_sink, replacing
 from difana.data.events import Events
 
 
