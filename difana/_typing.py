@@ -7,8 +7,11 @@ from typing import Any
 
 from jaxtyping import Array, Float
 
-Network = Callable[[Float[Array, "events features"]], Float[Array, "events observables"]]
-"""Any callable PyTree: Flax NNX, Equinox, a bound Linen module or a closure."""
+Network = Callable[[Any], Float[Array, "events observables"]]
+"""Any callable PyTree: Flax NNX, Equinox, a bound Linen module or a closure.
+
+It is given ``Events.inputs``: the features, or ``difana.data.Inputs`` where there are particles.
+"""
 
 PyTree = Any
 Scalar = Float[Array, ""]

@@ -15,7 +15,7 @@ from difana._errors import InputError
 from difana._options import whole_number
 from difana._typing import Network
 from difana.analysis.templates import hard_channel, network_scores, observe
-from difana.data import Events, Sample, ShiftedEvents
+from difana.data import Events, Sample
 from difana.likelihood import Channel, channel_from_events
 
 _CHUNK = 16_384
@@ -87,8 +87,18 @@ def _padded(x: np.ndarray):
         yield start, np.pad(part, ((0, missing), (0, 0)), mode="edge")
 
 
+def _check_features(samples: Sequence[Sample]) -> None:
+    """Refuse particles, whose channels are no inputs of their own."""
+    if any(sample.nominal.particles is not None for sample in samples):
+        raise InputError(
+            "the importance of inputs is that of features, the events have particles: give a "
+            "network of the features alone and events without particles"
+        )
+
+
 def _moments(samples: Sequence[Sample]) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of the inputs; every sample counts the same."""
+    _check_features(samples)
     means, squares = [], []
     for sample in samples:
         x, w = (np.asarray(p, float) for p in (sample.nominal.features, sample.nominal.weights))
@@ -207,6 +217,7 @@ def shuffle_importance(
         return float(score(hard_channel(seen, np.asarray(edges), name=name, staterror=staterror)))
 
     repeats = whole_number("repeats", repeats)
+    _check_features(samples)
     start = judged(samples)
     rng = np.random.default_rng(seed)
     features = samples[0].nominal.features.shape[1]
@@ -250,10 +261,8 @@ def _replaced(sample: Sample, column: int, draw: Callable[[int], np.ndarray]) ->
         return old.with_features(old.features.at[:, column].set(own))
 
     variations = tuple(
-        ShiftedEvents(up=events(v.up), down=events(v.down), name=v.name)
-        if isinstance(v, ShiftedEvents)
-        else v
-        for v in sample.variations
+        variation.mapped(lambda _, own: events(own), lambda _, weights: weights)
+        for variation in sample.variations
     )
     return eqx.tree_at(
         lambda s: (s.nominal, s.variations), sample, (events(sample.nominal), variations)
@@ -301,6 +310,7 @@ def observable_profiles(
     bins = whole_number("bins", bins)
     if not samples:
         raise InputError("no samples: profiles need at least one")
+    _check_features(samples)
     features = [np.asarray(s.nominal.features) for s in samples]
     weights = [np.abs(np.asarray(s.nominal.weights, float)) for s in samples]
     scores = [network_scores(net, x).astype(float) for x in features]

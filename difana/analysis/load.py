@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -209,20 +210,22 @@ def _mirrored(sample: Sample, names: set[str]) -> Sample:
     """Return the sample with down sides that mirror the up sides: twice nominal minus up."""
     if not names:
         return sample
-    nominal = sample.nominal
-    variations = []
-    for variation in sample.variations:
-        if isinstance(variation, ShiftedEvents) and variation.name in names:
-            up = variation.up
-            down = Events(
-                jnp.concatenate([nominal.features, up.features]),
-                jnp.concatenate([2 * nominal.weights, -up.weights]),
-                columns=nominal.columns,
-            )
-            variations.append(dataclasses.replace(variation, down=down))
-        else:
-            variations.append(variation)
-    return dataclasses.replace(sample, variations=tuple(variations))
+    variations = tuple(
+        _mirror(variation, sample.nominal) if variation.name in names else variation
+        for variation in sample.variations
+    )
+    return dataclasses.replace(sample, variations=variations)
+
+
+def _mirror(variation: AbstractVariation, nominal: Events) -> AbstractVariation:
+    def events(side: str, own: Events) -> Events:
+        if side == "up":
+            return own
+        up = variation.tables()["up"]
+        both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), nominal, up)
+        return both.with_weights(jnp.concatenate([2 * nominal.weights, -up.weights]))
+
+    return variation.mapped(events, lambda _, weights: weights)
 
 
 def _notes(config: AnalysisConfig) -> list[str]:

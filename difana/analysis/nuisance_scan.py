@@ -16,7 +16,7 @@ from scipy.interpolate import CubicSpline
 from difana._errors import InputError
 from difana._options import whole_number
 from difana._typing import Network
-from difana.data import Events, Sample, Transformation
+from difana.data import Events, Sample
 from difana.hist import hard_histogram, soft_histogram
 from difana.infer import AbstractResult, Status, fit
 from difana.likelihood import Model
@@ -78,6 +78,7 @@ def samples_at(
         InputError: If no sample has it, or it is no transformation.
 
     Example:
+        >>> from difana.data import Transformation
         >>> events = Events(jnp.ones((2, 1)), jnp.ones(2))
         >>> shift = Transformation(function=lambda x, alpha: x + alpha, name="shift")
         >>> (moved,) = samples_at([Sample(events, (shift,), name="b")], "shift", 0.5)
@@ -93,13 +94,12 @@ def samples_at(
             if variation.name != nuisance:
                 others.append(variation)
                 continue
-            if not isinstance(variation, Transformation):
+            if not variation.moves:
                 raise InputError(
                     f"sample '{sample.name}': '{nuisance}' is no Transformation, so its events do "
                     "not exist at any value"
                 )
-            alpha = jnp.asarray(value, nominal.features.dtype)
-            nominal = nominal.with_features(variation.function(nominal.features, alpha))
+            nominal = nominal.with_inputs(variation.move(nominal.inputs, jnp.asarray(value)))
             if keep:
                 others.append(variation)
         found.append(
@@ -164,7 +164,7 @@ def nuisance_scan(
         if observed is None:
             made = model_of(own, true, **filled)
             return made.expected_main(made.init.at[made.poi_index].set(mu))
-        x = own(observed.features)[:, 0]
+        x = own(observed.inputs)[:, 0]
         weights, cuts = observed.weights.astype(x.dtype), jnp.asarray(edges, x.dtype)
         if bandwidth is None:
             return hard_histogram(x, weights, cuts).contents

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Normalisation, Sample, ShiftedEvents, Transformation, WeightVariation
+from difana.data import Given, Sample, check_inputs, variants
 from difana.likelihood import Channel, HistoSys, NormFactor, NormSys, StatError, Template
 from difana.likelihood.modifiers import AbstractModifier
 
@@ -54,25 +55,34 @@ class ObservedSample:
 
 
 @eqx.filter_jit
-def _first_output(net: Any, features: np.ndarray) -> Array:
-    return net(features)[:, 0]
+def _first_output(net: Any, inputs: Any) -> Array:
+    return net(inputs)[:, 0]
 
 
-def network_scores(
-    net: Network, features: Float[np.ndarray, "events features"]
-) -> Float[np.ndarray, " events"]:
+def network_scores(net: Network, inputs: Given | np.ndarray) -> Float[np.ndarray, " events"]:
     """Return the first observable of every event, in chunks of one shape.
 
     Example:
         >>> network_scores(lambda x: 2 * x, np.ones((3, 1), np.float32)).tolist()
         [2.0, 2.0, 2.0]
     """
+    return _scores(net, [inputs])
+
+
+def _scores(net: Network, parts: Sequence[Any]) -> Float[np.ndarray, " events"]:
+    """Return the first observable of the events of all parts, one after the other."""
+    together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     found = []
-    for start in range(0, len(features), _CHUNK):
-        part = features[start : start + _CHUNK]
-        padded = np.pad(part, ((0, _CHUNK - len(part)), (0, 0)), mode="edge")
-        found.append(np.asarray(_first_output(net, padded))[: len(part)])
+    for start in range(0, len(together), _CHUNK):
+        chunk = jax.tree.map(lambda leaf, start=start: _padded(leaf[start:]), together)
+        found.append(np.asarray(_first_output(net, chunk))[: len(together) - start])
     return np.concatenate(found)
+
+
+def _padded(rows: np.ndarray) -> np.ndarray:
+    """Return as many rows as are evaluated at once, the last one repeated."""
+    own = rows[:_CHUNK]
+    return np.pad(own, [(0, _CHUNK - len(own))] + [(0, 0)] * (own.ndim - 1), mode="edge")
 
 
 def observe(net: Network, samples: Sequence[Sample]) -> tuple[ObservedSample, ...]:
@@ -88,61 +98,45 @@ def observe(net: Network, samples: Sequence[Sample]) -> tuple[ObservedSample, ..
         >>> observe(lambda x: 3 * x, [sample])[0].nominal.x.tolist()
         [3.0, 3.0]
     """
-    blocks: list[np.ndarray] = []
-    for sample in samples:
-        blocks += _inputs(sample)
-    scores = network_scores(net, np.concatenate(blocks))
+    check_inputs(samples)
+    rows = [variants(sample) for sample in samples]
+    seen = [
+        [row for row in own if not row.name or not row.sees(sample.nominal)]
+        for sample, own in zip(samples, rows, strict=True)
+    ]
+    blocks = [jax.tree.map(np.asarray, row.inputs) for own in seen for row in own]
+    scores = _scores(net, blocks)
     parts = iter(np.split(scores, np.cumsum([len(block) for block in blocks])[:-1]))
     found = []
-    for sample in samples:
+    for sample, (_, *others) in zip(samples, rows, strict=True):
         own = next(parts)
         if not np.isfinite(own).all():
             raise InputError(
                 f"sample '{sample.name}': the network returns numbers that are not finite; lower "
                 "the learning rate (Training: Rate) or inspect the features"
             )
-        weights = _host(sample.nominal.weights)
-        shapes: list[tuple[str, Values, Values]] = []
-        norms = []
-        for variation in sample.variations:
-            if isinstance(variation, Normalisation):
-                norms.append((variation.name, float(variation.up), float(variation.down)))
-            elif isinstance(variation, WeightVariation):
-                up, down = (Values(own, _host(w)) for w in (variation.up, variation.down))
-                shapes.append((variation.name, up, down))
-            elif isinstance(variation, ShiftedEvents):
-                up, down = (
-                    Values(next(parts), _host(side.weights))
-                    for side in (variation.up, variation.down)
-                )
-                shapes.append((variation.name, up, down))
-            else:
-                up, down = Values(next(parts), weights), Values(next(parts), weights)
-                shapes.append((variation.name, up, down))
+        values = [
+            Values(own if row.sees(sample.nominal) else next(parts), _host(row.weights))
+            for row in others
+        ]
+        ups, downs = values[::2], values[1::2]
+        names = [row.name for row in others[::2]]
+        norms = [
+            (variation.name, float(factors[0]), float(factors[1]))
+            for variation in sample.variations
+            if (factors := variation.factors()) is not None
+        ]
         found.append(
             ObservedSample(
                 sample.name,
-                Values(own, weights),
-                tuple(shapes),
+                Values(own, _host(sample.nominal.weights)),
+                tuple(zip(names, ups, downs, strict=True)),
                 tuple(norms),
                 sample.normfactors,
                 float(sample.variance_scale),
             )
         )
     return tuple(found)
-
-
-def _inputs(sample: Sample) -> list[np.ndarray]:
-    """Return the features that the network must see, in the order of the variations."""
-    features = sample.nominal.features
-    blocks = [np.asarray(features)]
-    for variation in sample.variations:
-        if isinstance(variation, Transformation):
-            function: Any = variation.function
-            blocks += [np.asarray(function(features, alpha)) for alpha in (1.0, -1.0)]
-        elif isinstance(variation, ShiftedEvents):
-            blocks += [np.asarray(side.features) for side in (variation.up, variation.down)]
-    return blocks
 
 
 def _host(values: Array) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difana.data._alike import check_inputs
 from difana.data.arrays import from_arrays
 from difana.data.batches import BatchSampler, draw_batch
 from difana.data.convert import ConversionReport, convert
@@ -9,6 +10,7 @@ from difana.data.events import Events
 from difana.data.expressions import Expression, functions
 from difana.data.files import read_events, read_identifiers
 from difana.data.hdf5 import from_hdf5, iterate_hdf5
+from difana.data.inputs import Given, Inputs, features_of, joined, moved, with_columns
 from difana.data.metadata import read_metadata
 from difana.data.parquet import from_parquet, iterate_parquet
 from difana.data.root import from_root, iterate_root
@@ -18,7 +20,9 @@ from difana.data.samples import (
     Sample,
     ShiftedEvents,
     Transformation,
+    Variant,
     WeightVariation,
+    variants,
 )
 from difana.data.split import event_hash, split
 from difana.data.transform import transformation
@@ -30,14 +34,19 @@ __all__ = [
     "ConversionReport",
     "Events",
     "Expression",
+    "Given",
+    "Inputs",
     "Normalisation",
     "Sample",
     "ShiftedEvents",
     "Transformation",
+    "Variant",
     "WeightVariation",
+    "check_inputs",
     "convert",
     "draw_batch",
     "event_hash",
+    "features_of",
     "from_arrays",
     "from_hdf5",
     "from_parquet",
@@ -46,6 +55,8 @@ __all__ = [
     "iterate_hdf5",
     "iterate_parquet",
     "iterate_root",
+    "joined",
+    "moved",
     "read_events",
     "read_identifiers",
     "read_metadata",
@@ -54,4 +65,6 @@ __all__ = [
     "to_parquet",
     "to_root",
     "transformation",
+    "variants",
+    "with_columns",
 ]

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from difana._errors import InputError
 from difana._numerics import safe_divide
 from difana._options import whole_number
+from difana.data._alike import check_inputs
 from difana.data.events import Events
-from difana.data.samples import Sample, ShiftedEvents, WeightVariation
+from difana.data.samples import Sample
 
 # A batch whose yield is below this part of its expectation (cancelling negative weights) would be
 # blown up by the ratio; it is scaled by the numbers of events instead.
@@ -59,8 +60,9 @@ class BatchSampler:
         size: Number of events drawn of each sample, at least 1.
 
     Raises:
-        InputError: If a sample has no events, weights that are not finite, or a weight variation
-            with another number of events; if ``size`` is below 1.
+        InputError: If a sample has no events, weights or real particles that are not finite, or a
+            weight variation with another number of events; if particles are missing in one of
+            them; if ``size`` is below 1.
         ConfigError: If ``size`` is no whole number.
 
     Example:
@@ -81,6 +83,8 @@ class BatchSampler:
             raise InputError(f"batch size {size}: draw at least 1 event of each sample.")
         self.size = whole_number("batch size", size)
         self.samples = tuple(jax.tree.map(jnp.asarray, sample) for sample in samples)
+        if self.samples:
+            check_inputs(self.samples)
         self._entropy = key_words(key)
         self._leaves, self._structure = jax.tree.flatten(self.samples)
         # Of each piece, events drawn together: (sample, number of events) and the full sums.
@@ -119,19 +123,18 @@ class BatchSampler:
         sides: list[tuple[int | None, int | None]] = []
         for variation in sample.variations:
             what = f"{where}, variation '{variation.name}'"
-            up = down = None
-            if isinstance(variation, ShiftedEvents):
-                up = self._register(source, variation.up, f"{what} up")
-                down = self._register(source, variation.down, f"{what} down")
-            elif isinstance(variation, WeightVariation):
-                for weights in (variation.up, variation.down):
-                    _check_weights(weights, what)
-                    if len(weights) != len(sample.nominal):
-                        raise InputError(
-                            f"{what}: {len(weights)} weights for {len(sample.nominal)} events; "
-                            "give one for each nominal event."
-                        )
-            sides.append((up, down))
+            own = {
+                side: self._register(source, events, f"{what} {side}")
+                for side, events in variation.tables().items()
+            }
+            sides.append((own.get("up"), own.get("down")))
+            for row in variation.variants(sample.nominal):
+                _check_weights(row.weights, what)
+                if len(row.weights) != len(row.events):
+                    raise InputError(
+                        f"{what}: {len(row.weights)} weights for {len(row.events)} events; "
+                        "give one for each nominal event."
+                    )
         return nominal, tuple(sides)
 
     def _register(self, source: int, events: Events, where: str) -> int | None:
@@ -139,6 +142,7 @@ class BatchSampler:
         if len(events) == 0:
             raise InputError(f"{where}: no events; check its files and selection.")
         _check_weights(events.weights, where)
+        _check_particles(events, where)
         if len(events) <= self.size:
             return None
         w = np.asarray(events.weights, dtype=np.float64)
@@ -207,6 +211,19 @@ def _check_weights(weights: Array, where: str) -> None:
         )
 
 
+def _check_particles(events: Events, where: str) -> None:
+    if events.particles is None:
+        return
+    finite = np.isfinite(np.asarray(events.particles)).all(axis=-1)
+    bad = ~finite if events.mask is None else ~finite & np.asarray(events.mask)
+    if bad.any():
+        first, place = np.argwhere(bad)[0]
+        raise InputError(
+            f"{where}: {int(bad.sum())} real particles are not finite, the first in event {first}, "
+            f"particle {place}; repair them, or set their mask to False."
+        )
+
+
 @partial(jax.jit, static_argnames=("structure", "plans", "size"))
 def _draw(
     leaves: list[Array],
@@ -230,19 +247,18 @@ def _draw(
             drawn = eqx.tree_at(lambda s: (s.nominal, s.variance_scale), drawn, (events, scale))
         variations = []
         for variation, pieces in zip(sample.variations, sides, strict=True):
-            replaced = variation
-            if isinstance(variation, WeightVariation) and factor is not None:
-                up, down = (side[index] * factor for side in (variation.up, variation.down))
-                replaced = WeightVariation(up=up, down=down, name=variation.name)
-            elif isinstance(variation, ShiftedEvents):
-                up, down = (
-                    side
-                    if piece is None
-                    else _rescaled(side, sums[piece][0], indices[piece], size=size)[0]
-                    for side, piece in zip((variation.up, variation.down), pieces, strict=True)
-                )
-                replaced = ShiftedEvents(up=up, down=down, name=variation.name)
-            variations.append(replaced)
+            numbers = dict(zip(("up", "down"), pieces, strict=True))
+
+            def drawn_of(side: str, own: Events, numbers: Any = numbers) -> Events:
+                piece = numbers[side]
+                if piece is None:
+                    return own
+                return _rescaled(own, sums[piece][0], indices[piece], size=size)[0]
+
+            def scaled(side: str, own: Array, index: Any = index, factor: Any = factor) -> Array:
+                return own if factor is None else own[index] * factor
+
+            variations.append(variation.mapped(drawn_of, scaled))
         batch.append(eqx.tree_at(lambda s: s.variations, drawn, tuple(variations)))
     return [
         None if new is full else new

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from difana._errors import InputError, nearest
+from difana.data.inputs import Given, Inputs
 
 
 class Events(eqx.Module):
@@ -23,7 +24,8 @@ class Events(eqx.Module):
         particle_columns: Names of the particle channels (static).
 
     Raises:
-        InputError: If a name occurs twice, their number is wrong, or a number is complex.
+        InputError: If a name occurs twice, their number is wrong, a number is complex, or the
+            shapes of particles and mask do not fit the events.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,10 +52,67 @@ class Events(eqx.Module):
         shape = getattr(self.features, "shape", ())
         if self.columns and len(shape) == 2 and shape[1] != len(self.columns):
             raise InputError(f"{len(self.columns)} column names for {shape[1]} features")
+        self._check_particles()
         for what in ("features", "weights", "particles"):
             dtype = getattr(getattr(self, what), "dtype", None)
             if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
                 raise InputError(f"{what} are complex ({dtype}): give real numbers, e.g. abs(x)")
+
+    def _check_particles(self) -> None:
+        """Refuse particles and masks whose shapes do not fit; other PyTrees may stand in."""
+        particles = getattr(self.particles, "shape", None)
+        mask = getattr(self.mask, "shape", None)
+        if particles is None:
+            if mask is not None:
+                raise InputError(f"a mask {mask} without particles: give both, or neither")
+            return
+        events = getattr(self.features, "shape", particles)[:-1]
+        if len(particles) != len(events) + 2 or particles[:-2] != events:
+            raise InputError(
+                f"particles {particles} do not fit {events} events: give [events, particles, "
+                "channels]"
+            )
+        if mask is not None and mask != particles[:-1]:
+            raise InputError(f"the mask {mask} does not fit the particles {particles}")
+        if self.particle_columns and particles[-1] != len(self.particle_columns):
+            raise InputError(
+                f"{len(self.particle_columns)} channel names for {particles[-1]} channels"
+            )
+
+    @property
+    def inputs(self) -> Given:
+        """What a network is given: the features, with particles and mask where there are some.
+
+        Padding holds zeros, whatever stands in the events; without a mask, a particle whose
+        channels are all zero is padding.
+
+        Example:
+            >>> Events(jnp.ones((3, 2)), jnp.ones(3)).inputs.shape
+            (3, 2)
+            >>> particles = jnp.array([[[1.0], [jnp.nan]]])
+            >>> mask = jnp.array([[True, False]])
+            >>> events = Events(jnp.ones((1, 2)), jnp.ones(1), particles, mask)
+            >>> events.inputs.particles.ravel().tolist()
+            [1.0, 0.0]
+        """
+        if self.particles is None:
+            return self.features
+        mask = jnp.any(self.particles != 0, axis=-1) if self.mask is None else self.mask
+        return Inputs(self.features, self.particles, mask).cleaned()
+
+    def with_inputs(self, inputs: Given) -> Events:
+        """Return the same events with other features, and particles where there are some."""
+        if not isinstance(inputs, Inputs):
+            return self.with_features(inputs)
+        return Events(
+            inputs.features,
+            self.weights,
+            inputs.particles,
+            inputs.mask,
+            columns=self.columns,
+            units=self.units,
+            particle_columns=self.particle_columns,
+        )
 
     def __len__(self) -> int:
         """Return the number of events."""

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from difana._errors import InputError
 from difana.data.events import Events
-from difana.data.samples import AbstractVariation, Sample, ShiftedEvents, WeightVariation
+from difana.data.samples import AbstractVariation, Sample
 
 Identifiers = Shaped[ArrayLike, " events"] | Mapping[str, Shaped[ArrayLike, " events"]]
 """Something that names an event, such as run and event number."""
@@ -36,8 +36,8 @@ def split(
     r"""Split events into parts, e.g. for training, validation and test.
 
     An event belongs to the part in whose range its hash :math:`u \in [0, 1)` falls. The hash is
-    that of the identifiers or, without them, of the features in float32; it depends neither on
-    other events, nor on the order, nor on the platform. Equal events share a part.
+    that of the identifiers or, without them, of features and particles in float32; it depends
+    neither on other events, nor on the order, nor on the platform. Equal events share a part.
 
     **Weights are scaled** so that each part stands for the full yield: by total yield over yield
     of the part, separately for the nominal events, for each up and down of `ShiftedEvents` and for
@@ -190,10 +190,15 @@ def _parts(
 ) -> np.ndarray:
     """Return the number of the part of each event."""
     if identifiers is None:
-        features = np.asarray(events.features, np.float32)
-        if not features.shape[1]:
+        columns = [np.asarray(events.features, np.float32)]
+        if events.particles is not None:
+            inputs: Any = events.inputs
+            particles = np.asarray(inputs.particles, np.float32)
+            columns.append(particles.reshape(len(particles), -1))
+        table = np.concatenate(columns, axis=1)
+        if not table.shape[1]:
             raise InputError(f"{where} has no features to hash: give 'identifiers'")
-        words = (features.astype(np.float64) + 0.0).view(np.uint64)
+        words = (table.astype(np.float64) + 0.0).view(np.uint64)
         hashes = _hash(list(words.T), seed)
     else:
         hashes = event_hash(identifiers, seed=seed)
@@ -222,23 +227,21 @@ def _split_variation(
 ) -> tuple[AbstractVariation, ...]:
     """Return the variation of each part."""
     count = len(edges) + 1
-    kind: Any = type(variation)
-    sides: dict[str, Sequence] = {}
-    for i, side in enumerate(("up", "down")):
-        where = f"sample '{sample}', variation '{variation.name}' {side}"
-        if isinstance(variation, ShiftedEvents):
-            events = getattr(variation, side)
-            named = identifiers[i] if identifiers else None
-            own = _parts(events, edges, seed, named, where)
-            sides[side] = _split_events(events, own, count, where)
-        elif isinstance(variation, WeightVariation):
-            sides[side] = _split_weights(getattr(variation, side), part, count, where)
-        else:
-            return (variation,) * count
-    return tuple(
-        kind(up=up, down=down, name=variation.name)
-        for up, down in zip(sides["up"], sides["down"], strict=True)
-    )
+    where = f"sample '{sample}', variation '{variation.name}'"
+    named: Any = dict(zip(("up", "down"), identifiers or (None, None), strict=True))
+
+    def events(side: str, own: Events) -> Any:
+        parts = _parts(own, edges, seed, named[side], f"{where} {side}")
+        return _split_events(own, parts, count, f"{where} {side}")
+
+    def weights(side: str, own: Array) -> Any:
+        return _split_weights(own, part, count, f"{where} {side}")
+
+    def part_of(i: int) -> Any:
+        return lambda _, parts: parts[i]
+
+    parts = variation.mapped(events, weights)  # with all parts on both sides
+    return tuple(parts.mapped(part_of(i), part_of(i)) for i in range(count))
 
 
 def _split_weights(weights: Array, part: np.ndarray, count: int, where: str) -> list[Array]:

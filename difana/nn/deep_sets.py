@@ -10,7 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from difana._errors import ConfigError
-from difana.nn._particles import real_particles
+from difana.data import Inputs
+from difana.nn._particles import cloud_of
 from difana.nn.mlp import MLP
 
 
@@ -18,8 +19,9 @@ class DeepSets(nnx.Module):
     r"""A sum over the particles between two perceptrons, hence blind to their order.
 
     .. math::
-        y = F\left(\sum_{i \in \text{real}} \Phi(p_i)\right)
+        y = F\left(\sum_{i \in \text{real}} \Phi(p_i),\; x\right)
 
+    The features :math:`x` of the event, if there are any, stand beside the sum.
     Padding never reaches the result, whatever it holds (zeros, NaN): the channels of a padded
     particle are replaced before the first layer, and its latent vector is left out of the sum.
 
@@ -28,6 +30,7 @@ class DeepSets(nnx.Module):
         hidden: Widths of the hidden layers, the same in both perceptrons.
         latent: Width of the latent vector of a particle.
         out_features: Number of observables.
+        features: Number of features of the event, which the last perceptron sees beside the sum.
         pool: ``"sum"``, or ``"mean"`` over the real particles.
         activation: Name of the activation function.
         dtype: Type of the computation; None promotes input and weights as JAX does.
@@ -42,6 +45,10 @@ class DeepSets(nnx.Module):
         >>> net = DeepSets(4, [16], key=jax.random.key(0))
         >>> net(jnp.ones((5, 7, 4)), jnp.ones((5, 7), dtype=bool)).shape
         (5, 1)
+        >>> from difana.data import Inputs
+        >>> net = DeepSets(4, [16], features=2, key=jax.random.key(0))
+        >>> net(Inputs(jnp.ones((5, 2)), jnp.ones((5, 7, 4)), jnp.ones((5, 7), dtype=bool))).shape
+        (5, 1)
 
     References:
         Zaheer et al., arXiv:1703.06114; Komiske, Metodiev, Thaler, arXiv:1810.05165 eq. (1.2).
@@ -54,6 +61,7 @@ class DeepSets(nnx.Module):
         out_features: int = 1,
         *,
         latent: int = 64,
+        features: int = 0,
         pool: str = "sum",
         activation: str = "relu",
         dtype: jax.typing.DTypeLike | None = None,
@@ -65,6 +73,7 @@ class DeepSets(nnx.Module):
         phi_key, f_key = jax.random.split(key)
         self.pool = pool
         self.channels = channels
+        self.features = features
         self.phi = MLP(
             channels,
             hidden,
@@ -75,7 +84,7 @@ class DeepSets(nnx.Module):
             key=phi_key,
         )
         self.readout = MLP(
-            latent,
+            latent + features,
             hidden,
             out_features,
             activation=activation,
@@ -86,22 +95,24 @@ class DeepSets(nnx.Module):
 
     def __call__(
         self,
-        particles: Float[Array, "events particles channels"],
+        particles: Float[Array, "events particles channels"] | Inputs,
         mask: Bool[Array, "events particles"] | None = None,
     ) -> Float[Array, "events observables"]:
         """Return the raw observables.
 
         Args:
-            particles: Padded particles, ``[events, particles, channels]``.
+            particles: ``Events.inputs``, or padded particles ``[events, particles, channels]``.
             mask: True where a particle is real. Without it, a particle whose channels are all
                 zero is padding.
 
         Raises:
-            InputError: If the shapes do not fit the network or each other.
+            InputError: If the shapes do not fit the network or each other, or the events have other
+                features than the network takes.
         """
-        mask = real_particles(particles, mask, channels=self.channels)
-        real = mask[..., None]
-        latent = jnp.where(real, self.phi(jnp.where(real, particles, 0)), 0).sum(axis=1)
+        x, mask, beside = cloud_of(particles, mask, channels=self.channels, features=self.features)
+        latent = jnp.where(mask[..., None], self.phi(x), 0).sum(axis=1)
         if self.pool == "mean":
             latent = latent / jnp.maximum(jnp.sum(mask, axis=1, dtype=latent.dtype), 1)[:, None]
+        if beside is not None:
+            latent = jnp.concatenate([latent, beside.astype(latent.dtype)], axis=-1)
         return self.readout(latent)

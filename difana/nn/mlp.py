@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import ConfigError, InputError
 from difana._options import whole_number
+from difana.data import Inputs
 from difana.nn.activations import activation as activation_by_name
 
 
@@ -71,8 +72,14 @@ class MLP(nnx.Module):
         """Return the raw observables of events ``x``.
 
         Raises:
-            InputError: If the number of features is not the one the network was made for.
+            InputError: If the number of features is not the one the network was made for, or the
+                events have particles, which it would ignore.
         """
+        if isinstance(x, Inputs):
+            raise InputError(
+                "the events have particles, which an MLP does not look at: use DeepSets or "
+                "PointEdgeTransformer, or give it the features, net(inputs.features)"
+            )
         if x.shape[-1] != self.in_features:
             raise InputError(
                 f"the network takes {self.in_features} features, the events have {x.shape[-1]} "

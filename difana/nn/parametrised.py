@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
+from difana.data import Given, features_of, with_columns
 
 
 class Parametrised(eqx.Module):
@@ -35,14 +36,17 @@ class Parametrised(eqx.Module):
     net: Callable
     theta: Float[Array, "*events params"]
 
-    def __call__(self, x: Float[Array, "*events features"]) -> Float[Array, "*events observables"]:
-        """Return ``net([x, theta])``.
+    def __call__(self, x: Given) -> Float[Array, "*events observables"]:
+        """Return ``net([x, theta])``; of particles, theta stands among the features.
 
         Raises:
             InputError: If the rows of ``theta`` are not those of ``x``.
         """
-        theta = jnp.asarray(self.theta, x.dtype)
-        if theta.ndim > 1 and theta.shape[:-1] != x.shape[:-1]:
-            raise InputError(f"parameters {theta.shape} do not fit events {x.shape}: one row each")
-        theta = jnp.broadcast_to(theta, (*x.shape[:-1], theta.shape[-1]))
-        return self.net(jnp.concatenate([x, theta], axis=-1))
+        features = features_of(x)
+        theta = jnp.asarray(self.theta, features.dtype)
+        if theta.ndim > 1 and theta.shape[:-1] != features.shape[:-1]:
+            raise InputError(
+                f"parameters {theta.shape} do not fit events {features.shape}: one row each"
+            )
+        theta = jnp.broadcast_to(theta, (*features.shape[:-1], theta.shape[-1]))
+        return self.net(with_columns(x, theta))

@@ -8,7 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from difana._errors import ConfigError
-from difana.nn._particles import real_particles
+from difana.data import Inputs
+from difana.nn._particles import cloud_of
 from difana.nn.mlp import MLP
 
 
@@ -33,6 +34,7 @@ class PointEdgeTransformer(nnx.Module):
         blocks: Number of attention blocks.
         neighbours: Number of neighbours K; 0 for no edges.
         coordinates: Number of channels in which distances are measured.
+        features: Number of features of the event, which the last perceptron sees beside the sum.
         pool: ``"sum"``, or ``"mean"`` over the real particles, which is blind to their number.
         param_dtype: Type of the weights.
         key: Random key of the initialisation.
@@ -62,6 +64,7 @@ class PointEdgeTransformer(nnx.Module):
         blocks: int = 2,
         neighbours: int = 3,
         coordinates: int = 2,
+        features: int = 0,
         pool: str = "sum",
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         key: Array,
@@ -78,6 +81,7 @@ class PointEdgeTransformer(nnx.Module):
         rngs = nnx.Rngs(params=key)
         keys = jax.random.split(jax.random.fold_in(key, 1), 3 + blocks)
         self.channels, self.heads, self.pool = channels, heads, pool
+        self.features = features
         self.neighbours, self.coordinates = neighbours, coordinates
         options = {"activation": "gelu", "param_dtype": param_dtype}
         self.embed = MLP(channels, [width], width, key=keys[0], **options)
@@ -91,37 +95,38 @@ class PointEdgeTransformer(nnx.Module):
         self.forward = nnx.List(
             MLP(width, [2 * width], width, key=keys[3 + b], **options) for b in range(blocks)
         )
-        self.readout = MLP(width, [width], out_features, key=keys[2], **options)
+        self.readout = MLP(width + features, [width], out_features, key=keys[2], **options)
 
     def __call__(
         self,
-        particles: Float[Array, "events particles channels"],
+        particles: Float[Array, "events particles channels"] | Inputs,
         mask: Bool[Array, "events particles"] | None = None,
     ) -> Float[Array, "events observables"]:
         """Return the raw observables.
 
         Args:
-            particles: Padded particles, ``[events, particles, channels]``.
+            particles: ``Events.inputs``, or padded particles ``[events, particles, channels]``.
             mask: True where a particle is real. Without it, a particle whose channels are all
                 zero is padding.
 
         Raises:
-            InputError: If the shapes do not fit the network or each other.
+            InputError: If the shapes do not fit the network or each other, or the events have other
+                features than the network takes.
         """
-        mask = real_particles(particles, mask, channels=self.channels)
-        real = mask[..., None]
-        particles = jnp.where(real, particles, 0)
-        h = self.embed(particles)
+        x, mask, beside = cloud_of(particles, mask, channels=self.channels, features=self.features)
+        h = self.embed(x)
         if self.edges is not None:
-            h = h + self._neighbourhood(h, particles[..., : self.coordinates], mask)
+            h = h + self._neighbourhood(h, x[..., : self.coordinates], mask)
         for attention, mix, forward in zip(
             self.attention, self.mix, self.forward, strict=True
         ):  # fmt: skip
             h = h + mix(self._attend(attention(_normalised(h)), mask))
             h = h + forward(_normalised(h))
-        total = jnp.sum(jnp.where(real, h, 0), axis=1)
+        total = jnp.sum(jnp.where(mask[..., None], h, 0), axis=1)
         if self.pool == "mean":
             total = total / jnp.maximum(jnp.sum(mask, axis=1, dtype=h.dtype), 1)[:, None]
+        if beside is not None:
+            total = jnp.concatenate([total, beside.astype(total.dtype)], axis=-1)
         return self.readout(total)
 
     def _neighbourhood(self, h: Array, x: Array, mask: Array) -> Array:

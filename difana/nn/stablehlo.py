@@ -17,6 +17,7 @@ from jaxtyping import Array, ArrayLike, Float
 from difana._errors import InputError
 from difana._files import write_whole
 from difana._typing import Network
+from difana.data import Inputs
 
 _FORMAT = "difana-stablehlo"
 _VERSION = 1
@@ -25,10 +26,12 @@ _MISSING = "export needs flatbuffers: pip install 'difana[export]'"
 
 
 class ExportedNetwork:
-    """A network read from a file; call it with features.
+    """A network read from a file; call it with features, or with ``Events.inputs``.
 
     Attributes:
-        columns: Names of the inputs, in order.
+        columns: Names of the features, in order.
+        channels: Names of the particle channels, in order; empty for a network of features.
+        max_particles: Largest number of particles of an event; 0 for a network of features.
         units: Their units; empty strings where unknown.
         dtype: Precision of inputs and outputs.
         platforms: Platforms it was compiled for.
@@ -39,24 +42,48 @@ class ExportedNetwork:
         """Wrap what `load_network` read."""
         self.metadata = metadata
         self.columns: tuple[str, ...] = tuple(metadata["columns"])
+        particles = metadata.get("particles") or {"channels": (), "maximum": 0}
+        self.channels: tuple[str, ...] = tuple(particles["channels"])
+        self.max_particles: int = particles["maximum"]
         self.units: tuple[str, ...] = tuple(metadata["units"])
         self.dtype = np.dtype(metadata["dtype"])
         self.platforms: tuple[str, ...] = tuple(metadata["platforms"])
         self._exported = exported
 
-    def __call__(self, x: Float[ArrayLike, "events features"]) -> Float[Array, "events outputs"]:
+    def __call__(
+        self, x: Float[ArrayLike, "events features"] | Inputs
+    ) -> Float[Array, "events outputs"]:
         """Return the observables of any number of events.
 
         Raises:
-            InputError: If the features are not those of the network.
+            InputError: If the inputs are not those of the network, or an event has more particles.
         """
-        x = jnp.asarray(x, self.dtype)
-        if x.ndim != 2 or x.shape[1] != len(self.columns):
-            raise InputError(
-                f"features of shape {x.shape}: the network takes [events, {len(self.columns)}], "
-                f"the columns {list(self.columns)}"
+        if isinstance(x, Inputs) != bool(self.channels):
+            wanted = (
+                f"up to {self.max_particles} particles with the channels {list(self.channels)} "
+                "beside the features: give Events.inputs"
+                if self.channels
+                else f"the columns {list(self.columns)} alone: give inputs.features"
             )
-        return self._exported.call(x)
+            raise InputError(f"the network takes {wanted}")
+        features = jnp.asarray(x.features if isinstance(x, Inputs) else x, self.dtype)
+        if features.ndim != 2 or features.shape[1] != len(self.columns):
+            raise InputError(
+                f"features of shape {features.shape}: the network takes [events, "
+                f"{len(self.columns)}], the columns {list(self.columns)}"
+            )
+        if not isinstance(x, Inputs):
+            return self._exported.call(features)
+        particles = jnp.asarray(x.particles, self.dtype)
+        missing = self.max_particles - particles.shape[1]
+        if particles.shape[2] != len(self.channels) or missing < 0:
+            raise InputError(
+                f"particles of shape {particles.shape}: the network takes up to "
+                f"{self.max_particles} with the channels {list(self.channels)}; read them with "
+                f"max_particles={self.max_particles}"
+            )
+        particles = jnp.pad(particles, ((0, 0), (0, missing), (0, 0)))
+        return self._exported.call(features, particles, jnp.pad(x.mask, ((0, 0), (0, missing))))
 
 
 def export_network(
@@ -65,6 +92,8 @@ def export_network(
     *,
     columns: Sequence[str],
     units: Sequence[str] = (),
+    channels: Sequence[str] = (),
+    max_particles: int = 0,
     dtype: Any = np.float32,
     platforms: Sequence[str] = ("cpu", "cuda"),
     notes: dict[str, Any] | None = None,
@@ -78,9 +107,11 @@ def export_network(
 
     Args:
         path: File to write, whole or not at all.
-        net: Any callable PyTree ``[events, features] -> [events, observables]``.
+        net: Any callable PyTree, ``Events.inputs -> [events, observables]``.
         columns: Names of the features, in order.
         units: Their units, in the same order.
+        channels: Names of the particle channels, in order, for a network of particles.
+        max_particles: Largest number of particles of an event, needed with channels.
         dtype: Precision of the features.
         platforms: What to compile for: ``cpu``, ``cuda``, ``rocm``, ``tpu``.
         notes: Anything else for the header that JSON can hold.
@@ -107,14 +138,26 @@ def export_network(
     if units and len(units) != len(columns):
         raise InputError(f"{len(units)} units for {len(columns)} columns")
     (events,) = export.symbolic_shape("events")
-    given = jax.ShapeDtypeStruct((events, len(columns)), np.dtype(dtype))
+    if bool(channels) != (max_particles > 0):
+        raise InputError("give channels and max_particles together, or neither of them")
+    given = [jax.ShapeDtypeStruct((events, len(columns)), np.dtype(dtype))]
+    if channels:
+        shape = (events, max_particles, len(channels))
+        given.append(jax.ShapeDtypeStruct(shape, np.dtype(dtype)))
+        given.append(jax.ShapeDtypeStruct(shape[:2], np.dtype(bool)))
+
+    def function(features: Array, *cloud: Array) -> Array:
+        return net(Inputs(features, *cloud).cleaned() if cloud else features)
+
     try:
         with _without_places():
-            exported = export.export(jax.jit(lambda x: net(x)), platforms=tuple(platforms))(given)
+            exported = export.export(jax.jit(function), platforms=tuple(platforms))(*given)
     except (TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"the network cannot be exported for {len(columns)} features {list(columns)}: {reason}"
+            f"the network cannot be exported for {len(columns)} features {list(columns)}"
+            + (f" and particles {list(channels)}" if channels else "")
+            + f": {reason}"
         ) from error
     try:
         payload = bytes(exported.serialize())
@@ -128,6 +171,11 @@ def export_network(
         "sha256": hashlib.sha256(payload).hexdigest(),
         "columns": list(columns),
         "units": list(units) or [""] * len(columns),
+        **(
+            {"particles": {"channels": list(channels), "maximum": max_particles}}
+            if channels
+            else {}
+        ),
         "input": ["events", len(columns)],
         "output": [str(size) if size == events else int(size) for size in result.shape],
         "dtype": np.dtype(dtype).name,
@@ -197,6 +245,10 @@ def _read_header(path: Path, line: bytes) -> dict[str, Any]:
             and all(isinstance(header[key], str) for key in ("sha256", "dtype"))
         )
         lists = all(isinstance(header[key], list) for key in ("columns", "units", "platforms"))
+        cloud = header.get("particles")
+        lists = lists and (
+            cloud is None or (type(cloud["maximum"]) is int and isinstance(cloud["channels"], list))
+        )
         if (header["format"], header["version"]) == (_FORMAT, _VERSION) and texts and lists:
             return header
     except (ValueError, KeyError, TypeError, RecursionError):

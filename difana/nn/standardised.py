@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from difana._errors import InputError
+from difana.data import Given, Inputs
 
 FAR = 1e3  # widths from the median from which an event is called broken
 _CUT = 20.0  # widths from the median at which values count for the moments
@@ -31,6 +33,9 @@ class Standardised(eqx.Module):
         net: Any callable PyTree.
         mean: Subtracted from the features, ``[features]``, in their units.
         std: Divides the features, ``[features]``, in their units.
+        particle_mean: Subtracted from the channels of real particles, ``[channels]``; None for
+            events without particles.
+        particle_std: Divides them.
 
     Example:
         >>> import jax.numpy as jnp
@@ -42,30 +47,37 @@ class Standardised(eqx.Module):
     net: Callable
     mean: Float[Array | np.ndarray, " features"]
     std: Float[Array | np.ndarray, " features"]
+    particle_mean: Float[Array | np.ndarray, " channels"] | None = None
+    particle_std: Float[Array | np.ndarray, " channels"] | None = None
 
-    def __call__(self, x: Float[Array, "*events features"]) -> Float[Array, "*events observables"]:
-        """Return the net of standardised features, with the constants in the type of ``x``."""
-        if isinstance(x, np.ndarray) and isinstance(self.mean, np.ndarray):
-            # before the cast: float32 has no digits left of 1.7e9 + N(0, 1)
-            z = (x - self.mean) / np.asarray(self.std)
-            return self.net(bent(jnp.asarray(z, x.dtype if x.dtype.kind == "f" else float)))
-        x = jnp.asarray(x)
-        if not jnp.issubdtype(x.dtype, jnp.inexact):
-            x = x.astype(float)
-        mean = jax.lax.stop_gradient(jnp.asarray(self.mean, dtype=x.dtype))
-        std = jax.lax.stop_gradient(jnp.asarray(self.std, dtype=x.dtype))
-        return self.net(bent((x - mean) / std))
+    def __call__(self, x: Given) -> Float[Array, "*events observables"]:
+        """Return the net of standardised inputs, with the constants in the type of ``x``.
+
+        Raises:
+            InputError: If the events have particles, but it was fitted without, or the reverse.
+        """
+        if isinstance(x, Inputs) != (self.particle_mean is not None):
+            has, fitted = ("has", "none") if isinstance(x, Inputs) else ("has no", "some")
+            raise InputError(
+                f"the input {has} particles, the standardisation was fitted to events with {fitted}"
+            )
+        if not isinstance(x, Inputs):
+            return self.net(_standard(x, self.mean, self.std))
+        particles = _standard(x.particles, self.particle_mean, self.particle_std)
+        features = _standard(x.features, self.mean, self.std)
+        return self.net(Inputs(features, particles, jnp.asarray(x.mask)).cleaned())
 
     @classmethod
     def fit(
         cls,
         net: Callable,
-        features: Float[ArrayLike, "events features"],
+        inputs: Float[ArrayLike, "events features"] | Inputs,
         weights: Float[ArrayLike, " events"] | None = None,
         *,
         columns: Sequence[str] = (),
+        channels: Sequence[str] = (),
     ) -> Standardised:
-        r"""Return ``net`` behind the standardisation measured on ``features``.
+        r"""Return ``net`` behind the standardisation measured on ``inputs``.
 
         .. math::
             \mu = \frac{\sum |w_i| x_i}{\sum |w_i|}, \qquad
@@ -76,9 +88,10 @@ class Standardised(eqx.Module):
 
         Args:
             net: Any callable PyTree.
-            features: Features of the training events, ``[events, features]``.
+            inputs: ``Events.inputs`` of the training events; of particles the real ones count.
             weights: Event weights, ``[events]``; the modulus is used, a scale needs no sign.
             columns: Names of the features, for messages.
+            channels: Names of the particle channels, for messages.
 
         Returns:
             The wrapped network.
@@ -95,7 +108,38 @@ class Standardised(eqx.Module):
             >>> wrapped.mean.tolist(), wrapped.std.tolist()
             ([2.0], [1.0])
         """
-        return cls(net, *location_and_scale(features, weights, columns=columns))
+        if not isinstance(inputs, Inputs):
+            return cls(net, *location_and_scale(inputs, weights, columns=columns))
+        mask = np.asarray(inputs.mask)
+        each = np.ones(len(mask)) if weights is None else np.asarray(weights, np.float64)
+        real = np.asarray(inputs.particles)[mask]
+        if not len(real):
+            raise InputError("no event has a real particle: nothing to standardise with")
+        return cls(
+            net,
+            *location_and_scale(inputs.features, weights, columns=columns),
+            *location_and_scale(
+                real,
+                np.repeat(each, mask.sum(axis=1)),
+                columns=channels,
+                what="particle channel",
+                row="particle",
+            ),
+        )
+
+
+def _standard(x: Any, mean: Any, std: Any) -> Array:
+    """Return ``(x - mean) / std``, far values bent."""
+    if isinstance(x, np.ndarray) and isinstance(mean, np.ndarray):
+        # before the cast: float32 has no digits left of 1.7e9 + N(0, 1)
+        z = (x - mean) / np.asarray(std)
+        return bent(jnp.asarray(z, x.dtype if x.dtype.kind == "f" else float))
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        x = x.astype(float)
+    mean = jax.lax.stop_gradient(jnp.asarray(mean, dtype=x.dtype))
+    std = jax.lax.stop_gradient(jnp.asarray(std, dtype=x.dtype))
+    return bent((x - mean) / std)
 
 
 def location_and_scale(
@@ -104,6 +148,7 @@ def location_and_scale(
     *,
     columns: Sequence[str] = (),
     what: str = "feature",
+    row: str = "event",
 ) -> tuple[Float[np.ndarray, " features"], Float[np.ndarray, " features"]]:
     r"""Return mean and standard deviation of features, in float64, that no broken event spoils.
 
@@ -116,6 +161,7 @@ def location_and_scale(
         weights: Weights, ``[events]``; the modulus is used.
         columns: Names of the features, for messages.
         what: What messages call a feature.
+        row: What messages call an event.
 
     Raises:
         InputError: If there are no events, or a feature or weight is not finite.
@@ -152,8 +198,8 @@ def location_and_scale(
             name = f"'{columns[int(column)]}'" if len(columns) == x.shape[1] else str(column)
             warnings.warn(
                 f"{what} {name} lies more than {FAR:g} widths from its median in {far.size} of"
-                f" {len(x)} events, most in event {first} ({x[first, column]:g}; mean of the others"
-                f" {mean[column]:g}, width {std[column]:g}): repair or drop broken events, or take"
+                f" {len(x)} {row}s, most in {row} {first} ({x[first, column]:g}; mean of the others"
+                f" {mean[column]:g}, width {std[column]:g}): repair or drop broken {row}s, or take"
                 " the logarithm of an observable with such tails",
                 stacklevel=3,
             )

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from difana._errors import ConfigError
 from difana._typing import PyTree
 from difana.data.events import Events
-from difana.data.samples import Sample, ShiftedEvents, WeightVariation
+from difana.data.samples import Sample
 
 
 def checked_mesh(mesh: Mesh) -> Mesh:
@@ -130,16 +130,13 @@ def _pad_events(events: Events, multiple: int) -> Events:
 
 
 def _pad_sample(sample: Sample, multiple: int) -> Sample:
-    variations = []
-    for variation in sample.variations:
-        padded = variation
-        if isinstance(variation, ShiftedEvents):
-            up, down = (_pad_events(side, multiple) for side in (variation.up, variation.down))
-            padded = ShiftedEvents(up=up, down=down, name=variation.name)
-        elif isinstance(variation, WeightVariation):
-            up, down = (_pad_weights(side, multiple) for side in (variation.up, variation.down))
-            padded = WeightVariation(up=up, down=down, name=variation.name)
-        variations.append(padded)
+    variations = [
+        variation.mapped(
+            lambda _, events: _pad_events(events, multiple),
+            lambda _, weights: _pad_weights(weights, multiple),
+        )
+        for variation in sample.variations
+    ]
     return Sample(
         _pad_events(sample.nominal, multiple),
         tuple(variations),

@@ -154,10 +154,13 @@ def test_all_scores_are_those_of_every_block_in_one_pass():
         return net(x)
 
     scores = all_scores(counting, samples())
-    # signal, background, twice the transformation, up and down events
-    assert [score.shape[0] for score in scores] == [20, 30, 30, 30, 25, 30]
+    # signal; background, twice the transformation, up and down events, other weights
+    assert [[x.shape[0] for _, x in own] for own in scores] == [[20], [30, 30, 30, 25, 30, 30, 30]]
+    kinds = ["", "scale", "scale", "shower", "shower", "pdf", "pdf"]
+    assert [row.name for row, _ in scores[1]] == kinds
+    assert scores[1][0][1] is scores[1][5][1]  # other weights of the same events
     assert calls == [(165, 2)]
-    np.testing.assert_allclose(scores[0], (arrays(20, 1)[0] @ WEIGHTS)[:, 0])
+    np.testing.assert_allclose(scores[0][0][1], (arrays(20, 1)[0] @ WEIGHTS)[:, 0])
 
 
 def test_templates_inside_jit_are_those_outside():

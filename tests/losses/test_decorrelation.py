@@ -63,7 +63,7 @@ def test_every_event_has_its_own_nuisances():
     assert (s.signal, b.signal) == (True, False)
     for i in (0, 7, 49):
         x = shift(BATCH[0].nominal.features[i : i + 1], s.nuisances[i, 0])
-        np.testing.assert_allclose(s.features[i], scale(x, s.nuisances[i, 1])[0], rtol=1e-12)
+        np.testing.assert_allclose(s.inputs[i], scale(x, s.nuisances[i, 1])[0], rtol=1e-12)
     np.testing.assert_array_equal(s.weights, BATCH[0].nominal.weights)
     alpha = b.nuisances[:, 2]
     factors = np.where(alpha > 0, 1.2**alpha, 0.9**-alpha)
@@ -106,7 +106,7 @@ def test_adversary_descends_and_classifier_ascends():
 
     def opposed(net, opponent):
         def own(block):
-            guess = opponent(jax.nn.sigmoid(net(block.features)))
+            guess = opponent(jax.nn.sigmoid(net(block.inputs)))
             return jnp.average(squared_error(guess, block.nuisances), weights=block.weights)
 
         return 0.5 * (own(s) + own(b))

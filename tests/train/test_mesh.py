@@ -24,7 +24,8 @@ def mesh():
 
 def events(n, *, seed=0):
     x = np.random.default_rng(seed).normal(1.0, size=(n, 2))
-    return Events(jnp.asarray(x), jnp.arange(1.0, n + 1), mask=jnp.ones((n, 3), bool))
+    particles, mask = jnp.ones((n, 3, 1)), jnp.ones((n, 3), bool)
+    return Events(jnp.asarray(x), jnp.arange(1.0, n + 1), particles, mask)
 
 
 def test_padding_adds_events_of_weight_zero(mesh):

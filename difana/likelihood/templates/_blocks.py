@@ -14,14 +14,14 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
+from difana.data import Given, Sample, Variant, check_inputs, joined, moved, variants
 from difana.likelihood.templates._fill import Sums, wide
 
 
 class Block(NamedTuple):
     """Events the network sees together: those of one sample, or of several, one after the other."""
 
-    features: Array
+    inputs: Given
     lengths: tuple[int, ...]
 
 
@@ -33,59 +33,64 @@ class Job(NamedTuple):
     weights: Float[Array, " events"]
 
 
-def inputs_and_jobs(samples: Sequence[Sample]) -> tuple[list[Block], list[Job]]:
+def inputs_and_jobs(
+    samples: Sequence[Sample], rows: Sequence[Sequence[Variant]] | None = None
+) -> tuple[list[Block], list[Job]]:
     """List the inputs the network must see, and the histograms to fill from its outputs.
 
     A transformation that several samples share is applied to all their events at once: the graph
     grows with the number of functions, not with that of the samples.
+
+    Args:
+        samples: The samples.
+        rows: The versions of the events of each sample to fill; all of them by default.
     """
-    blocks = [block_of([sample.nominal.features]) for sample in samples]
-    moved: dict[tuple[int, int], tuple[int, int]] = {}  # sample, variation: block (+1), part
-    for (function, *_), users in _users(samples).items():
-        events = [samples[i].nominal.features for i, _ in users]
-        own = block_of(events)
-        for alpha in (1.0, -1.0):
-            shift = jnp.asarray(alpha, own.features.dtype)
-            blocks.append(own._replace(features=function(own.features, shift)))
-        moved |= {user: (len(blocks) - 2, part) for part, user in enumerate(users)}
+    check_inputs(samples)
+    rows = [variants(sample) for sample in samples] if rows is None else rows
+    nominals = [sample.nominal for sample in samples]
+    blocks: list[Block] = []
+    places: dict[tuple[int, int], tuple[int, int]] = {}  # sample, row: block, part
+    for i, nominal in enumerate(nominals):
+        seen = [k for k, row in enumerate(rows[i]) if row.sees(nominal)]
+        places |= {(i, k): (len(blocks), 0) for k in seen}
+        blocks += [block_of([nominal.inputs])] if seen else []
+    for (function, *_), users in _users(samples, rows).items():
+        sides = [[(i, k) for i, k in users if rows[i][k].alpha == alpha] for alpha in (1.0, -1.0)]
+        own = block_of([nominals[i].inputs for i, _ in sides[0]])
+        for alpha, side in zip((1.0, -1.0), sides, strict=True):
+            places |= {user: (len(blocks), part) for part, user in enumerate(side)}
+            blocks.append(own._replace(inputs=moved(function, own.inputs, alpha)))
     jobs: list[Job] = []
-    for i, sample in enumerate(samples):
-        weights = sample.nominal.weights
-        jobs.append(Job(i, 0, weights))
-        for k, variation in enumerate(sample.variations):
-            if isinstance(variation, Transformation):
-                block, part = moved[i, k]
-                jobs += [Job(block, part, weights), Job(block + 1, part, weights)]
-            elif isinstance(variation, ShiftedEvents):
-                for side in (variation.up, variation.down):
-                    jobs.append(Job(len(blocks), 0, side.weights))
-                    blocks.append(block_of([side.features]))
-            elif isinstance(variation, WeightVariation):
-                jobs += [Job(i, 0, variation.up), Job(i, 0, variation.down)]
+    for i, own_rows in enumerate(rows):
+        for k, row in enumerate(own_rows):
+            if (i, k) not in places:
+                places[i, k] = len(blocks), 0
+                blocks.append(block_of([row.inputs]))
+            jobs.append(Job(*places[i, k], row.weights))
     return blocks, jobs
 
 
-def block_of(events: Sequence[Array]) -> Block:
+def block_of(events: Sequence[Given]) -> Block:
     """Return events the network sees together."""
-    joined = jnp.concatenate(events) if len(events) > 1 else events[0]
-    return Block(joined, tuple(len(x) for x in events))
+    return Block(joined(events), tuple(len(x) for x in events))
 
 
-def _users(samples: Sequence[Sample]) -> dict[tuple, list[tuple[int, int]]]:
-    """Return sample and place of the transformations, by function and kind of the features."""
+def _users(
+    samples: Sequence[Sample], rows: Sequence[Sequence[Variant]]
+) -> dict[tuple, list[tuple[int, int]]]:
+    """Return sample and row of what is moved, by function and kind of the inputs."""
     users: dict[tuple, list[tuple[int, int]]] = {}
     for i, sample in enumerate(samples):
-        x = sample.nominal.features
-        for k, variation in enumerate(sample.variations):
-            if isinstance(variation, Transformation):
-                kind = (variation.function, x.dtype, x.shape[1:])
-                users.setdefault(kind, []).append((i, k))
+        kind = tuple((x.dtype, x.shape[1:]) for x in jax.tree.leaves(sample.nominal.inputs))
+        for k, row in enumerate(rows[i]):
+            if row.function is not None:
+                users.setdefault((row.function, kind), []).append((i, k))
     return users
 
 
-def checked(net: Network, features: Array) -> Array:
+def checked(net: Network, inputs: Given) -> Array:
     """Return what the network makes of events, with the right number of axes."""
-    output = net(features)
+    output = net(inputs)
     if output.ndim != 2:
         raise InputError(
             f"the network returned {output.shape}; it must return [events, observables]"
@@ -110,11 +115,11 @@ class Outputs(NamedTuple):
 
 def outputs_of(net: Network, blocks: Sequence[Block]) -> Outputs:
     """Return what the network makes of each block of events, all in one pass."""
-    output = checked(net, jnp.concatenate([block.features for block in blocks]))
+    output = checked(net, joined([block.inputs for block in blocks]))
     found = Outputs([], [])
     grouped = [(k, len(list(g))) for k, g in itertools.groupby(block.lengths for block in blocks)]
-    joined = lax.split(output, [rows * sum(lengths) for lengths, rows in grouped])
-    for (lengths, rows), flat in zip(grouped, joined, strict=True):
+    runs = lax.split(output, [rows * sum(lengths) for lengths, rows in grouped])
+    for (lengths, rows), flat in zip(grouped, runs, strict=True):
         found.places.extend((len(found.runs), row) for row in range(rows))
         run = flat.reshape(rows, sum(lengths), output.shape[1])
         found.runs.append(list(lax.split(run, lengths, axis=1)))

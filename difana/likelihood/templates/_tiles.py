@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
+from difana.data import Given, Sample, check_inputs, features_of, moved, variants
 from difana.likelihood.templates._fill import Fill, wide
 from difana.likelihood.templates.sums import TemplateSums
 
@@ -24,7 +24,7 @@ from difana.likelihood.templates.sums import TemplateSums
 class _Block(NamedTuple):
     """Events that are stored together."""
 
-    features: Array
+    inputs: Given
     weights: Array
 
 
@@ -38,7 +38,7 @@ class _Pass(NamedTuple):
 
 
 def tiled_sums(
-    outputs: Callable[[Array], Array], samples: Sequence[Sample], fill: Fill, *, chunk: int
+    outputs: Callable[[Given], Array], samples: Sequence[Sample], fill: Fill, *, chunk: int
 ) -> TemplateSums:
     """Return the sums of all histograms, ``chunk`` events at a time.
 
@@ -48,7 +48,8 @@ def tiled_sums(
         fill: The binning.
         chunk: Events of a tile.
     """
-    blocks: list[_Block] = [_Block(s.nominal.features, s.nominal.weights) for s in samples]
+    check_inputs(samples)
+    blocks: list[_Block] = [_Block(s.nominal.inputs, s.nominal.weights) for s in samples]
     functions: list[Callable] = []
     varied: list[_Pass] = []
     nominal_slots: list[int] = []
@@ -56,41 +57,33 @@ def tiled_sums(
     slots = 0
     for i, sample in enumerate(samples):
         nominal_slots.append(slots)
-        slots += 1
         own: tuple[int, list[int], list[Array]] = (i, [], [])
-        for variation in sample.variations:
-            if isinstance(variation, Transformation):
-                if variation.function not in functions:
-                    functions.append(variation.function)
-                which = functions.index(variation.function) + 1
-                varied += [_Pass(slots, i, which, 1.0), _Pass(slots + 1, i, which, -1.0)]
-            elif isinstance(variation, ShiftedEvents):
-                for side, shifted in enumerate((variation.up, variation.down)):
-                    varied.append(_Pass(slots + side, len(blocks), 0, 0.0))
-                    blocks.append(_Block(shifted.features, shifted.weights))
-            elif isinstance(variation, WeightVariation):
-                own[1].extend((slots, slots + 1))
-                own[2].extend((variation.up, variation.down))
+        for slot, row in enumerate(variants(sample)[1:], start=slots + 1):
+            if row.function is not None:
+                if row.function not in functions:
+                    functions.append(row.function)
+                which = functions.index(row.function) + 1
+                varied.append(_Pass(slot, i, which, row.alpha))
+            elif row.sees(sample.nominal):
+                own[1].append(slot)
+                own[2].append(row.weights)
             else:
-                continue
-            slots += 2
+                varied.append(_Pass(slot, len(blocks), 0, 0.0))
+                blocks.append(_Block(row.inputs, row.weights))
+        slots += len(variants(sample))
         if own[1]:
             weighted.append(own)
     sizes = [len(block.weights) for block in blocks]
     chunk = max(1, min(chunk, max(sizes)))
-    dtype = jnp.result_type(*(block.features for block in blocks))
-    blocks = [
-        _Block(_padded(block.features.astype(dtype), chunk), _padded(block.weights, chunk))
-        for block in blocks
-    ]
+    blocks = [jax.tree.map(partial(_padded, chunk=chunk), block) for block in _alike(blocks)]
 
-    def events(block: Array, start: Array, first: Array) -> tuple[Array, Array]:
+    def events(block: Array, start: Array, first: Array) -> tuple[Given, Array]:
         """Return one tile; what an earlier tile has counted gets weight zero."""
         found = _switch(block, [partial(_cut, own, chunk=chunk) for own in blocks], start)
         weights = jnp.where(start + jnp.arange(chunk) >= first, found.weights, 0)
-        return found.features, weights
+        return found.inputs, weights
 
-    def filled(x: Array, weights: Array) -> tuple[Array, Array, Array]:
+    def filled(x: Given, weights: Array) -> tuple[Array, Array, Array]:
         out = outputs(x)
         contents, squares = fill.sums(out, weights.astype(out.dtype))
         return wide(contents), wide(squares), out
@@ -106,8 +99,8 @@ def tiled_sums(
     def varied_tile(tile: tuple[Array, ...]) -> Array:
         *where, function, alpha = tile
         x, weights = events(*where)
-        apply = [lambda x, alpha: x, *functions]
-        x = _switch(function, apply, x, alpha.astype(x.dtype))
+        apply = [lambda x, alpha: x, *(partial(moved, own) for own in functions)]
+        x = _switch(function, apply, x, alpha.astype(features_of(x).dtype))
         return filled(x, weights)[0]
 
     tiles = _tiles([_Pass(slot, i, 0, 0.0) for i, slot in enumerate(nominal_slots)], sizes, chunk)
@@ -180,12 +173,24 @@ def _weighted(
     return jnp.sum(lax.map(tile, (scores, *places)), axis=0)
 
 
-def _switch(index: Array, branches: Sequence[Callable], *operands: Array):
+def _switch(index: Array, branches: Sequence[Callable], *operands: Any):
     return branches[0](*operands) if len(branches) == 1 else lax.switch(index, branches, *operands)
 
 
 def _cut(block: _Block, start: Array, *, chunk: int) -> _Block:
-    return _Block(*(lax.dynamic_slice_in_dim(rows, start, chunk) for rows in block))
+    return jax.tree.map(lambda rows: lax.dynamic_slice_in_dim(rows, start, chunk), block)
+
+
+def _alike(blocks: Sequence[_Block]) -> list[_Block]:
+    """Return the blocks with inputs of the same types: one program goes through all."""
+    columns = zip(*(jax.tree.leaves(block.inputs) for block in blocks), strict=True)
+    dtypes = [jnp.result_type(*leaves) for leaves in columns]
+    found = []
+    for block in blocks:
+        leaves, structure = jax.tree.flatten(block.inputs)
+        cast = [leaf.astype(dtype) for leaf, dtype in zip(leaves, dtypes, strict=True)]
+        found.append(_Block(jax.tree.unflatten(structure, cast), block.weights))
+    return found
 
 
 def _padded(rows: Array, chunk: int) -> Array:

@@ -11,19 +11,12 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
+from difana.data import Sample, Variant, features_of, moved, variants
 from difana.hist import argmax_histogram, softmax_histogram
 from difana.likelihood.modifiers import Channel
-from difana.likelihood.templates._blocks import (
-    Block,
-    Job,
-    block_of,
-    fill,
-    inputs_and_jobs,
-    outputs_of,
-)
+from difana.likelihood.templates._blocks import Job, block_of, fill, inputs_and_jobs, outputs_of
 from difana.likelihood.templates._fill import Sums
-from difana.likelihood.templates.sums import TemplateSums, channel_from_sums, histograms_of
+from difana.likelihood.templates.sums import TemplateSums, channel_from_sums
 from difana.likelihood.templates.templates import of_nominals, sums_at_once
 
 
@@ -89,60 +82,54 @@ def channel_from_logits(
 
 def _sums_with_tangents(net: Network, samples: Sequence[Sample], one: Sums) -> TemplateSums:
     """Return the sums of all templates; those of transformations are nominal +- derivative."""
-    moved = [any(isinstance(v, Transformation) for v in s.variations) for s in samples]
-    blocks: list[Block] = []
-    jobs: list[Job] = []
-    for sample, exact in zip(samples, moved, strict=True):
-        if exact:  # the nominal events go through the network later, with their tangents
-            shifted = [v for v in sample.variations if isinstance(v, ShiftedEvents)]
-            for side in (side for v in shifted for side in (v.up, v.down)):
-                jobs.append(Job(len(blocks), 0, side.weights))
-                blocks.append(block_of([side.features]))
-        else:
-            new_blocks, new_jobs = inputs_and_jobs([sample])
-            jobs += [job._replace(block=len(blocks) + job.block) for job in new_jobs]
-            blocks += new_blocks
-    plain = iter(zip(*fill(outputs_of(net, blocks), jobs, one), strict=True) if blocks else [])
-    rows: list[tuple[Array, Array]] = []
-    for sample, exact in zip(samples, moved, strict=True):
-        if exact:
-            rows += _moved(net, sample, one, plain)
-        else:
-            rows += itertools.islice(plain, histograms_of(sample))
-    contents, squares = (jnp.stack(parts) for parts in zip(*rows, strict=True))
+    rows = [variants(sample) for sample in samples]
+    exact = [any(row.function is not None for row in own) for own in rows]
+    # the nominal events of these go through the network later, with their tangents
+    plain = [
+        [row for row in own if not moves or row.events is not sample.nominal]
+        for sample, own, moves in zip(samples, rows, exact, strict=True)
+    ]
+    blocks, jobs = inputs_and_jobs(samples, plain)
+    filled = iter(zip(*fill(outputs_of(net, blocks), jobs, one), strict=True) if blocks else [])
+    found: list[tuple[Array, Array]] = []
+    for sample, own, moves in zip(samples, rows, exact, strict=True):
+        found += (
+            _moved(net, sample, own, one, filled) if moves else itertools.islice(filled, len(own))
+        )
+    contents, squares = (jnp.stack(parts) for parts in zip(*found, strict=True))
     return TemplateSums(contents, of_nominals(squares, samples))
 
 
 def _moved(
-    net: Network, sample: Sample, one: Sums, shifted: Iterator[tuple[Array, Array]]
+    net: Network,
+    sample: Sample,
+    rows: Sequence[Variant],
+    one: Sums,
+    shifted: Iterator[tuple[Array, Array]],
 ) -> list[tuple[Array, Array]]:
-    """Return the sums of a sample with transformations, in the order of its variations."""
+    """Return the sums of a sample with transformations, in the order of its rows."""
     nominal = sample.nominal
-    functions = [v.function for v in sample.variations if isinstance(v, Transformation)]
-    weights = [nominal.weights]
-    for variation in sample.variations:
-        if isinstance(variation, WeightVariation):
-            weights += [variation.up, variation.down]
+    functions = [row.function for row in rows if row.function is not None and row.alpha > 0]
+    weights = [row.weights for row in rows if row.sees(nominal)]
 
     def contents(alphas: Array) -> tuple[Array, tuple[Array, Array]]:
-        features = nominal.features
+        inputs = nominal.inputs
         for alpha, function in zip(alphas, functions, strict=True):
-            features = function(features, alpha)
-        logits = outputs_of(net, [block_of([features])])
+            inputs = moved(function, inputs, alpha)
+        logits = outputs_of(net, [block_of([inputs])])
         found = fill(logits, [Job(0, 0, w) for w in weights], one)
         return found[0][0], found
 
-    origin = jnp.zeros(len(functions), nominal.features.dtype)
+    origin = jnp.zeros(len(functions), features_of(nominal.inputs).dtype)
     slopes, found = jax.jacfwd(contents, has_aux=True)(origin)
-    varied, columns = iter(zip(*found, strict=True)), iter(slopes.T)
-    own, squares = next(varied)
-    rows = [(own, squares)]
-    for variation in sample.variations:
-        if isinstance(variation, Transformation):
-            slope = next(columns)
-            rows += [(own + slope, squares), (own - slope, squares)]
-        elif isinstance(variation, ShiftedEvents):
-            rows += [next(shifted), next(shifted)]
-        elif isinstance(variation, WeightVariation):
-            rows += [next(varied), next(varied)]
-    return rows
+    varied = list(zip(*found, strict=True))
+    own, squares = varied[0]
+    weighted, columns = iter(varied), iter(slopes.T)
+    slope, sums = own, []
+    for row in rows:
+        if row.function is not None:
+            slope = next(columns) if row.alpha > 0 else -slope
+            sums.append((own + slope, squares))
+        else:
+            sums.append(next(weighted if row.sees(nominal) else shifted))
+    return sums

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._numerics import safe_sqrt
-from difana.data import Normalisation, Sample
+from difana.data import Sample, variants
 from difana.likelihood.modifiers import (
     AbstractModifier,
     Channel,
@@ -103,11 +103,12 @@ def channel_from_sums(
         nominal = next(nominals)
         modifiers: list[AbstractModifier] = [NormFactor(factor) for factor in sample.normfactors]
         for variation in sample.variations:
-            if isinstance(variation, Normalisation):
-                up, down = (jnp.asarray(x).astype(float) for x in (variation.up, variation.down))
-                modifiers.append(NormSys(up, down, variation.name))
-            else:
+            factors = variation.factors()
+            if factors is None:
                 modifiers.append(HistoSys(next(ups), next(downs), variation.name))
+            else:
+                up, down = (jnp.asarray(x).astype(float) for x in factors)
+                modifiers.append(NormSys(up, down, variation.name))
         if staterror:
             modifiers.append(StatError(safe_sqrt(squares), f"staterror_{name}"))
         templates.append(Template(nominal, tuple(modifiers), name=sample.name))
@@ -136,5 +137,4 @@ def histograms_of(sample: Sample) -> int:
         >>> histograms_of(Sample(Events(jnp.ones((2, 1)), jnp.ones(2)), name="b"))
         1
     """
-    shapes = sum(not isinstance(variation, Normalisation) for variation in sample.variations)
-    return 1 + 2 * shapes
+    return len(variants(sample))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Sample
+from difana.data import Sample, Variant, variants
 from difana.hist import Shares
 from difana.likelihood.modifiers import Channel
 from difana.likelihood.templates._blocks import checked, fill, inputs_and_jobs, outputs_of
@@ -19,12 +19,17 @@ from difana.likelihood.templates._tiles import tiled_sums
 from difana.likelihood.templates.sums import TemplateSums, channel_from_sums, histograms_of
 
 
-def all_scores(net: Network, samples: Sequence[Sample]) -> list[Float[Array, " events"]]:
-    """Return the first observable behind every histogram that is not one of other weights."""
-    blocks, jobs = inputs_and_jobs(samples)
+def all_scores(
+    net: Network, samples: Sequence[Sample]
+) -> list[list[tuple[Variant, Float[Array, " events"]]]]:
+    """Return the first observable of every version of the events, sample by sample, in one pass."""
+    rows = [variants(sample) for sample in samples]
+    blocks, jobs = inputs_and_jobs(samples, rows)
     outputs = outputs_of(net, blocks)
-    seen = dict.fromkeys((job.block, job.part) for job in jobs)
-    return [outputs.of(*place)[:, 0] for place in seen]
+    places = dict.fromkeys((job.block, job.part) for job in jobs)
+    seen = {place: outputs.of(*place)[:, 0] for place in places}
+    scores = (seen[job.block, job.part] for job in jobs)
+    return [[(row, next(scores)) for row in own] for own in rows]
 
 
 def of_nominals(squares: Array, samples: Sequence[Sample]) -> Array:
@@ -61,7 +66,7 @@ def template_sums(
     events, the edges and the bandwidth.
 
     Args:
-        net: Any callable PyTree ``[events, features] -> [events, observables]``.
+        net: Any callable PyTree, ``Events.inputs -> [events, observables]``.
         samples: Processes with their variations.
         edges: Bin edges in units of the first observable; events outside fall into the edge bins.
             Or a binning of one's own, ``outputs -> shares [events, bins]``: ``soft_regions``,
@@ -116,7 +121,7 @@ def channel_from_events(
     staterror. Differentiable in the network, the events, the edges and the bandwidth.
 
     Args:
-        net: Any callable PyTree ``[events, features] -> [events, observables]``.
+        net: Any callable PyTree, ``Events.inputs -> [events, observables]``.
         samples: Processes with their variations.
         edges: Bin edges in units of the observable; events outside fall into the edge bins. Or a
             binning of one's own, as in :func:`template_sums`.

@@ -149,7 +149,7 @@ def adversarial(
     if adversary not in _LOSSES:
         raise ConfigError(f"adversary '{adversary}' is neither 'regressor' nor 'mixture'")
     blocks = at_random_nuisances(batch, key=step.key, draw=draw, poi=poi)
-    logits = logits_of(state.net, [block.features for block in blocks])
+    logits = logits_of(state.net, [block.inputs for block in blocks])
     entropy = entropy_of(blocks, logits)
     chosen = [i for i, block in enumerate(blocks) if on == "all" or not block.signal]
     seen = jax.nn.sigmoid(jnp.concatenate([logits[i] for i in chosen]))[:, None]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difana._typing import Network
-from difana.data import Sample
+from difana.data import Given, Sample, joined
 from difana.losses.classify._entropy import balanced_entropy
 from difana.losses.classify.random_nuisances import Draw, VariedEvents, at_random_nuisances
 from difana.losses.step import Step
@@ -50,14 +50,14 @@ def augmented(
         0.6931
     """
     blocks = at_random_nuisances(batch, key=step.key, draw=draw, poi=poi)
-    value = entropy_of(blocks, logits_of(net, [block.features for block in blocks]))
+    value = entropy_of(blocks, logits_of(net, [block.inputs for block in blocks]))
     return value, {"value": value}
 
 
-def logits_of(net: Network, inputs: Sequence[Array]) -> list[Float[Array, " events"]]:
+def logits_of(net: Network, inputs: Sequence[Given]) -> list[Float[Array, " events"]]:
     """Return the first output of each block, all in one pass of the network."""
     ends = [sum(len(x) for x in inputs[: i + 1]) for i in range(len(inputs) - 1)]
-    return jnp.split(net(jnp.concatenate(inputs))[:, 0], ends)
+    return jnp.split(net(joined(inputs))[:, 0], ends)
 
 
 def entropy_of(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difana._typing import Network
-from difana.data import Sample
+from difana.data import Sample, with_columns
 from difana.losses.classify.augmented import entropy_of, logits_of
 from difana.losses.classify.random_nuisances import Draw, at_random_nuisances
 from difana.losses.step import Step
@@ -48,6 +47,7 @@ def aware(
         A. Ghosh, B. Nachman, D. Whiteson, arXiv:2105.08742.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from difana.data import Events
         >>> events = Events(jnp.zeros((4, 1)), jnp.ones(4))
         >>> batch = (Sample(events, name="s", normfactors=("mu",)), Sample(events, name="b"))
@@ -56,6 +56,6 @@ def aware(
         0.6931
     """
     blocks = at_random_nuisances(batch, key=step.key, draw=draw, poi=poi)
-    inputs = [jnp.concatenate([block.features, block.nuisances], axis=1) for block in blocks]
+    inputs = [with_columns(block.inputs, block.nuisances) for block in blocks]
     value = entropy_of(blocks, logits_of(net, inputs))
     return value, {"value": value}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Sample, ShiftedEvents, Transformation, WeightVariation
+from difana.data import Sample
 from difana.likelihood import all_scores
 from difana.losses.classify._entropy import balanced_entropy
 from difana.losses.step import Step
@@ -59,27 +59,8 @@ def cross_entropy(
         )
     if not variations:
         batch = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in batch]
-    scores = iter(all_scores(net, batch))
-
-    def terms() -> Iterator[tuple[bool, Array, Array]]:
-        for sample, label in zip(batch, labels, strict=True):
-            for weights, x in _weighted(sample, next(scores), scores):
-                yield label, weights, x
-
-    value = balanced_entropy(terms())
+    scores = all_scores(net, batch)
+    value = balanced_entropy(
+        (label, row.weights, x) for own, label in zip(scores, labels, strict=True) for row, x in own
+    )
     return value, {"value": value}
-
-
-def _weighted(sample: Sample, own: Array, scores):
-    """Yield weights and scores of the nominal events and of every variation."""
-    yield sample.nominal.weights, own
-    for variation in sample.variations:
-        if isinstance(variation, Transformation):
-            yield sample.nominal.weights, next(scores)
-            yield sample.nominal.weights, next(scores)
-        elif isinstance(variation, ShiftedEvents):
-            yield variation.up.weights, next(scores)
-            yield variation.down.weights, next(scores)
-        elif isinstance(variation, WeightVariation):
-            yield variation.up, own
-            yield variation.down, own

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError, nearest
 from difana._typing import Network
-from difana.data import Sample
+from difana.data import Sample, with_columns
 from difana.losses.classify._entropy import balanced_entropy
 from difana.losses.classify.augmented import logits_of
 from difana.losses.step import Step
@@ -76,8 +76,7 @@ def parametrised(
             scale = 1.0 / sample.nominal.total()
         else:
             values = grid[jax.random.randint(own, (size,), 0, len(grid))]
-        x = sample.nominal.features
-        inputs.append(jnp.concatenate([x, values.astype(x.dtype)], axis=1))
+        inputs.append(with_columns(sample.nominal.inputs, values))
         weights.append(scale * sample.nominal.weights)
     labels = [poi in sample.normfactors for sample in batch]
     value = balanced_entropy(zip(labels, weights, logits_of(net, inputs), strict=True))

@@ -6,14 +6,10 @@ from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import InputError
-from difana._numerics import safe_divide
-from difana.data import Normalisation, Sample, ShiftedEvents, Transformation, WeightVariation
-
-_LEAST = 1e-3  # factors of a variation below this, also negative ones, have no useful logarithm
+from difana.data import AbstractVariation, Given, Sample, features_of
 
 Draw = Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "events nuisances"]]
 """``draw(key, shape)``: nuisance values in standard deviations; ``jax.random.normal`` does."""
@@ -23,13 +19,13 @@ class VariedEvents(eqx.Module):
     """Events of one sample, each at nuisance values of its own.
 
     Attributes:
-        features: Features there, ``[events, features]``.
+        inputs: What the network is given there.
         weights: Weights there, ``[events]``.
         nuisances: The values in standard deviations, ``[events, nuisances]``.
         signal: Whether the sample is signal (static).
     """
 
-    features: Float[Array, "events features"]
+    inputs: Given
     weights: Float[Array, " events"]
     nuisances: Float[Array, "events nuisances"]
     signal: bool = eqx.field(static=True)
@@ -39,7 +35,8 @@ def nuisance_names(samples: Sequence[Sample]) -> tuple[str, ...]:
     """Return the names of all nuisance parameters, each once, in order of appearance.
 
     Example:
-        >>> from difana.data import Events
+        >>> import jax.numpy as jnp
+        >>> from difana.data import Events, Transformation
         >>> events = Events(jnp.ones((2, 1)), jnp.ones(2))
         >>> shift = Transformation(function=lambda x, alpha: x + alpha, name="shift")
         >>> nuisance_names([Sample(events, (shift,), name="b"), Sample(events, name="s")])
@@ -74,12 +71,13 @@ def at_random_nuisances(
             of files have no counterpart at other values.
 
     Example:
-        >>> from difana.data import Events
+        >>> import jax.numpy as jnp
+        >>> from difana.data import Events, Transformation
         >>> events = Events(jnp.ones((2, 1)), jnp.ones(2))
         >>> shift = Transformation(function=lambda x, alpha: x + 0.1 * alpha, name="shift")
         >>> batch = [Sample(events, name="s", normfactors=("mu",)), Sample(events, (shift,), name="b")]
         >>> s, b = at_random_nuisances(batch, key=jax.random.key(0))
-        >>> bool(jnp.allclose(b.features, 1 + 0.1 * b.nuisances)), s.features.tolist()
+        >>> bool(jnp.allclose(b.inputs, 1 + 0.1 * b.nuisances)), s.inputs.tolist()
         (True, [[1.0], [1.0]])
     """  # noqa: E501
     labels = [poi in sample.normfactors for sample in batch]
@@ -91,38 +89,26 @@ def at_random_nuisances(
     names = nuisance_names(batch)
     found = []
     for sample, own, label in zip(batch, jax.random.split(key, len(batch)), labels, strict=True):
-        features, weights = sample.nominal.features, sample.nominal.weights
-        values = draw(own, (len(sample.nominal), len(names))).astype(features.dtype)
+        inputs, weights = sample.nominal.inputs, sample.nominal.weights
+        values = draw(own, (len(sample.nominal), len(names))).astype(features_of(inputs).dtype)
         for variation in sample.variations:
             alpha = values[:, names.index(variation.name)]
-            if isinstance(variation, Transformation):
-                features = _transformed(variation, features, alpha)
-            elif isinstance(variation, Normalisation):
-                weights = weights * _power(variation.up, variation.down, alpha)
-            elif isinstance(variation, WeightVariation):
-                nominal = sample.nominal.weights
-                up, down = (
-                    safe_divide(x, nominal, fill=1.0) for x in (variation.up, variation.down)
-                )
-                weights = weights * _power(up, down, alpha)
-            elif isinstance(variation, ShiftedEvents):
-                raise InputError(
-                    f"sample '{sample.name}': variation '{variation.name}' is given as shifted "
-                    "events, which exist at +1 and -1 only; use cross_entropy(..., "
-                    "variations=True), or a Transformation"
-                )
-        found.append(VariedEvents(features, weights, values, label))
+            if variation.moves:
+                inputs = _moved(variation, inputs, alpha)
+                continue
+            try:
+                weights = weights * variation.factor(sample.nominal.weights, alpha)
+            except InputError as error:
+                raise InputError(f"sample '{sample.name}': {error}") from error
+        found.append(VariedEvents(inputs, weights, values, label))
     return found
 
 
-def _transformed(variation: Transformation, features: Array, alpha: Array) -> Array:
-    """Apply a transformation with a value of its own for each event."""
-    function = variation.function
-    return jax.vmap(lambda x, a: function(x[None], a)[0])(features, alpha)
+def _moved(variation: AbstractVariation, inputs: Given, alpha: Array) -> Given:
+    """Move the inputs with a value of its own for each event."""
 
+    def one(own: Given, value: Array) -> Given:
+        single = jax.tree.map(lambda leaf: leaf[None], own)
+        return jax.tree.map(lambda leaf: leaf[0], variation.move(single, value))
 
-def _power(up: Array, down: Array, alpha: Array) -> Array:
-    """Return up^alpha and down^-alpha; factors below ``_LEAST`` count as that."""
-    rise, fall = jnp.log(jnp.maximum(up, _LEAST)), jnp.log(jnp.maximum(down, _LEAST))
-    logs = jnp.where(alpha > 0, rise, -fall)
-    return jnp.exp(alpha * logs).astype(alpha.dtype)
+    return jax.vmap(one)(inputs, alpha)
