@@ -10,12 +10,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import InputError
 from difana._numerics import safe_divide
 from difana._options import whole_number
 from difana.data._alike import check_inputs
+from difana.data._order import Order
 from difana.data.events import Events
 from difana.data.samples import Sample
 
@@ -85,13 +86,12 @@ class BatchSampler:
         self.samples = tuple(jax.tree.map(jnp.asarray, sample) for sample in samples)
         if self.samples:
             check_inputs(self.samples)
-        self._entropy = key_words(key)
+        self._order = Order(key_words(key), size=self.size)
         self._leaves, self._structure = jax.tree.flatten(self.samples)
         # Of each piece, events drawn together: (sample, number of events) and the full sums.
         self._sources: list[tuple[int, int]] = []
         self._sums: list[tuple[Array, Array]] = []
         self._plans = tuple(self._plan(i, sample) for i, sample in enumerate(self.samples))
-        self._permutations: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
 
     @property
     def whole(self) -> bool:
@@ -102,7 +102,7 @@ class BatchSampler:
         """Return the batch of ``step`` (0, 1, ...), one sample each, in the order given."""
         if self.whole:
             return self.samples
-        indices = [self._indices(sample, events, step) for sample, events in self._sources]
+        indices = [self._order(step, events=n, source=source) for source, n in self._sources]
         drawn = _draw(
             self._leaves,
             self._sums,
@@ -150,16 +150,6 @@ class BatchSampler:
         self._sources.append((source, len(events)))
         self._sums.append((total, squares))
         return len(self._sources) - 1
-
-    def _indices(self, source: int, events: int, step: int) -> Int[np.ndarray, " size"]:
-        epoch, start = divmod(step * self.size, events)
-        kept, permutation = self._permutations.get((source, events), (-1, np.empty(0)))
-        if kept != epoch:
-            generator = np.random.default_rng([*self._entropy, source, epoch])
-            permutation = generator.permutation(np.arange(events, dtype=np.int32))
-            self._permutations[source, events] = (epoch, permutation)
-        # Past the end, wrap around in the same permutation: no event twice in one batch.
-        return np.take(permutation, np.arange(start, start + self.size), mode="wrap")
 
 
 def draw_batch(

@@ -12,12 +12,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from difana._errors import ConfigError, InputError
-from difana._options import real_number, whole_number
-from difana.data import Events, Sample
+from difana._errors import InputError
 from difana.flows._columns import smeared
 from difana.flows.spline_flow import SplineFlow
-from difana.train import Step, TrainResult, fit, usual_batch
+from difana.train import Step, Training, TrainResult, Weighted, train_rows
 
 
 class FlowResult(eqx.Module):
@@ -41,11 +39,7 @@ def fit_flow(
     *,
     key: PRNGKeyArray,
     weights: Float[Array, " events"] | None = None,
-    epochs: int = 30,
-    batch_size: int | None = None,
-    learning_rate: float = 2e-3,
-    patience: int = 5,
-    held_out: float = 0.1,
+    training: Training = Training(),  # noqa: B008  # frozen
     checkpoint: str | os.PathLike[str] | None = None,
     progress_bar: bool = False,
 ) -> FlowResult:
@@ -54,8 +48,8 @@ def fit_flow(
     .. math::
         L = -\frac{\sum_i w_i \ln p(x_i \mid c_i)}{\sum_i w_i}
 
-    by Adam with a cosine schedule (``difana.train.fit``), the state of the lowest held-out loss
-    kept. Computation in single precision, after the mean is subtracted in double precision.
+    by Adam with clipped gradients (``difana.train.train_rows``), the state of the lowest held-out
+    loss kept. Computation in single precision, after the mean is subtracted in double precision.
 
     Args:
         flow: Where to start, e.g. from ``spline_flow``.
@@ -63,11 +57,7 @@ def fit_flow(
         given: Contexts, ``[events, context]``.
         key: Random key of split and batches.
         weights: Weights of the events; their total must be positive, their scale does not matter.
-        epochs: Passes over the events.
-        batch_size: Events a step; None: a 64th of the training events, between 128 and 2048.
-        learning_rate: Largest rate of Adam.
-        patience: Epochs without improvement on held-out events after which it stops.
-        held_out: Fraction of held-out events.
+        training: Epochs, batch size, learning rate, ...
         checkpoint: Folder of the checkpoints: an interrupted training continues there.
         progress_bar: Show a bar.
 
@@ -87,47 +77,20 @@ def fit_flow(
         difana._errors.InputError: 8 rows of x, 4 of the context and 8 weights: ...
     """
     values, context, w = _checked(x, given, weights)
-    whole_number("epochs", epochs)
-    whole_number("patience", patience)
-    real_number("learning_rate", learning_rate, above=0)
-    if not 0 < real_number("held_out", held_out) < 1:
-        raise ConfigError(f"held_out = {held_out}: a fraction between 0 and 1 is needed")
-    if batch_size is not None:
-        whole_number("batch_size", batch_size)
     # without large constants, which single precision could not hold
     origin = np.asarray(flow.mean, np.float64), np.asarray(flow.given_mean, np.float64)
     near = _at(flow, tuple(np.zeros_like(part) for part in origin))
     seed = np.asarray(jax.random.key_data(jax.random.fold_in(key, 1))).astype(np.uint32)
     values = smeared(values, flow.atoms, np.random.default_rng(seed.tolist()))
-    table = np.concatenate([values - origin[0], context - origin[1]], axis=1).astype(np.float32)
-    key_split, key_batches = jax.random.split(key)
-    held = np.array(jax.random.uniform(key_split, (len(values),)) < held_out)
-    held[0], held[-1] = True, False  # neither part may be empty
-    if not min(w[held].sum(), w[~held].sum()) > 0:
-        raise InputError(
-            f"the {held.sum()} held-out events have a total weight of {w[held].sum():g}, the others"
-            f" {w[~held].sum():g}: give more events, or fewer negative weights"
-        )
-    train, test = (
-        Events(jnp.asarray(table[part]), jnp.asarray(w[part], jnp.float32))
-        for part in (~held, held)
-    )
-    size = min(usual_batch(len(train)) if batch_size is None else batch_size, len(train))
-    steps = max(1, len(train) // size)
-    found = fit(
+    rows = (values - origin[0], context - origin[1])
+    found = train_rows(
         _loss,
         near,
-        [Sample(train, name="flow")],
-        steps=epochs * steps,
-        batch_size=size,
-        optimizer=optax.chain(
-            optax.clip_by_global_norm(1.0),
-            optax.adam(optax.cosine_decay_schedule(learning_rate, epochs * steps)),
-        ),
-        key=key_batches,
-        validate=lambda flow: (_held_out(flow, test), {}),
-        validate_every=steps,
-        patience=patience,
+        tuple(part.astype(np.float32) for part in rows),
+        key=key,
+        weights=w.astype(np.float32),
+        training=training,
+        transform=lambda adam: optax.chain(optax.clip_by_global_norm(1.0), adam),
         trained=near.trained(),
         checkpoint=checkpoint,
         stage="flow",
@@ -172,14 +135,6 @@ def _checked(x: Any, given: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, 
     return x, given, w / w.mean()
 
 
-def _mean_loss(flow: SplineFlow, events: Events) -> Array:
-    dims = len(flow.mean)
-    logs = flow.log_prob(events.features[:, :dims], events.features[:, dims:])
-    return -jnp.sum(events.weights * logs) / jnp.sum(events.weights)
-
-
-def _loss(flow: Any, batch: tuple, step: Step) -> tuple[Array, dict[str, Array]]:
-    return _mean_loss(flow, batch[0].nominal), {}
-
-
-_held_out = eqx.filter_jit(_mean_loss)
+def _loss(flow: SplineFlow, batch: Weighted, step: Step) -> tuple[Array, dict[str, Array]]:
+    logs = flow.log_prob(*batch.rows)
+    return -jnp.sum(batch.weights * logs) / jnp.sum(batch.weights), {}

@@ -1,6 +1,7 @@
 """The training loop: steps, early stopping, checkpoints, history, devices."""
 
 from difana.losses.step import Step as Step
+from difana.train.average import Average as Average
 from difana.train.checkpoint import Checkpoints as Checkpoints
 from difana.train.checkpoint import Restored as Restored
 from difana.train.diagnose import diagnose as diagnose
@@ -12,8 +13,11 @@ from difana.train.history import Logger as Logger
 from difana.train.history import read_history as read_history
 from difana.train.mesh import pad_batch as pad_batch
 from difana.train.mesh import shard_batch as shard_batch
+from difana.train.minimise import minimise as minimise
 from difana.train.progress import ProgressBar as ProgressBar
 from difana.train.result import TrainResult as TrainResult
+from difana.train.rows import RowSampler as RowSampler
+from difana.train.rows import Weighted as Weighted
 from difana.train.schedules import constant as constant
 from difana.train.schedules import cosine as cosine
 from difana.train.schedules import geometric as geometric
@@ -22,20 +26,24 @@ from difana.train.schedules import window as window
 from difana.train.step import TrainState as TrainState
 from difana.train.step import make_step as make_step
 from difana.train.step import start_state as start_state
+from difana.train.train_rows import train_rows as train_rows
 from difana.train.training import Training as Training
 from difana.train.training import usual_batch as usual_batch
 
 __all__ = [
+    "Average",
     "Checkpoints",
     "EnsembleResult",
     "JSONLLogger",
     "Logger",
     "ProgressBar",
     "Restored",
+    "RowSampler",
     "Step",
     "TrainResult",
     "TrainState",
     "Training",
+    "Weighted",
     "constant",
     "cosine",
     "diagnose",
@@ -44,10 +52,12 @@ __all__ = [
     "geometric",
     "linear",
     "make_step",
+    "minimise",
     "pad_batch",
     "read_history",
     "shard_batch",
     "start_state",
+    "train_rows",
     "usual_batch",
     "window",
 ]

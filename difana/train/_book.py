@@ -15,7 +15,7 @@ class Book(eqx.Module):
     """The best state so far and the status.
 
     Attributes:
-        best: The trained leaves with the lowest metric.
+        best: The weights with the lowest metric, and the memory there.
         metric: That metric; infinite before the first finite one.
         best_step: Number of steps after which it was measured.
         waited: Number of validations since.
@@ -30,10 +30,10 @@ class Book(eqx.Module):
     status: str = eqx.field(static=True, default="running")
     message: str = eqx.field(static=True, default="")
 
-    def judge(self, metric: float, leaves: PyTree, *, step: int) -> Book:
+    def judge(self, metric: float, best: PyTree, *, step: int) -> Book:
         """Return the book after a validation; NaN is never lower."""
         if metric < self.metric:
-            return dataclasses.replace(self, best=leaves, metric=metric, best_step=step, waited=0)
+            return dataclasses.replace(self, best=best, metric=metric, best_step=step, waited=0)
         return dataclasses.replace(self, waited=self.waited + 1)
 
     def stop(self, status: str, message: str = "") -> Book:

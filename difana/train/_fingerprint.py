@@ -18,7 +18,9 @@ from jaxtyping import PRNGKeyArray
 from difana._typing import PyTree
 from difana.data.batches import BatchSampler, key_words
 from difana.data.samples import Sample
+from difana.train._loop import Draw
 from difana.train.checkpoint import pack_leaves
+from difana.train.rows import RowSampler
 from difana.train.step import TrainState
 
 _NAMES_AND_PLACES = frozenset(
@@ -32,12 +34,12 @@ def fingerprint_of(
     options: dict[str, Any],
     state: TrainState,
     fixed: PyTree,
-    sampler: BatchSampler,
+    draw: Draw,
     program: ClosedJaxpr,
     *,
     key: PRNGKeyArray,
 ) -> dict[str, Any]:
-    """Return JSON values that describe the training: options, key, leaves, samples, program.
+    """Return JSON values that describe the training: options, key, leaves, batches, program.
 
     Loss and optimizer enter as the program that JAX traces of a step, with every number in it: it
     differs for another loss, learning rate, schedule or constant of a closure, and is the same for
@@ -47,7 +49,7 @@ def fingerprint_of(
         **options,
         "jax": jax.__version__,
         "key": key_words(key),
-        "samples": {str(i): _described(sample) for i, sample in enumerate(sampler.samples)},
+        **_facts_of(draw),
         "loss or optimizer (program of a step)": digest_of(program),
         "trained": _shapes(state.trained),
         "optimizer": _shapes(state.optimizer),
@@ -56,6 +58,18 @@ def fingerprint_of(
         "checksum of the untrained arrays": _checksum((fixed, state.memory)),
     }
     return json.loads(json.dumps(facts))
+
+
+def _facts_of(draw: Draw) -> dict[str, Any]:
+    """Return what is known of the batches: where they come from, or else the first of them."""
+    if isinstance(draw, BatchSampler):
+        samples = {str(i): _described(sample) for i, sample in enumerate(draw.samples)}
+        return {"batch_size": draw.size, "samples": samples}
+    if isinstance(draw, RowSampler):
+        rows = f"{draw.length} rows, checksum {_checksum(draw.rows):08x}"
+        return {"batch_size": draw.size, "rows": rows}
+    facts = getattr(draw, "facts", None)
+    return {"first batch": f"{_checksum(draw(0)):08x}"} if facts is None else {"draw": facts()}
 
 
 def _described(sample: Sample) -> str:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from difana._errors import ConfigError
 from difana._typing import PyTree
-from difana.data.samples import Sample
 from difana.train._book import Book
 from difana.train._journal import Journal
 from difana.train.checkpoint import Checkpoints
 from difana.train.progress import ProgressBar
 from difana.train.step import StepReport, TrainState
 
-Validate = Callable[[PyTree], tuple[Array, Mapping[str, Array]]]
-"""``validate(trainable) -> (metric to minimise, aux)``, closed over the held-out events."""
+Validate = Callable[..., tuple[Array, Mapping[str, Array]]]
+"""``validate(trainable) -> (metric to minimise, aux)``, closed over the held-out events; with a
+memory ``validate(trainable, memory)``."""
 
-Watch = Callable[[PyTree, tuple[Sample, ...]], Sequence[str]]
+Draw = Callable[[int], Any]
+"""``draw(index) -> batch``, pure in the index."""
+
+Watch = Callable[[PyTree, Any], Sequence[str]]
 """``watch(trainable, batch) -> what is wrong, in words``, see ``difana.train.diagnose``."""
 
 
@@ -32,8 +37,8 @@ class Plan:
 
     step: Any  # jitted: (state, fixed, batch) -> (state, report)
     fixed: PyTree
-    draw: Callable[[int], tuple[Sample, ...]]
-    validate: Validate | None
+    draw: Draw
+    validate: Callable[[PyTree, PyTree], tuple] | None  # (leaves, memory) -> (metric, aux)
     watch: Watch | None
     copy: Callable[[PyTree], PyTree]
     steps: int
@@ -53,9 +58,9 @@ def run(
     bar: ProgressBar,
 ) -> tuple[TrainState, Book]:
     """Step until the book says stop; return the last good state and the book."""
-    step = int(state.step)
+    step = int(np.max(state.step))
     batch = plan.draw(step)
-    clean, clean_step = plan.copy(state.trained), step
+    clean, clean_step = plan.copy((state.trained, state.average)), step
     if step == 0:
         wrong = _wrong(plan, state, batch)
         if wrong:
@@ -68,15 +73,14 @@ def run(
         drawn = batch
         if step < plan.steps:
             batch = plan.draw(step)  # while the device is busy
-        report = jax.device_get(report)
-        _record(report, journal, step=step)
+        report = _of_all(jax.device_get(report), journal, step=step)
         diverged = int(report.consecutive) >= plan.max_nonfinite
         saving = store is not None and step % plan.checkpoint_every == 0
         due = step == plan.steps or step % plan.validate_every == 0
         wrong = _wrong(plan, state, drawn) if diverged or due or saving else ""
         if diverged:
             message = diagnosis(report, state, step=step)
-            state = replace(state, trained=state.sound)
+            state = _sound(state, plan.max_nonfinite)
             book = _validated(plan, state, book, journal, step=step)
             book = book.stop("diverged", f"{message} {wrong}".strip())
         elif wrong:
@@ -85,11 +89,12 @@ def run(
                 "the learning rate, or keep training away from there (losses.minimum_events, "
                 "min_width of trainable edges)."
             )
-            state, book = replace(state, trained=clean), book.stop("diverged", message)
+            state = replace(state, trained=clean[0], average=clean[1])
+            book = book.stop("diverged", message)
         elif due:
             book = _validated(plan, state, book, journal, step=step)
         if book.status == "running" and plan.watch is not None and (due or saving):
-            clean, clean_step = plan.copy(state.trained), step
+            clean, clean_step = plan.copy((state.trained, state.average)), step
         if book.status == "running":
             if step == plan.steps:
                 book = book.stop("finished")
@@ -103,7 +108,7 @@ def run(
     return state, book
 
 
-def _wrong(plan: Plan, state: TrainState, batch: tuple[Sample, ...]) -> str:
+def _wrong(plan: Plan, state: TrainState, batch: Any) -> str:
     """Return what the watch finds, in one line."""
     if plan.watch is None:
         return ""
@@ -123,7 +128,7 @@ def diagnosis(report: StepReport, state: TrainState, *, step: int) -> str:
     elif report.loss > report.ceiling:
         what = (
             f"the loss is {float(report.loss):.4g}, far above its lowest value, "
-            f"{float(state.lowest):.4g}"
+            f"{float(np.min(state.lowest)):.4g}"
         )
     elif bad:
         what = f"the gradient is not finite in {', '.join(bad[:3])}"
@@ -138,7 +143,32 @@ def diagnosis(report: StepReport, state: TrainState, *, step: int) -> str:
     )
 
 
-def _record(report: StepReport, journal: Journal, *, step: int) -> None:
+def _sound(state: TrainState, most: int) -> TrainState:
+    """Return the state with the last sound leaves, of those members that skipped too often."""
+    bad = state.consecutive >= most
+
+    def back(old: Array, new: Array) -> Array:
+        return jnp.where(bad.reshape(bad.shape + (1,) * (new.ndim - bad.ndim)), old, new)
+
+    trained, average = jax.tree.map(back, state.sound, (state.trained, state.average))
+    return replace(state, trained=trained, average=average)
+
+
+def _of_all(report: StepReport, journal: Journal, *, step: int) -> StepReport:
+    """Record a step; of several members return medians, and the worst of what must not be."""
+    more = {}
+    if report.loss.ndim:
+        more["losses"] = report.loss.tolist()
+        merged: Any = {
+            "loss": np.median(report.loss),
+            "aux": {name: np.median(value, axis=0) for name, value in report.aux.items()},
+            "gradient_norm": np.median(report.gradient_norm),
+            "skipped": np.any(report.skipped),
+            "consecutive": np.max(report.consecutive),
+            "finite": np.all(report.finite, axis=0),
+            "ceiling": np.median(report.ceiling),
+        }
+        report = StepReport(**merged)
     journal.log(
         "train",
         step,
@@ -146,7 +176,9 @@ def _record(report: StepReport, journal: Journal, *, step: int) -> None:
         gradient_norm=float(report.gradient_norm),
         skipped=bool(report.skipped),
         aux={name: value.item() for name, value in report.aux.items()},
+        **more,
     )
+    return report
 
 
 def _validated(plan: Plan, state: TrainState, book: Book, journal: Journal, *, step: int) -> Book:
@@ -154,12 +186,12 @@ def _validated(plan: Plan, state: TrainState, book: Book, journal: Journal, *, s
     if plan.validate is None:
         return book
     # A copy, as the next step overwrites the state in place and the caller may keep what it got.
-    leaves = plan.copy(state.trained)
-    result = plan.validate(leaves)
+    leaves, memory = plan.copy((state.weights, state.memory))
+    result = plan.validate(leaves, memory)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
         raise ConfigError("validate must return (metric, dictionary of scalars to log).")
     metric = float(result[0])
-    judged = book.judge(metric, leaves, step=step)
+    judged = book.judge(metric, (leaves, memory), step=step)
     journal.log(
         "validation",
         step,

@@ -11,15 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError
 from difana._options import whole_number
 from difana._typing import PyTree
 from difana.data.batches import BatchSampler
 from difana.data.samples import Sample
+from difana.train._book import Book
+from difana.train._journal import Journal
+from difana.train._loop import Plan, run
 from difana.train.progress import ProgressBar
-from difana.train.step import Loss, make_step, start_state
+from difana.train.step import Loss, copy_leaves, make_step, start_state
 
 
 class EnsembleResult(eqx.Module):
@@ -30,6 +33,7 @@ class EnsembleResult(eqx.Module):
         losses: Loss of each member before each update, ``[steps, members]``.
         skipped: Number of updates skipped because of non-finite numbers, ``[members]``.
         status: ``"finished"`` or ``"diverged"`` (a member did nothing but skip at the end).
+        message: A diagnosis where something went wrong, else empty.
         seconds: Wall time of this call, compilation included.
     """
 
@@ -37,6 +41,7 @@ class EnsembleResult(eqx.Module):
     losses: Float[np.ndarray, "steps members"]
     skipped: Int[np.ndarray, " members"]
     status: str = eqx.field(static=True)
+    message: str = eqx.field(static=True)
     seconds: float = eqx.field(static=True)
 
 
@@ -123,29 +128,30 @@ def fit_ensemble(
     state = jax.vmap(lambda start, key: start_state(start, optimizer, key=key))(
         _stacked([start for start, _ in parts]), jnp.stack(each)
     )
-    whole = all(sampler.whole for sampler in samplers)
-    one_batch = shared and (whole or keys is None)
+    one_batch = shared and (keys is None or all(sampler.whole for sampler in samplers))
     step = make_step(
-        loss, optimizer, combine=lambda leaves, rest: eqx.combine(leaves, rest, static), steps=steps
+        loss,
+        optimizer,
+        combine=lambda leaves, rest: eqx.combine(leaves, rest, static),
+        steps=steps,
     )
     step = jax.jit(jax.vmap(step, in_axes=(0, 0, None if one_batch else 0)), donate_argnums=0)
-    batch = None
-    history: list[Array] = []
-    status = "finished"
+    plan = Plan(
+        step=step,
+        fixed=fixed,
+        draw=samplers[0] if one_batch else _Together(samplers),
+        validate=None,
+        watch=None,
+        copy=copy_leaves,
+        steps=steps,
+        validate_every=steps,
+        checkpoint_every=steps,
+        patience=None,
+        max_nonfinite=max_nonfinite,
+    )
+    journal = Journal(None, None, stage=stage)
     with ProgressBar(stage, steps=steps, enabled=progress_bar) as bar:
-        for i in range(steps):
-            if batch is None or not whole:
-                drawn = samplers[:1] if one_batch else samplers
-                batches = [sampler(i) for sampler in drawn]
-                batch = batches[0] if one_batch else _stacked(batches)
-            state, report = step(state, fixed, batch)
-            history.append(report.loss)
-            if i % 20 == 19 or i == steps - 1:
-                latest = float(jnp.median(report.loss))
-                bar.update(step=i + 1, loss=latest, metric=float("nan"))
-                if int(jnp.max(report.consecutive)) >= max_nonfinite:
-                    status = "diverged"
-                    break
+        state, book = run(plan, state, Book(best=None), journal=journal, store=None, bar=bar)
     done = [
         eqx.combine(*(jax.tree.map(lambda leaf, i=i: leaf[i], t) for t in (state.trained, fixed)),
                     static)
@@ -153,11 +159,26 @@ def fit_ensemble(
     ]  # fmt: skip
     return EnsembleResult(
         members=tuple(done),
-        losses=np.stack([np.asarray(row) for row in history]),
+        losses=np.array([record["losses"] for record in journal.records], float),
         skipped=np.asarray(state.skipped),
-        status=status,
+        status=book.status,
+        message=book.message,
         seconds=time.perf_counter() - begin,
     )
+
+
+class _Together:
+    """The batches of all members, stacked."""
+
+    def __init__(self, samplers: Sequence[BatchSampler]) -> None:
+        self._samplers = samplers
+        self._batch = self._drawn(0) if all(sampler.whole for sampler in samplers) else None
+
+    def _drawn(self, step: int) -> PyTree:
+        return _stacked([sampler(step) for sampler in self._samplers])
+
+    def __call__(self, step: int) -> PyTree:
+        return self._drawn(step) if self._batch is None else self._batch
 
 
 def _is_array(leaf: Any) -> bool:

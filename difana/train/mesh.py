@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from difana._errors import ConfigError
 from difana._typing import PyTree
 from difana.data.events import Events
 from difana.data.samples import Sample
+from difana.train.rows import Weighted
 
 
 def checked_mesh(mesh: Mesh) -> Mesh:
@@ -39,18 +42,20 @@ def checked_mesh(mesh: Mesh) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,))
 
 
-def pad_batch(batch: tuple[Sample, ...], *, multiple: int) -> tuple[Sample, ...]:
-    """Pad every sample to a multiple of ``multiple`` events with events of weight zero.
+def pad_batch(batch: PyTree, *, multiple: int) -> PyTree:
+    """Pad samples and weighted rows to a multiple of ``multiple`` with some of weight zero.
 
-    The padding repeats the features of the first event, so that no network meets values that it
-    has never seen.
+    The padding repeats the first event, so that no network meets values that it has never seen.
 
     Args:
-        batch: The samples.
+        batch: Samples, `difana.train.Weighted` rows, or any other PyTree of rows.
         multiple: Number of devices.
 
     Returns:
-        The padded samples; every sum of weights is the same.
+        The padded batch; every sum of weights is the same.
+
+    Raises:
+        ConfigError: If rows without weights are no multiple.
 
     Example:
         >>> import jax.numpy as jnp
@@ -58,21 +63,36 @@ def pad_batch(batch: tuple[Sample, ...], *, multiple: int) -> tuple[Sample, ...]
         >>> pad_batch((sample,), multiple=4)[0].nominal.weights.tolist()
         [1.0, 1.0, 1.0, 0.0]
     """
-    return tuple(_pad_sample(sample, multiple) for sample in batch)
+
+    def pad(node: Any) -> Any:
+        if isinstance(node, Sample):
+            return _pad_sample(node, multiple)
+        if isinstance(node, Weighted):
+            missing = -len(node.weights) % multiple
+            rows = jax.tree.map(lambda leaf: _pad_rows(leaf, missing), node.rows)
+            return Weighted(rows, _pad_weights(node.weights, multiple))
+        if jnp.ndim(node) and len(node) % multiple:
+            raise ConfigError(
+                f"{len(node)} rows without weights cannot be spread over {multiple} devices: take "
+                f"a multiple of {multiple} as batch size, or give train.Weighted rows."
+            )
+        return node
+
+    return jax.tree.map(pad, batch, is_leaf=lambda node: isinstance(node, Sample | Weighted))
 
 
-def shard_batch(batch: tuple[Sample, ...], *, mesh: Mesh) -> tuple[Sample, ...]:
+def shard_batch(batch: PyTree, *, mesh: Mesh) -> PyTree:
     """Spread the events of a batch over the devices; padded where their number asks for it.
 
     Args:
-        batch: The samples.
+        batch: Samples or rows, as in :func:`pad_batch`.
         mesh: A mesh with one axis.
 
     Returns:
-        The samples with the event axis of every leaf sharded, scalars on every device.
+        The batch with the event axis of every leaf sharded, scalars on every device.
 
     Raises:
-        ConfigError: If the mesh does not have exactly one axis.
+        ConfigError: If the mesh does not have exactly one axis; as :func:`pad_batch`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -110,7 +130,14 @@ def gather(tree: PyTree) -> PyTree:
         >>> gather(replicate(jnp.ones(2), mesh=jax.make_mesh((1,), ("events",)))).tolist()
         [1.0, 1.0]
     """
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), tree)
+
+    def one(leaf: Array) -> Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            words = jnp.asarray(np.asarray(jax.random.key_data(leaf)))
+            return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+        return jnp.asarray(np.asarray(leaf))
+
+    return jax.tree.map(one, tree)
 
 
 def _pad_rows(rows: Array, missing: int) -> Array:

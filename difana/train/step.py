@@ -15,6 +15,8 @@ from difana._errors import ConfigError
 from difana._options import whole_number
 from difana._typing import PyTree
 from difana.losses.step import Step
+from difana.train.average import Average
+from difana.train.training import checked_average
 
 Loss = Callable[[PyTree, Any, Step], tuple[Float[Array, ""], Mapping[str, Array]]]
 """``loss(trainable, batch, step) -> (scalar, aux)`` with ``aux`` a dictionary of scalars."""
@@ -35,11 +37,12 @@ class TrainState(eqx.Module):
         step: Number of steps done, skipped ones included.
         skipped: Number of updates skipped because of non-finite numbers.
         consecutive: Number of the latest steps skipped in a row.
-        sound: The trained leaves at which loss and gradient were last as they should be. (The
-            present ones come from an update and may already be where the loss is not.)
+        sound: Trained leaves and average at which loss and gradient were last as they should be.
+            (The present ones come from an update and may already be where the loss is not.)
         lowest: The lowest loss so far.
         key: Random key of the training; each step folds its number into it.
         memory: What the loss hands on from step to step; None for a loss without memory.
+        average: The average of the trained leaves; None for a training without.
     """
 
     trained: PyTree
@@ -51,6 +54,14 @@ class TrainState(eqx.Module):
     lowest: Float[Array, ""]
     key: PRNGKeyArray
     memory: PyTree = None
+    average: Average | None = None
+
+    @property
+    def weights(self) -> PyTree:
+        """The leaves to be judged and returned: the average, where there is one."""
+        if self.average is None:
+            return self.trained
+        return jax.tree.map(lambda a, b: a.astype(b.dtype), self.average.leaves, self.trained)
 
 
 class StepReport(eqx.Module):
@@ -81,6 +92,7 @@ def start_state(
     *,
     key: PRNGKeyArray,
     memory: PyTree = None,
+    averaged: bool = False,
 ) -> TrainState:
     """Return the state before the first step, in buffers of its own (a step donates them).
 
@@ -90,9 +102,19 @@ def start_state(
         0
     """
     zero, lowest = jnp.asarray(0, jnp.int32), jnp.asarray(jnp.inf, float)
+    average = Average.start(trained) if averaged else None
     return copy_leaves(
         TrainState(
-            trained, optimizer.init(trained), zero, zero, zero, trained, lowest, _typed(key), memory
+            trained=trained,
+            optimizer=optimizer.init(trained),
+            step=zero,
+            skipped=zero,
+            consecutive=zero,
+            sound=(trained, average),
+            lowest=lowest,
+            key=_typed(key),
+            memory=memory,
+            average=average,
         )
     )
 
@@ -124,13 +146,14 @@ def make_step(
     combine: Callable[[PyTree, PyTree], PyTree],
     steps: int,
     max_rise: float = 1e3,
+    average: float | None = None,
 ) -> Any:
     r"""Return the jitted ``step(state, fixed, batch) -> (state, report)``; ``state`` is donated.
 
-    If the loss, the gradient or the
-    update is not finite, or the loss stands above its ceiling :math:`l + r\,(1 + |l|)` (``l`` the
-    lowest so far, ``r`` the ``max_rise``), trained leaves, optimizer state and memory stay as they
-    are and the step counts as skipped. Differentiation: reverse mode through the whole loss.
+    If the loss, the gradient or the update is not finite, or the loss stands above its ceiling
+    :math:`l + r\,(1 + |l|)` (``l`` the lowest so far, ``r`` the ``max_rise``), trained leaves,
+    optimizer state, memory and average stay as they are and the step counts as skipped.
+    Differentiation: reverse mode through the whole loss.
 
     Args:
         loss: The loss; with a memory in the state, one that takes and returns it.
@@ -139,6 +162,7 @@ def make_step(
         combine: Puts trained and fixed leaves together to the full trainable.
         steps: Number of steps of the whole training, see :class:`difana.losses.Step`.
         max_rise: How far the loss may rise above its lowest value, in units of 1 + that value.
+        average: Decay of the average of the weights, where the state has one.
 
     Returns:
         The step.
@@ -161,6 +185,7 @@ def make_step(
     steps = whole_number("steps", steps)
     if isinstance(max_rise, bool) or not max_rise > 0:
         raise ConfigError(f"max_rise = {max_rise}: must be above 0.")
+    checked_average(average)
     optimizer = optax.with_extra_args_support(optimizer)
 
     def step(state: TrainState, fixed: PyTree, batch: Any) -> tuple[TrainState, StepReport]:
@@ -182,6 +207,9 @@ def make_step(
             value_fn=lambda trained: function(trained)[0],
         )
         trained = optax.apply_updates(state.trained, updates)
+        mean = None
+        if state.average is not None and average is not None:
+            mean = state.average.updated(trained, decay=average)
         finite = _finite_leaves(gradient)
         ceiling = state.lowest + max_rise * (1 + jnp.abs(state.lowest))
         sound = jnp.isfinite(value) & jnp.all(finite) & ~(value > ceiling)
@@ -199,11 +227,14 @@ def make_step(
             skipped=state.skipped + ~good,
             consecutive=consecutive,
             sound=jax.tree.map(
-                lambda new, old: jnp.where(sound, new, old), state.trained, state.sound
+                lambda new, old: jnp.where(sound, new, old),
+                (state.trained, state.average),
+                state.sound,
             ),
             lowest=jnp.where(sound, least, state.lowest),
             key=state.key,
             memory=jax.tree.map(keep, memory, state.memory),
+            average=jax.tree.map(keep, mean, state.average),
         )
         squares = [jnp.sum(jnp.abs(leaf) ** 2) for leaf in jax.tree.leaves(gradient)]
         norm = jnp.sqrt(sum(squares))

@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from difana._errors import InputError, ModelError
 from difana._options import real_number, whole_number
 from difana.flows import SplineFlow, fit_flow, spline_flow
+from difana.train import Training
 from difana.unfold._given import enough_events, far_events, to_scale, without_far
 from difana.unfold._precision import Origin, centred, held, shifted
 from difana.unfold.log_ratio import LogRatio, log_ratio
@@ -141,8 +142,7 @@ class FlowUnfolding(eqx.Module):
             key_fit, key_draw, key_ratio = jax.random.split(keys[3 + iteration], 3)
             found = fit_flow(
                 flow, gen, reco, weights=problem.reco_weights[both] * jnp.exp(log_push[both]),
-                key=key_fit, epochs=self.epochs, batch_size=self.batch_size,
-                learning_rate=self.learning_rate, patience=self.patience,
+                key=key_fit, training=self._training(),
                 checkpoint=None if checkpoint is None else Path(checkpoint) / f"flow_{iteration}",
                 progress_bar=progress_bar,
             )  # fmt: skip
@@ -243,6 +243,12 @@ class FlowUnfolding(eqx.Module):
         return log_ratio(
             x, above, below, key=key, hidden=self.hidden, epochs=self.epochs,
             batch_size=self.batch_size, learning_rate=self.learning_rate, patience=self.patience,
+        )  # fmt: skip
+
+    def _training(self) -> Training:
+        return Training(
+            epochs=self.epochs, batch_size=self.batch_size,
+            learning_rate=self.learning_rate, patience=self.patience,
         )  # fmt: skip
 
     def _check(self, problem: UnfoldingProblem) -> None:

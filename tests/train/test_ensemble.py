@@ -61,7 +61,10 @@ def test_divergence_and_bad_options():
     options = {"optimizer": optax.sgd(0.1), "keys": keys, **OPTIONS, "steps": 60}
     found = fit_ensemble(broken, members, samples(0), max_nonfinite=5, **options)
     assert found.status == "diverged"
-    assert found.skipped.tolist() == [0, 20]
+    assert found.skipped.tolist() == [0, 5]
+    assert "step" in found.message
+    assert np.isnan(found.losses[:, 1]).all()
+    assert float(found.members[0]) == pytest.approx(0.0)
     assert float(found.members[1]) == 2.0
     with pytest.raises(ConfigError, match="give one each"):
         fit_ensemble(broken, members[:1], samples(0), **options)

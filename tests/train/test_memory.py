@@ -5,7 +5,6 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from difana._errors import ConfigError
@@ -25,7 +24,15 @@ START = {"sum": jnp.asarray(0.0), "steps": jnp.asarray(0)}
 
 
 def test_memory_is_handed_on(fit, toy):
-    result = fit(loss=remembering(toy), memory=START, steps=6)
+    seen = []
+
+    def validate(trainable, memory):
+        seen.append(int(memory["steps"]))
+        return toy.validate(trainable)
+
+    result = fit(loss=remembering(toy), memory=START, steps=6, validate=validate, select="last")
+    assert seen == [0, 5, 6]
+    assert int(result.memory["steps"]) == 6
     rows = [row for row in result.history if row["kind"] == "train"]
     assert [row["aux"]["steps"] for row in rows] == [1, 2, 3, 4, 5, 6]
     np.testing.assert_allclose(
@@ -44,6 +51,7 @@ def test_a_skipped_step_leaves_no_memory(fit, toy):
 
 def test_a_resumed_training_remembers(fit, toy, tmp_path):
     options = {"loss": remembering(toy), "memory": START, "checkpoint_every": 3}
+    options["validate"] = lambda trainable, memory: toy.validate(trainable)
     whole = fit(**options, steps=9, checkpoint=tmp_path / "whole")
 
     class Killed(Exception):
@@ -64,10 +72,11 @@ def test_a_resumed_training_remembers(fit, toy, tmp_path):
         fit(**options, steps=9, checkpoint=tmp_path / "killed", logger=Killer())
     resumed = fit(**options, steps=9, checkpoint=tmp_path / "killed")
     assert resumed.history == whole.history
+    assert jax.tree.all(jax.tree.map(lambda a, b: a == b, resumed.memory, whole.memory))
 
 
 def test_a_loss_must_return_its_memory(fit, toy):
     with pytest.raises(ConfigError, match="with a memory must return"):
-        fit(loss=lambda t, b, p, memory: toy.loss(t, b, p), memory=START, optimizer=optax.sgd(0.1))
+        fit(loss=lambda t, b, p, memory: toy.loss(t, b, p), memory=START, validate=None)
     with pytest.raises(ConfigError, match="must return"):
         fit(loss=lambda t, b, p: (jax.numpy.asarray(1.0), {}, 3))
