@@ -3,6 +3,9 @@
 from difana.nn.activations import activation as activation
 from difana.nn.deep_sets import DeepSets as DeepSets
 from difana.nn.mlp import MLP as MLP
+from difana.nn.modes import batch_statistics as batch_statistics
+from difana.nn.modes import evaluation_mode as evaluation_mode
+from difana.nn.modes import training_mode as training_mode
 from difana.nn.parametrised import Parametrised as Parametrised
 from difana.nn.point_transformer import PointEdgeTransformer as PointEdgeTransformer
 from difana.nn.stablehlo import ExportedNetwork as ExportedNetwork
@@ -22,10 +25,13 @@ __all__ = [
     "PointEdgeTransformer",
     "Standardised",
     "activation",
+    "batch_statistics",
+    "evaluation_mode",
     "export_network",
     "load_network",
     "load_weights",
     "location_and_scale",
     "save_weights",
     "trainable",
+    "training_mode",
 ]

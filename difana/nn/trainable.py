@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax
+from flax import nnx
 
 from difana._typing import PyTree
 from difana.nn.standardised import Standardised
+
+_KEPT = (nnx.BatchStat, nnx.RngState)
 
 
 def _is_wrapper(node: object) -> bool:
@@ -17,7 +20,8 @@ def trainable(net: PyTree) -> PyTree:
     """Return a PyTree of booleans: True for each weight, False for each constant.
 
     The weights are the inexact arrays, without mean and standard deviation of ``Standardised``,
-    which weight decay would otherwise pull towards zero. Give the result to
+    which weight decay would otherwise pull towards zero, and without the batch statistics of Flax
+    NNX (see ``training_mode``). Give the result to
     ``eqx.partition(net, trainable(net))`` or to ``difana.train.fit(..., trained=trainable(net))``.
 
     Args:
@@ -36,9 +40,13 @@ def trainable(net: PyTree) -> PyTree:
     """
 
     def mark(node: PyTree) -> PyTree:
+        if isinstance(node, _KEPT):
+            return jax.tree.map(lambda _: False, node)
         if _is_wrapper(node):
             constants = jax.tree.map(lambda _: False, node)
             return eqx.tree_at(lambda wrapper: wrapper.net, constants, trainable(node.net))
         return eqx.is_inexact_array(node)
 
-    return jax.tree.map(mark, net, is_leaf=_is_wrapper)
+    return jax.tree.map(
+        mark, net, is_leaf=lambda node: _is_wrapper(node) or isinstance(node, _KEPT)
+    )
