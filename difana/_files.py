@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import json
+import math
 import os
 import re
 import secrets
@@ -35,6 +36,23 @@ def cannot_write(path: str | Path, error: OSError) -> WriteError:
         "cannot write 'a/b.json': No space left on device"
     """
     return WriteError(f"cannot write '{path}': {error.strerror or error}")
+
+
+def jsonable(value: Any) -> Any:
+    """Return a value that JSON can hold: arrays as lists, numbers that are not finite as None.
+
+    Example:
+        >>> import numpy as np
+        >>> jsonable({"a": (1, float("inf")), "b": np.array([2.0])})
+        {'a': [1, None], 'b': [2.0]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(entry) for entry in value]
+    if hasattr(value, "tolist"):  # an array or number of NumPy or JAX
+        return jsonable(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_whole(path: Path, parts: Iterable[bytes | memoryview]) -> None:

@@ -11,17 +11,14 @@ from difana.analysis.best_bins import best_bins as best_bins
 from difana.analysis.config import AnalysisConfig as AnalysisConfig
 from difana.analysis.coverage import CoverageResult as CoverageResult
 from difana.analysis.coverage import coverage as coverage
+from difana.analysis.gradient_importance import gradient_importance as gradient_importance
+from difana.analysis.gradient_importance import stretch_importance as stretch_importance
 from difana.analysis.hepdata import Table as Table
 from difana.analysis.hepdata import Uncertainty as Uncertainty
 from difana.analysis.hepdata import Variable as Variable
 from difana.analysis.hepdata import write_hepdata as write_hepdata
 from difana.analysis.importance import Importance as Importance
-from difana.analysis.importance import Profile as Profile
-from difana.analysis.importance import gradient_importance as gradient_importance
 from difana.analysis.importance import importance as importance
-from difana.analysis.importance import observable_profiles as observable_profiles
-from difana.analysis.importance import shuffle_importance as shuffle_importance
-from difana.analysis.importance import stretch_importance as stretch_importance
 from difana.analysis.inference import Inference as Inference
 from difana.analysis.load import Loaded as Loaded
 from difana.analysis.load import load as load
@@ -36,12 +33,15 @@ from difana.analysis.optimise import optimise as optimise
 from difana.analysis.options import ConstraintOptions as ConstraintOptions
 from difana.analysis.options import NetworkOptions as NetworkOptions
 from difana.analysis.options import TrainingOptions as TrainingOptions
+from difana.analysis.profiles import Profile as Profile
+from difana.analysis.profiles import observable_profiles as observable_profiles
 from difana.analysis.publish import hepdata_tables as hepdata_tables
 from difana.analysis.question import log_objective as log_objective
 from difana.analysis.read import config_schema as config_schema
 from difana.analysis.read import read_config as read_config
 from difana.analysis.result import AnalysisResult as AnalysisResult
 from difana.analysis.run import run as run
+from difana.analysis.shuffle_importance import shuffle_importance as shuffle_importance
 
 __all__ = [
     "AnalysisConfig",

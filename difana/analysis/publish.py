@@ -10,7 +10,8 @@ import numpy as np
 from difana.analysis.hepdata import Table, Uncertainty, Variable, yields_title
 
 if TYPE_CHECKING:
-    from difana.analysis.result import AnalysisResult, RegionYields
+    from difana.analysis.regions import RegionYields
+    from difana.analysis.result import AnalysisResult
 
 
 def hepdata_tables(result: AnalysisResult) -> tuple[Table, ...]:

@@ -13,36 +13,10 @@ from jaxtyping import Array, Float
 from difana.analysis.conditions import Condition
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.observables import DIFANA, Expectation
+from difana.analysis.regions import RegionYields
 from difana.analysis.statistics import Final
 from difana.analysis.templates import ObservedSample
 from difana.likelihood import Channel, Model
-
-
-@dataclasses.dataclass(frozen=True)
-class RegionYields:
-    """Yields of one region, before and after the fit.
-
-    Attributes:
-        name: Its name.
-        xlabel: Name of its observable.
-        edges: Bin edges.
-        prefit: Yields by sample, the signal at zero strength.
-        postfit: Yields by sample after the fit.
-        prefit_errors: Standard deviation of the total before the fit, ``[bins]``.
-        postfit_errors: The same after the fit.
-        signal: Yields of the signal samples at unit strength.
-        data: Observed yields, or Asimov data.
-    """
-
-    name: str
-    xlabel: str
-    edges: Float[np.ndarray, " edges"]
-    prefit: Mapping[str, Float[np.ndarray, " bins"]]
-    postfit: Mapping[str, Float[np.ndarray, " bins"]]
-    prefit_errors: Float[np.ndarray, " bins"]
-    postfit_errors: Float[np.ndarray, " bins"]
-    signal: Mapping[str, Float[np.ndarray, " bins"]]
-    data: Float[np.ndarray, " bins"]
 
 
 @dataclasses.dataclass(frozen=True)

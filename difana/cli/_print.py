@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from difana._errors import ModelError
+from difana._files import jsonable
 
 
 def write_json(value: Any, output: Path | None) -> None:
@@ -35,15 +36,7 @@ def output_option(function: Callable) -> Callable:
 
 def print_json(value: Any) -> None:
     """Print JSON; numbers that are not finite become null."""
-
-    def clean(entry: Any) -> Any:
-        if isinstance(entry, Mapping):
-            return {key: clean(child) for key, child in entry.items()}
-        if isinstance(entry, list | tuple):
-            return [clean(child) for child in entry]
-        return None if isinstance(entry, float) and not math.isfinite(entry) else entry
-
-    click.echo(json.dumps(clean(value), indent=2, allow_nan=False))
+    click.echo(json.dumps(jsonable(value), indent=2, allow_nan=False))
 
 
 def print_table(

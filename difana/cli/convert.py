@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from difana._errors import ModelError
-from difana.cli._workspace import source_of, write_json
+from difana.cli._documents import source_of
+from difana.cli._print import write_json
 
 
 def _is_workspace(source: str) -> bool:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from difana.cli._documents import is_hs3, read_patched
 from difana.cli._options import workspace_options
 from difana.cli._print import print_json, print_table
-from difana.cli._workspace import is_hs3, open_document, read_patched
+from difana.cli._workspace import open_document
 
 if TYPE_CHECKING:
     from difana.likelihood import Model

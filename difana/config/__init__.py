@@ -5,6 +5,7 @@ for editors (`file_schema`); `held_folder` gives the folder of the result, `Jour
 done.
 """
 
+from difana._files import jsonable as jsonable
 from difana.config.declare import entries as entries
 from difana.config.declare import filled as filled
 from difana.config.declare import json_schema as json_schema
@@ -15,7 +16,6 @@ from difana.config.declare import section as section
 from difana.config.declare import table_of as table_of
 from difana.config.document import load_yaml as load_yaml
 from difana.config.folder import held_folder as held_folder
-from difana.config.folder import jsonable as jsonable
 from difana.config.folder import write_json as write_json
 from difana.config.folder import write_text as write_text
 from difana.config.journal import Journal as Journal

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from difana._errors import InputError
-from difana._files import locked, refuse_links, remove_parts, write_whole
+from difana._files import jsonable, locked, refuse_links, remove_parts, write_whole
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,24 +29,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON; numbers that are not finite become null."""
     write_text(path, json.dumps(jsonable(value), indent=2, allow_nan=False) + "\n")
-
-
-def jsonable(value: Any) -> Any:
-    """Return a value that JSON can hold.
-
-    Example:
-        >>> jsonable({"a": (1, float("inf")), "b": np.array([2.0])})
-        {'a': [1, None], 'b': [2.0]}
-    """
-    if isinstance(value, Mapping):
-        return {str(key): jsonable(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
-        return jsonable(np.asarray(value).tolist())
-    if isinstance(value, list | tuple):
-        return [jsonable(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 @contextlib.contextmanager

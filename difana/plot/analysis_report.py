@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from difana.analysis import AnalysisResult
-    from difana.analysis.result import RegionYields
+    from difana.analysis.regions import RegionYields
 
 _MOST_SYSTEMATICS = 6
 _BIN = "bin of the network's output"

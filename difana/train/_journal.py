@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from difana._errors import ConfigError
-from difana.train.history import JSONLLogger, Logger, Record, finite_or_null, read_history
+from difana._files import jsonable
+from difana.train.history import JSONLLogger, Logger, Record, read_history
 
 
 class Journal:
@@ -69,7 +70,7 @@ class Journal:
 
     def log(self, kind: str, step: int, **values: object) -> None:
         """Record one step or validation."""
-        record = finite_or_null({"stage": self._stage, "kind": kind, "step": step, **values})
+        record = jsonable({"stage": self._stage, "kind": kind, "step": step, **values})
         self._keep(record)
         for logger in self._loggers:
             logger.log(record)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from difana._errors import InputError
-from difana._files import cannot_write, refuse_links
+from difana._files import cannot_write, jsonable, refuse_links
 
 Record = dict[str, Any]
 
@@ -86,7 +85,7 @@ class JSONLLogger:
         """
         if self._file is None:
             raise InputError(f"{self.path}: call start() before log().")
-        line = json.dumps(finite_or_null(record), allow_nan=False).encode() + b"\n"
+        line = json.dumps(jsonable(record), allow_nan=False).encode() + b"\n"
         try:
             while line:
                 line = line[self._file.write(line) :]
@@ -127,20 +126,6 @@ def read_history(path: str | os.PathLike[str], *, stage: str | None = None) -> t
     """
     records = (record for record, _ in _complete_lines(Path(path)))
     return tuple(r for r in records if stage is None or r.get("stage") == stage)
-
-
-def finite_or_null(value: Any) -> Any:
-    """Return the same JSON value with NaN and infinities replaced by None.
-
-    Example:
-        >>> finite_or_null({"loss": float("nan"), "step": 3})
-        {'loss': None, 'step': 3}
-    """
-    if isinstance(value, Mapping):
-        return {key: finite_or_null(entry) for key, entry in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _complete_lines(path: Path) -> list[tuple[Record, int]]:

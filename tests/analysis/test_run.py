@@ -286,7 +286,7 @@ def test_a_rename_keeps_the_checkpoints(
     def trained(*args: Any, **keys: Any) -> None:
         raise Trained
 
-    monkeypatch.setattr(sys.modules["difana.analysis.run"], "baselines", trained)
+    monkeypatch.setattr(sys.modules["difana.analysis.evaluate"], "baselines", trained)
     with pytest.raises(ConfigError if message else Trained, match=message or None) as caught:
         run(path, tmp_path / "out", progress=False)
     assert len(str(caught.value)) < 800

@@ -173,14 +173,14 @@ def test_disturbed_writing_ends_with_the_same_folder(
 
     # a full disk
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    real = sys.modules["difana.analysis.run"].final_statistics
+    real = sys.modules["difana.analysis.evaluate"].final_statistics
 
     def full(*args: Any, **keys: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         return real(*args, **keys)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["difana.analysis.run"], "final_statistics", full)
+        patch.setattr(sys.modules["difana.analysis.evaluate"], "final_statistics", full)
         try:
             said = one_line(call(*INVOKE, "full"), 2)
         finally:
@@ -191,7 +191,9 @@ def test_disturbed_writing_ends_with_the_same_folder(
     assert contents(folder / "full") == whole
 
     # a result that cannot be trusted
-    monkeypatch.setattr(sys.modules["difana.analysis.run"], "_status", lambda *a: "fit: no good")
+    monkeypatch.setattr(
+        sys.modules["difana.analysis.summary"], "_status", lambda *a: "fit: no good"
+    )
     assert one_line(call(*INVOKE, "bad", "--quiet"), 3) == "Warning: fit: no good"
     assert json.loads((folder / "bad" / "result.json").read_text())["status"] == "fit: no good"
     assert json.loads(whole["result.json"])["status"] == "ok"

@@ -1,0 +1,160 @@
+"""What the trained observable and the others are worth, on the test split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from difana._errors import ModelError
+from difana.analysis.conditions import Closing, Condition, background_of, judged
+from difana.analysis.config import AnalysisConfig
+from difana.analysis.load import Loaded
+from difana.analysis.observables import DIFANA, Expectation, Setting, baselines, expectation
+from difana.analysis.optimise import Optimised
+from difana.analysis.statistics import Final, asimov_vector, data_vector, final_statistics
+from difana.analysis.templates import (
+    ObservedSample,
+    Values,
+    is_signal,
+    network_scores,
+    observe,
+    yields,
+)
+from difana.data import Sample
+from difana.hist import soft_histogram
+from difana.likelihood import Channel, Model, build_model
+
+BASELINE = "cross-entropy"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What the test split says.
+
+    Attributes:
+        comparison: Expectations of the baselines and, last, of the trained observable.
+        channel: The trained region in hard bins.
+        edges: Its bin edges.
+        model: The final model.
+        data: Its data: observed events, or background-only Asimov data.
+        statistics: Fit, yields and scan of the final model.
+        soft: Soft yields of the trained region by sample.
+        conditions: What became of the conditions on the training.
+        scores: Test samples as seen by the cross-entropy and by the trained network.
+    """
+
+    comparison: tuple[Expectation, ...]
+    channel: Channel
+    edges: Float[np.ndarray, " edges"]
+    model: Model
+    data: Float[Array, " data"]
+    statistics: Final
+    soft: Mapping[str, Float[np.ndarray, " bins"]]
+    conditions: tuple[Condition, ...]
+    scores: Mapping[str, tuple[ObservedSample, ...]]
+
+
+def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Evaluated:
+    """Evaluate all observables in hard bins of the test split.
+
+    Args:
+        config: The configuration.
+        loaded: Its events.
+        optimised: What the training found.
+
+    Raises:
+        ModelError: If the trained observable cannot be evaluated.
+    """
+    general, training = config.general, config.training
+    setting = Setting(
+        region=config.trained.name,
+        poi=general.poi,
+        bins=training.bins,
+        channels=loaded.channels,
+        parameters=loaded.parameters,
+        staterror=general.stat_errors,
+    )
+    nominal = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in loaded.train]
+    plain = observe(optimised.baseline_net, loaded.test)
+    others = baselines(observe(optimised.baseline_net, nominal), plain, on=setting)
+    test = observe(optimised.net, loaded.test)
+    best = expectation(DIFANA, test, np.asarray(optimised.edges), on=setting)
+    if not best.limits:
+        raise ModelError(f"the trained observable cannot be evaluated: {best.status}")
+    edges = np.asarray(best.edges, test[0].nominal.x.dtype)
+    channel = setting.channel(test, edges)
+    if loaded.empty:
+        none = setting.channel(loaded.empty, edges)
+        channel = dataclasses.replace(channel, templates=(*channel.templates, *none.templates))
+    model = _final_model(setting, channel, best)
+    data = _data(config, loaded, model, optimised.net, edges)
+    soft = _soft(test, edges, float(optimised.bandwidth))
+    soft |= {sample.name: np.zeros(len(edges) - 1) for sample in loaded.empty}
+    closing = _closing(channel, soft, general.poi)
+    return Evaluated(
+        comparison=(*others, best),
+        channel=channel,
+        edges=edges,
+        model=model,
+        data=data,
+        statistics=final_statistics(
+            model, data, top=1.25 * best.limits[4], real=config.observed is not None
+        ),
+        soft=soft,
+        conditions=judged(training.constraints, model, closing, channel=channel.name),
+        scores={BASELINE: plain, DIFANA: test},
+    )
+
+
+def _final_model(setting: Setting, channel: Channel, best: Expectation) -> Model:
+    """Return the model with room for the parameter of interest."""
+    parameters = []
+    for entry in setting.parameters:
+        if entry.name == setting.poi:
+            low, high = entry.bounds[0] if entry.bounds else (0.0, 10.0)
+            high = max(high, 10.0, 5 * best.limits[4])
+            entry = dataclasses.replace(entry, bounds=((min(low, 0.0), high),))
+        parameters.append(entry)
+    return build_model((channel, *setting.channels), poi=setting.poi, parameters=parameters)
+
+
+def _data(
+    config: AnalysisConfig, loaded: Loaded, model: Model, net: Any, edges: np.ndarray
+) -> jax.Array:
+    """Return the data of the model: observed, or background-only Asimov data."""
+    if loaded.observed is None:
+        return asimov_vector(model)
+    features = np.asarray(loaded.observed.features)
+    scores = network_scores(net, features) if len(features) else np.zeros(0)
+    observed = {**loaded.observed_yields}
+    counts = yields(Values(scores, np.ones(len(scores))), edges)[0]
+    observed[config.trained.name] = tuple(counts.tolist())
+    return data_vector(model, np.concatenate([observed[c.name] for c in model.structure.channels]))
+
+
+def _soft(
+    samples: tuple[ObservedSample, ...], edges: np.ndarray, bandwidth: float
+) -> dict[str, np.ndarray]:
+    """Return soft yields; all samples are padded to one length for one compilation."""
+    longest = max(len(sample.nominal.x) for sample in samples)
+    found = {}
+    for sample in samples:
+        padding = (0, longest - len(sample.nominal.x))
+        x = jnp.asarray(np.pad(sample.nominal.x, padding, mode="edge"))
+        weights = jnp.asarray(np.pad(sample.nominal.weights, padding), x.dtype)
+        soft = soft_histogram(x, weights, jnp.asarray(edges), bandwidth=bandwidth)
+        found[sample.name] = np.asarray(soft.contents, np.float64)
+    return found
+
+
+def _closing(channel: Channel, soft: dict[str, np.ndarray], poi: str) -> Closing:
+    """Return the background of the trained region in soft and in hard bins."""
+    names = [t.name for t in channel.templates if not is_signal(t, poi)]
+    total = np.sum([soft[name] for name in names], axis=0)
+    return Closing(jnp.asarray(total), background_of(channel, poi=poi))

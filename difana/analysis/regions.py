@@ -1,0 +1,75 @@
+"""The yields of every region before and after the fit, sorted into samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from difana.analysis.config import AnalysisConfig
+from difana.analysis.evaluate import Evaluated
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionYields:
+    """Yields of one region, before and after the fit.
+
+    Attributes:
+        name: Its name.
+        xlabel: Name of its observable.
+        edges: Bin edges.
+        prefit: Yields by sample, the signal at zero strength.
+        postfit: Yields by sample after the fit.
+        prefit_errors: Standard deviation of the total before the fit, ``[bins]``.
+        postfit_errors: The same after the fit.
+        signal: Yields of the signal samples at unit strength.
+        data: Observed yields, or Asimov data.
+    """
+
+    name: str
+    xlabel: str
+    edges: Float[np.ndarray, " edges"]
+    prefit: Mapping[str, Float[np.ndarray, " bins"]]
+    postfit: Mapping[str, Float[np.ndarray, " bins"]]
+    prefit_errors: Float[np.ndarray, " bins"]
+    postfit_errors: Float[np.ndarray, " bins"]
+    signal: Mapping[str, Float[np.ndarray, " bins"]]
+    data: Float[np.ndarray, " bins"]
+
+
+def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYields, ...]:
+    """Return the yields of every region, sorted into samples."""
+    model, final = found.model, found.statistics
+    binnings = {region.name: region.binning for region in config.regions}
+    labels = {region.name: region.variable for region in config.regions}
+    rows = {"prefit": final.prefit.rows, "postfit": final.postfit.rows}
+    poi, observed = config.general.poi, np.asarray(found.data)
+    listed = []
+    for channel in model.structure.channels:
+        own = slice(channel.start, channel.start + channel.bins)
+        parts = {t.name: slice(t.start, t.start + channel.bins) for t in channel.templates}
+        signals = [
+            t.name
+            for t in channel.templates
+            if any(m.kind == "normfactor" and m.name == poi for m in t.modifiers)
+        ]
+        by_sample = {
+            when: {name: np.asarray(values[part]) for name, part in parts.items()}
+            for when, values in rows.items()
+        }
+        listed.append(
+            RegionYields(
+                name=channel.name,
+                xlabel=labels[channel.name] or "network output (logit)",
+                edges=np.asarray(binnings[channel.name] or found.edges, float),
+                prefit=by_sample["prefit"],
+                postfit=by_sample["postfit"],
+                prefit_errors=np.asarray(final.prefit.errors[own]),
+                postfit_errors=np.asarray(final.postfit.errors[own]),
+                signal={name: np.asarray(final.unit[parts[name]]) for name in signals},
+                data=observed[own],
+            )
+        )
+    return tuple(listed)

@@ -1,0 +1,123 @@
+"""The content of ``result.json``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from difana.analysis.config import AnalysisConfig
+from difana.analysis.evaluate import Evaluated
+from difana.analysis.inference import say
+from difana.analysis.load import Loaded
+from difana.analysis.observables import Expectation
+from difana.analysis.optimise import Optimised
+from difana.analysis.statistics import Final
+from difana.config import git_hash, versions
+from difana.infer import describe
+
+
+def summary_of(
+    config: AnalysisConfig, loaded: Loaded, optimised: Optimised, found: Evaluated
+) -> dict[str, Any]:
+    """Return the content of ``result.json``: no times, no absolute paths."""
+    comparison, final, conditions = found.comparison, found.statistics, found.conditions
+    best = comparison[-1]
+    splits = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+    uncertainties = np.asarray(final.fit.uncertainties)
+    observed = None
+    if final.observed is not None:
+        own = final.observed
+        observed = {
+            "limit": own.limits.observed,
+            "expected_limits": own.limits.expected,
+            "cls": own.cls.observed,
+            "significance": own.significance.observed,
+            "status": own.significance.status,
+        }
+    return {
+        "status": _status(best, optimised, final),
+        "measurement": config.general.measurement,
+        "region": config.trained.name,
+        "poi": config.general.poi,
+        "limits": {
+            "expected": best.limits,
+            "cls": best.cls,
+            "significance": best.significance,
+            "status": best.status,
+            "observed": observed,
+        },
+        "edges": best.edges,
+        "comparison": [
+            {
+                "name": entry.name,
+                "bins": max(len(entry.edges) - 1, 0),
+                "limit": entry.median,
+                "limits": entry.limits,
+                "cls": entry.cls,
+                "significance": entry.significance,
+                "edges": entry.edges,
+                "status": entry.status,
+                "notes": entry.notes,
+            }
+            for entry in comparison
+        ],
+        "training": {
+            "status": optimised.status,
+            "message": optimised.message,
+            "bandwidth": optimised.bandwidth,
+        },
+        "constraints": {
+            condition.name: {
+                "wanted": condition.wanted,
+                "found": condition.found,
+                "where": condition.where,
+                "met": condition.met,
+            }
+            for condition in conditions
+        },
+        "fit": {
+            "status": describe(final.fit.status),
+            "parameters": {
+                name: [value, error]
+                for name, value, error in zip(
+                    final.fit.names, np.asarray(final.fit.params), uncertainties, strict=True
+                )
+            },
+        },
+        "samples": {
+            sample.name: {
+                "yield": np.sum(np.asarray(sample.nominal.weights, np.float64)),
+                "events": {name: len(part[i].nominal) for name, part in splits.items()},
+            }
+            for i, sample in enumerate(loaded.test)
+        }
+        | {s.name: {"yield": 0.0, "events": dict.fromkeys(splits, 0)} for s in loaded.empty},
+        "notes": [
+            *loaded.notes,
+            *best.notes,
+            *(f"{c}, on the test split" for c in conditions if not c.met),
+        ],
+        "seed": config.general.seed,
+        "config": config.echo,
+        "options": {
+            "network": dataclasses.asdict(config.network),
+            "training": dataclasses.asdict(config.training),
+        },
+        "versions": versions(),
+        "git": git_hash(config.path.resolve().parent),
+    }
+
+
+def _status(best: Expectation, optimised: Optimised, final: Final) -> str:
+    """Return ``ok``, or why the numbers of the trained observable cannot be trusted."""
+    found = []
+    if optimised.status in ("diverged", "no finite metric"):
+        found.append(f"training {optimised.status}: {optimised.message}")
+    statuses = {"expected limit": best.status, "fit": say(final.fit.status)}
+    if (own := final.observed) is not None:
+        statuses |= {"observed limit": own.limits.status, "observed CLs": own.cls.status,
+                     "observed significance": own.significance.status}  # fmt: skip
+    found += [f"{name}: {text}" for name, text in statuses.items() if text != "ok"]
+    return "; ".join(found) or "ok"

@@ -1,0 +1,43 @@
+"""The files of a result."""
+
+from __future__ import annotations
+
+import json
+
+from difana._typing import Network
+from difana.analysis.hepdata import write_hepdata
+from difana.analysis.optimise import Optimised
+from difana.analysis.publish import hepdata_tables
+from difana.analysis.result import AnalysisResult
+from difana.config import jsonable, write_json, write_text
+from difana.likelihood import to_workspace
+from difana.nn import export_network, save_weights
+
+
+def write_result(result: AnalysisResult, optimised: Optimised) -> None:
+    """Write everything but the times; ``result.json`` last, so that it stands for the rest."""
+    out, measurement = result.out, result.config.general.measurement
+    for old in (out / "result.json", *(out / "hepdata").glob("*.yaml")):  # of another run
+        old.unlink(missing_ok=True)
+    workspace = to_workspace(result.model, result.data, measurement=measurement)
+    write_json(out / "workspace.json", workspace)
+    save_weights(out / "weights.eqx", optimised.net)
+    save_weights(out / "weights_baseline.eqx", optimised.baseline_net)
+    _export(result, optimised.net)
+    comment = f"{measurement}: written by difana {result.summary['versions']['difana']}."
+    resources = {out / "workspace.json": "Likelihood in the JSON format of HistFactory (pyhf)"}
+    write_hepdata(out / "hepdata", hepdata_tables(result), comment=comment, resources=resources)
+    lines = "".join(json.dumps(jsonable(record)) + "\n" for record in result.history)
+    write_text(out / "history.jsonl", lines)
+    write_json(out / "result.json", result.summary)
+
+
+def _export(result: AnalysisResult, net: Network) -> None:
+    """Write the network as StableHLO; flatbuffers, which that needs, is optional."""
+    features = tuple(name for name, _ in result.config.features)
+    notes = {"region": result.summary["region"], "edges": jsonable(result.summary["edges"])}
+    try:
+        export_network(result.out / "network.stablehlo", net, columns=features, notes=notes)
+    except ModuleNotFoundError as error:
+        if error.name != "flatbuffers":
+            raise
