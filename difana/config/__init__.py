@@ -10,11 +10,10 @@ from difana.config.declare import entries as entries
 from difana.config.declare import filled as filled
 from difana.config.declare import json_schema as json_schema
 from difana.config.declare import key as key
+from difana.config.declare import like as like
 from difana.config.declare import only as only
 from difana.config.declare import read_mapping as read_mapping
 from difana.config.declare import section as section
-from difana.config.declare import table_of as table_of
-from difana.config.document import load_yaml as load_yaml
 from difana.config.folder import held_folder as held_folder
 from difana.config.folder import write_json as write_json
 from difana.config.folder import write_text as write_text
@@ -23,12 +22,8 @@ from difana.config.kinds import BOUNDS as BOUNDS
 from difana.config.kinds import EDGES as EDGES
 from difana.config.kinds import EVENTS as EVENTS
 from difana.config.kinds import EXPRESSION as EXPRESSION
-from difana.config.kinds import FLAG as FLAG
 from difana.config.kinds import NUMBER as NUMBER
 from difana.config.kinds import SEED as SEED
-from difana.config.kinds import TEXT as TEXT
-from difana.config.kinds import TEXTS as TEXTS
-from difana.config.kinds import Kind as Kind
 from difana.config.kinds import Nested as Nested
 from difana.config.kinds import choice as choice
 from difana.config.kinds import expressions as expressions
@@ -49,13 +44,9 @@ __all__ = [
     "EDGES",
     "EVENTS",
     "EXPRESSION",
-    "FLAG",
     "NUMBER",
     "SEED",
-    "TEXT",
-    "TEXTS",
     "Journal",
-    "Kind",
     "Nested",
     "Node",
     "Problems",
@@ -71,7 +62,7 @@ __all__ = [
     "json_schema",
     "jsonable",
     "key",
-    "load_yaml",
+    "like",
     "number",
     "numbers",
     "only",
@@ -79,7 +70,6 @@ __all__ = [
     "read_file",
     "read_mapping",
     "section",
-    "table_of",
     "versions",
     "write_json",
     "write_text",

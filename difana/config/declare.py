@@ -16,6 +16,7 @@ from difana.config.kinds import (
     TEXTS,
     Kind,
     Nested,
+    choice,
     integer,
     number,
     numbers,
@@ -66,8 +67,8 @@ def key(
     Args:
         doc: What it means; by default what the section ``Attributes`` of the docstring says.
         kind: What its value must be; by default what the annotation says: numbers are positive,
-            a tuple of ``str`` is a text or a list of texts, a dataclass a mapping of its keys, a
-            tuple of dataclasses a list of entries.
+            a tuple of ``str`` is a text or a list of texts, a ``Literal`` one of its names, a
+            dataclass a mapping of its keys, a tuple of dataclasses a list of entries.
         name: Name in the file; by default that of the field in camel case.
         default: Value where it does not stand in a file; without it the key must stand there.
 
@@ -79,6 +80,18 @@ def key(
         [('Steps', 10000000)]
     """
     return dataclasses.field(default=default, metadata={_KEY: (doc, kind, name)})
+
+
+def like(cls: type, field: str, kind: Kind | Nested | None = None) -> Any:
+    """Declare a field as that of another dataclass: its meaning, kind and default stand there.
+
+    Args:
+        cls: The other dataclass, e.g. `difana.train.Training`.
+        field: Name of its field.
+        kind: What its value must be, if not what the annotation there says.
+    """
+    own = next(entry for entry in table_of(cls) if entry.field == field)
+    return key(own.doc, kind or own.kind, default=own.default)
 
 
 def filled(default: Any = dataclasses.MISSING, *, compare: bool = True) -> Any:
@@ -227,6 +240,8 @@ def _kind_of(annotation: Any) -> Kind | Nested:
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):  # of one kind and None
         return _kind_of(next(part for part in inner if part is not types.NoneType))
+    if origin is typing.Literal:
+        return choice(*inner)
     if dataclasses.is_dataclass(annotation):
         return section(typing.cast(type, annotation))
     if origin is tuple and dataclasses.is_dataclass(inner[0]):

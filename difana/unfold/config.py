@@ -21,9 +21,11 @@ from difana.config import (
     filled,
     integer,
     key,
+    like,
     number,
     read_file,
 )
+from difana.train import Training
 
 _METHODS = ("OmniFold", "Flow", "Bayes", "Inversion", "Likelihood")
 _MOST_CELLS = 25_000_000
@@ -127,15 +129,9 @@ class OptionsSection:
     seeds: int = key("initialisations (OmniFold)", integer(1, 10_000), default=1)
     bootstraps: int = key("bootstrap replicas (OmniFold, Flow)", integer(0, 100_000), default=20)
     samples: int = key("draws of each measured event (Flow)", integer(1, 100_000), default=10)
-    epochs: int | None = key(
-        "largest number of epochs of a training; left out: by the method",
-        integer(1, 1_000_000),
-        default=None,
-    )
-    batch_size: int | None = key(
-        "events a step; left out: by the method and the sample", EVENTS, default=None
-    )
-    learning_rate: float | None = key("that of Adam; left out: by the method", default=None)
+    epochs: int = like(Training, "epochs")
+    batch_size: int | None = like(Training, "batch_size", EVENTS)
+    learning_rate: float = like(Training, "learning_rate")
     positive_weights: bool = key("learn positive weights of the simulation first", default=False)
 
 

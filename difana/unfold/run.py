@@ -184,8 +184,7 @@ def _unbinned(
     """Unfold event by event; every half iteration is kept in the folder."""
     options, key = config.options, jax.random.key(config.general.seed)
     names = ("iterations", "bootstraps", "epochs", "batch_size", "learning_rate")
-    given = {name: getattr(options, name) for name in names}
-    common: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    common: dict[str, Any] = {name: getattr(options, name) for name in names}
     kept: dict[str, Any] = {"checkpoint": folder / _CHECKPOINTS, "progress_bar": bar}
     if config.general.method == "Flow":
         flow = FlowUnfolding(samples=options.samples, **common)

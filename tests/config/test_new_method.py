@@ -24,10 +24,12 @@ from difana.config import (
     held_folder,
     integer,
     key,
+    like,
     paths_of,
     read_file,
     write_json,
 )
+from difana.train import Training
 
 
 # A whole method: the file ...
@@ -52,6 +54,7 @@ class Options:
     steps: int = key(kind=integer(1, 1000), default=10)
     method: str = key("which one", choice("fast", "slow"), default="fast")
     rate: float = 1e-3
+    patience: int | None = like(Training, "patience")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,7 @@ def test_a_file_becomes_its_dataclass(config):
     [
         ("Steps: 3", "Step: 3", r":5: unknown key 'Step' in Options. Did you mean 'Steps'"),
         ("Steps: 3", "Steps: 1001", r":5: Options.Steps must be at most 1000"),
+        ("Steps: 3", "Patience: many", r":5: Options.Patience must be a whole number"),
         ("Steps: 3", "Rate: 0", r":5: Options.Rate must be above 0"),
         ("Steps: 3", "Method: fats", r":5: .*Did you mean 'fast'"),
         ("Name: b", "Name: a", r":3: Processes has two entries 'a', the first in line 2"),
@@ -178,6 +182,9 @@ def test_the_schema_describes_what_is_read():
         "default": 10,
     }  # fmt: skip
     assert options["Rate"]["description"] == "Learning rate."
+    patience = options["Patience"]  # as train.Training has it
+    assert patience["default"] == Training().patience
+    assert patience["description"].startswith("Epochs (validations) without improvement")
     for bad in ({"Options": {"Steps": 0}}, {"Processes": [{"Name": "a"}]}, {"Other": 1}):
         assert not validator.is_valid({**good, **bad})
 
