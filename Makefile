@@ -1,4 +1,4 @@
-# make demo | test | lint | docs | mutants | clean. Each makes its own virtual environment when it is missing.
+# make demo | test | lint | docs | notebooks | lowest | mutants | clean. Each makes its own virtual environment when it is missing.
 # Needs only make and Python >= 3.11; choose another one with make PYTHON=/path/to/python.
 
 VENV ?= .venv
@@ -22,13 +22,15 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo test lint docs mutants clean
+.PHONY: help demo test lint docs notebooks lowest mutants clean
 
 help:
 	@echo "make demo   train the demonstration analysis, write demo-output/report.html"
 	@echo "make test   run the tests"
 	@echo "make lint   ruff, import-linter, pyright, codespell"
 	@echo "make docs   the pages of docs/ and the API reference, in docs/_build"
+	@echo "make notebooks  execute the six notebooks (ten minutes); WRITE=1 keeps what they show"
+	@echo "make lowest  a part of the tests with the oldest versions that are allowed"
 	@echo "make mutants  change one thing of the package at a time: does a test notice? (half an hour)"
 	@echo "make clean  remove the virtual environment, caches and demo-output/"
 
@@ -51,6 +53,20 @@ mutants: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
 
+notebooks: $(VENV)/.test
+	DIFANA_WRITE_NOTEBOOKS=$(WRITE) $(BIN)/python -m pytest -n $(WORKERS) -m notebook -q -rA \
+	tests/test_notebooks.py
+
+# Old releases warn about the names that newer neighbours have replaced.
+LOWEST := tests/test_imports.py tests/hist tests/nn tests/metrics tests/data/test_readers.py \
+	tests/data/test_writers.py tests/likelihood/test_model.py tests/likelihood/test_pyhf.py \
+	tests/infer/test_right_numbers.py tests/train/test_fit.py tests/flows tests/plot \
+	tests/unfold/test_binned.py tests/analysis/test_load.py tests/cli/test_commands.py
+
+lowest: $(VENV)/.lowest
+	DIFANA_TEST_CACHE=$(VENV)/jax $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -q \
+	-W ignore::DeprecationWarning -W ignore::FutureWarning $(LOWEST)
+
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache demo-output
 	rm -rf docs/_build
@@ -72,6 +88,11 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.made
 	$(call install,test$(comma)lint)
+
+$(VENV)/.lowest: pyproject.toml $(VENV)/.made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct -e '.[test]'
+	@touch $@
 
 $(VENV)/.docs: pyproject.toml $(VENV)/.made
 	$(call install,docs$(comma)plot$(comma)io)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import jax
 import pytest
 
+# every annotated shape of difana is checked when a test calls it
+if os.environ.get("DIFANA_TEST_SHAPES", "0") != "0":
+    spec = importlib.util.spec_from_file_location(
+        "difana_tests_shapes", Path(__file__).parent / "tests" / "shapes.py"
+    )
+    shapes = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = shapes
+    spec.loader.exec_module(shapes)
+    shapes.install()
+
 CACHE = os.environ.get("DIFANA_TEST_CACHE", str(Path(__file__).parent / ".cache" / "jax"))
 
 jax.config.update("jax_enable_x64", True)
@@ -46,3 +58,16 @@ def _programs_below_the_limit_of_maps() -> Iterator[None]:
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+STRICT = ("data", "flows", "hist", "metrics", "nn")
+
+
+@pytest.fixture(autouse=True)
+def _strict_promotion(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In these rooms a rank or a type that grows by itself is an error."""
+    if set(STRICT).isdisjoint(request.path.parts):
+        yield
+        return
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        yield

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int, Shaped
 
 _STRIPES = 8192  # most partial sums of a segment
 _TABLE = 2**17  # most partial sums of all segments: they stay in the cache
@@ -23,6 +27,33 @@ def enable_x64() -> None:
         >>> difana.enable_x64()
     """
     jax.config.update("jax_enable_x64", True)
+
+
+@contextmanager
+def third_party_promotion() -> Iterator[None]:
+    """Let a library promote ranks and types as it likes, where difana itself must not.
+
+    The tests run with strict promotion; distrax, flax and optax were not written for it.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> with third_party_promotion():
+        ...     (jnp.ones((2, 1), "float32") + jnp.ones(3, "float64")).shape
+        (2, 3)
+    """
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def wider_dtype(*dtypes: DTypeLike) -> jnp.dtype:
+    """Return the type that holds the numbers of all these types.
+
+    Example:
+        >>> wider_dtype("float32", "float64"), wider_dtype("int32", "float32")
+        (dtype('float64'), dtype('float32'))
+    """
+    with third_party_promotion():
+        return jnp.result_type(*map(jnp.dtype, dtypes))
 
 
 def safe_divide(
@@ -145,7 +176,7 @@ def after(value: Float[Array, "..."], status: Int[Array, ""]) -> Float[Array, ".
     return jnp.where(status < 0, jnp.nan, value)
 
 
-def take(values: Float[Array, "lines *rest"], index: np.ndarray) -> Float[Array, "*places *rest"]:
+def take(values: Shaped[Array, "lines *rest"], index: np.ndarray) -> Shaped[Array, "..."]:
     """Return lines at fixed places: one operation, where indexing also checks and wraps them.
 
     Args:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from difana._errors import InputError
+from difana._numerics import third_party_promotion
 from difana._options import real_number, whole_number
 from difana._typing import PyTree
 from difana.flows._columns import atoms_of, independent_columns
@@ -50,7 +51,7 @@ class SplineFlow(eqx.Module):
     """
 
     nets: PyTree
-    masks: Bool[Array | np.ndarray, "layers dims"]
+    masks: Bool[Array | np.ndarray, "layers kept"]
     mean: Float[Array | np.ndarray, " dims"]
     std: Float[Array | np.ndarray, " dims"]
     given_mean: Float[Array | np.ndarray, " given"]
@@ -94,13 +95,16 @@ class SplineFlow(eqx.Module):
 
         def layer(carry: tuple, one: tuple) -> tuple[tuple, None]:
             values, total = carry
-            values, log_det = self._layer(one, context).forward_and_log_det(values)
+            with third_party_promotion():
+                values, log_det = self._layer(one, context).forward_and_log_det(values)
             return (values, total + log_det), None
 
         leaves, _ = eqx.partition(self.nets, eqx.is_array)
         start = (values, jnp.zeros(values.shape[:-1], values.dtype))
         (values, total), _ = jax.lax.scan(layer, start, (leaves, jnp.asarray(self.masks)))
-        return self._base(values).log_prob(values) + total - scale
+        with third_party_promotion():
+            base = self._base(values).log_prob(values)
+        return base + total - scale
 
     def sample(
         self,
@@ -137,7 +141,8 @@ class SplineFlow(eqx.Module):
             values = self._chosen(noise)
 
             def layer(values: Array, net: tuple) -> tuple[Array, None]:
-                return self._layer(net, context).inverse(values), None
+                with third_party_promotion():
+                    return self._layer(net, context).inverse(values), None
 
             values = unbent(jax.lax.scan(layer, values, layers, reverse=True)[0])
             if self.backward is not None:
@@ -147,7 +152,7 @@ class SplineFlow(eqx.Module):
         if not len(given):
             return jnp.zeros((0, samples, len(self.mean)), dtype)
         values = jax.lax.map(event, rows, batch_size=min(chunk, len(given)))
-        values = values * self._like(self.std, values) + self._like(self.mean, values)
+        values = values * self._rows(self.std, values) + self._rows(self.mean, values)
         drawn = values
         for column, value, width in self.atoms:
             near = jnp.abs(drawn[..., column] - value) <= width
@@ -164,7 +169,8 @@ class SplineFlow(eqx.Module):
             return values
         rest = values @ self._like(self.matrix, values)  # pyright: ignore[reportArgumentType]
         spread = self._like(self.spread, values)  # pyright: ignore[reportArgumentType]
-        rest = rest + spread * noise[..., np.asarray(self.dropped)]
+        dropped = noise[..., np.asarray(self.dropped)]
+        rest = rest + jnp.broadcast_to(spread, dropped.shape) * dropped
         places = np.argsort(np.array([*self.kept, *self.dropped]))
         return jnp.concatenate([values, rest], axis=-1)[..., places]
 
@@ -173,7 +179,7 @@ class SplineFlow(eqx.Module):
             # before the cast: float32 has no digits left of 1.7e9 + N(0, 1)
             return jnp.asarray((x - mean) / np.asarray(std), x.dtype)
         x = jnp.asarray(x)
-        return (x - self._like(mean, x)) / self._like(std, x)
+        return (x - self._rows(mean, x)) / self._rows(std, x)
 
     def _layer(self, one: tuple[PyTree, Array], context: Array) -> PyTree:
         leaves, mask = one
@@ -185,6 +191,9 @@ class SplineFlow(eqx.Module):
 
     def _like(self, constant: Array | np.ndarray, x: Array) -> Array:
         return jax.lax.stop_gradient(jnp.asarray(constant, x.dtype))
+
+    def _rows(self, constant: Array | np.ndarray, x: Array) -> Array:
+        return jnp.broadcast_to(self._like(constant, x), x.shape)
 
     def _base(self, values: Array) -> PyTree:
         dims = values.shape[-1]

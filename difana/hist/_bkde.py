@@ -66,7 +66,7 @@ def _last_offset(edges: Float[Array, " edges"], bandwidth: Array) -> Int[Array, 
     rounding = 4 * jnp.finfo(edges.dtype).eps * scale
     span = 2 * reach(edges.dtype) * bandwidth * (1 + 1e-5) + rounding
     upper = jnp.searchsorted(edges, edges + span, side="right")
-    return jnp.max(upper - jnp.arange(size)).astype(jnp.int32)
+    return jnp.max(upper - jnp.arange(size, dtype=upper.dtype)).astype(jnp.int32)
 
 
 def _first_edge(

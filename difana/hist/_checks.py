@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
+from difana._numerics import wider_dtype
 
 
 def concrete(value: ArrayLike | Sequence) -> bool:
@@ -40,7 +41,7 @@ def check_finite(values: ArrayLike, *, name: str, infinite: bool) -> None:
 
 def working_dtype(x: Array, weights: Array) -> jnp.dtype:
     """Return the dtype of the sums: that of the inputs, at least float32."""
-    return jnp.promote_types(jnp.promote_types(x.dtype, weights.dtype), jnp.float32)
+    return wider_dtype(x.dtype, weights.dtype, jnp.float32)
 
 
 def check_events(

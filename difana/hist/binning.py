@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
+from difana._numerics import wider_dtype
 from difana.hist._checks import check_edges, concrete
 
 
@@ -89,7 +90,7 @@ class TrainableEdges(eqx.Module):
                 f"bin {int(widths.argmin())} is {widths.min():g} wide, min_width is {floor:g};"
                 " choose a positive min_width below the narrowest bin"
             )
-        dtype = jnp.promote_types(jnp.asarray(edges).dtype, jnp.float32)
+        dtype = wider_dtype(jnp.asarray(edges).dtype, jnp.float32)
         step = float(jnp.finfo(dtype).eps) * float(np.abs(values).max())
         if min_width is None:
             floor = max(floor, 4 * step)

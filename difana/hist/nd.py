@@ -62,7 +62,7 @@ def soft_histogram_nd(
     weights: Float[Array, " events"] | None,
     edges: Sequence[Float[Array, " edges"]],
     *,
-    bandwidth: Float[Array, " dims"] | Sequence[float] | float,
+    bandwidth: Float[Array, " dims"] | Float[Array, ""] | Sequence[float] | float,
     flow: str = "fold",
     chunk: int = 2048,
 ) -> Histogram:

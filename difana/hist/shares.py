@@ -62,9 +62,9 @@ def raw_shares(x: Array, weights: Array, edges: Array, bandwidth: Array, flow: s
     x, _ = clean(x, weights)
     x = x[:, None]
     if flow == "drop":
-        closed = jnp.arange(len(edges)) == len(edges) - 1
-        return jnp.diff(gaussian_step(edges, x, bandwidth, closed=closed)[0], axis=1)
-    steps, _ = gaussian_step(edges[1:-1], x, bandwidth)
+        closed = (jnp.arange(len(edges)) == len(edges) - 1)[None, :]
+        return jnp.diff(gaussian_step(edges[None, :], x, bandwidth, closed=closed)[0], axis=1)
+    steps, _ = gaussian_step(edges[None, 1:-1], x, bandwidth)
     # NaN stays visible in the open bins too
     nothing = jnp.where(jnp.isnan(x), x, 0)
     return jnp.diff(jnp.concatenate([nothing, steps, nothing + 1], axis=1), axis=1)

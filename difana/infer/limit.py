@@ -159,7 +159,8 @@ def _search(
         both = jnp.stack([known.asimov, data])
         # a fit that the lane does not need has all held: no step is made
         needed = jnp.stack([observed | (lane.kind == _Kind.EXPECTED), lane.kind != _Kind.EXPECTED])
-        holds = (held & ~(free & (jnp.arange(held.size) == index))) | ~needed[:, None]
+        always = held & ~(free & (jnp.arange(held.size) == index))
+        holds = always[None, :] | ~needed[:, None]
 
         def height(mu: Array, carry: tuple) -> tuple[Array, Array, tuple]:
             mu = jnp.where(null, 0.0, mu)

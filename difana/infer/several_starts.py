@@ -118,8 +118,12 @@ def _starts(model: Model, key: PRNGKeyArray, number: int) -> Float[Array, "start
     constrained = jnp.zeros(init.size, bool).at[s.constrained].set(True)
     normal_key, uniform_key = jax.random.split(key)
     shape = (number - 1, init.size)
-    near = init + _SPREAD * widths * jax.random.normal(normal_key, shape, init.dtype)
-    wide = low + (high - low) * jax.random.uniform(uniform_key, shape, init.dtype)
-    drawn = jnp.clip(jnp.where(constrained, near, wide), model.lower, model.upper)
-    drawn = jnp.where(model.fixed, init, drawn)
-    return jnp.concatenate([init[None], drawn])
+    normal = jax.random.normal(normal_key, shape, init.dtype)
+    uniform = jax.random.uniform(uniform_key, shape, init.dtype)
+
+    def start(normal: Array, uniform: Array) -> Array:
+        near, wide = init + _SPREAD * widths * normal, low + (high - low) * uniform
+        drawn = jnp.clip(jnp.where(constrained, near, wide), model.lower, model.upper)
+        return jnp.where(model.fixed, init, drawn)
+
+    return jnp.concatenate([init[None], jax.vmap(start)(normal, uniform)])

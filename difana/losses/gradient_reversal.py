@@ -47,7 +47,7 @@ def _forward(x: Array, scale: Array | float) -> tuple[Array, Array | float]:
 
 
 def _backward(scale: Array | float, gradient: Array) -> tuple[Array, None]:
-    return (-scale * gradient).astype(gradient.dtype), None
+    return -jnp.asarray(scale, gradient.dtype) * gradient, None
 
 
 _reverse.defvjp(_forward, _backward)

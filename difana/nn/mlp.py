@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from difana._errors import ConfigError, InputError
+from difana._numerics import third_party_promotion
 from difana._options import whole_number
 from difana.data import Inputs
 from difana.nn.activations import activation as activation_by_name
@@ -87,6 +88,7 @@ class MLP(nnx.Module):
             )
         function = activation_by_name(self.activation)
         *first, last = self.layers
-        for layer in first:
-            x = function(layer(x))
-        return last(x)
+        with third_party_promotion():  # events may be wider than the weights
+            for layer in first:
+                x = function(layer(x))
+            return last(x)

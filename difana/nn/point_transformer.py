@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from difana._errors import ConfigError
+from difana._numerics import third_party_promotion
 from difana.data import Inputs
 from difana.nn._particles import cloud_of
 from difana.nn.mlp import MLP
@@ -120,8 +121,9 @@ class PointEdgeTransformer(nnx.Module):
         for attention, mix, forward in zip(
             self.attention, self.mix, self.forward, strict=True
         ):  # fmt: skip
-            h = h + mix(self._attend(attention(_normalised(h)), mask))
-            h = h + forward(_normalised(h))
+            with third_party_promotion():  # events may be wider than the weights
+                h = h + mix(self._attend(attention(_normalised(h)), mask))
+                h = h + forward(_normalised(h))
         total = jnp.sum(jnp.where(mask[..., None], h, 0), axis=1)
         if self.pool == "mean":
             total = total / jnp.maximum(jnp.sum(mask, axis=1, dtype=h.dtype), 1)[:, None]
@@ -136,13 +138,13 @@ class PointEdgeTransformer(nnx.Module):
             return jnp.zeros_like(h)
         x = jax.lax.stop_gradient(x)
         distance = jnp.sum((x[:, :, None] - x[:, None]) ** 2, axis=-1)
-        other = mask[:, None] & ~jnp.eye(h.shape[1], dtype=bool)
+        other = mask[:, None] & ~jnp.eye(h.shape[1], dtype=bool)[None]
         nearest = jax.lax.top_k(jnp.where(other, -distance, -jnp.inf), count)[1]
         there = jnp.take_along_axis(other, nearest, axis=2)[..., None]
         found = jnp.take_along_axis(h[:, None], nearest[..., None], axis=2)
         own = jnp.broadcast_to(h[:, :, None], found.shape)
         edges = self.edges(jnp.concatenate([own, found - own], axis=-1))  # pyright: ignore
-        number = jnp.maximum(jnp.sum(there, axis=2), 1)
+        number = jnp.maximum(jnp.sum(there, axis=2, dtype=edges.dtype), 1)
         return jnp.sum(jnp.where(there, edges, 0), axis=2) / number
 
     def _attend(self, qkv: Array, mask: Array) -> Array:

@@ -137,8 +137,10 @@ def _standard(x: Any, mean: Any, std: Any) -> Array:
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         x = x.astype(float)
-    mean = jax.lax.stop_gradient(jnp.asarray(mean, dtype=x.dtype))
-    std = jax.lax.stop_gradient(jnp.asarray(std, dtype=x.dtype))
+    mean, std = (
+        jnp.broadcast_to(jax.lax.stop_gradient(jnp.asarray(v, dtype=x.dtype)), x.shape)
+        for v in (mean, std)
+    )
     return bent((x - mean) / std)
 
 

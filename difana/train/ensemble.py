@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from difana._errors import ConfigError
 from difana._options import whole_number
@@ -53,7 +53,7 @@ def fit_ensemble(
     steps: int,
     batch_size: int,
     optimizer: optax.GradientTransformation,
-    keys: Sequence[PRNGKeyArray] | None = None,
+    keys: Sequence[PRNGKeyArray] | Shaped[Array, " members"] | None = None,
     key: PRNGKeyArray | None = None,
     trained: Callable[[Any], bool] | PyTree = eqx.is_inexact_array,
     max_nonfinite: int = 10,

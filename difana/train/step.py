@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError
+from difana._numerics import third_party_promotion
 from difana._options import whole_number
 from difana._typing import PyTree
 from difana.losses.step import Step
@@ -198,21 +199,22 @@ def make_step(
             return _checked(loss(everything, batch, now, state.memory))  # pyright: ignore
 
         (value, (aux, memory)), gradient = jax.value_and_grad(function, has_aux=True)(state.trained)
-        updates, optimizer_state = optimizer.update(
-            gradient,
-            state.optimizer,
-            state.trained,
-            value=value,
-            grad=gradient,
-            value_fn=lambda trained: function(trained)[0],
-        )
-        trained = optax.apply_updates(state.trained, updates)
+        with third_party_promotion():
+            updates, optimizer_state = optimizer.update(
+                gradient,
+                state.optimizer,
+                state.trained,
+                value=value,
+                grad=gradient,
+                value_fn=lambda trained: function(trained)[0],
+            )
+            trained = optax.apply_updates(state.trained, updates)
         mean = None
         if state.average is not None and average is not None:
             mean = state.average.updated(trained, decay=average)
         finite = _finite_leaves(gradient)
         ceiling = state.lowest + max_rise * (1 + jnp.abs(state.lowest))
-        sound = jnp.isfinite(value) & jnp.all(finite) & ~(value > ceiling)
+        sound = jnp.isfinite(value) & jnp.all(finite) & ~(value.astype(ceiling.dtype) > ceiling)
         good = sound & jnp.all(_finite_leaves(trained))
         consecutive = jnp.where(good, 0, state.consecutive + 1)
         least = jnp.minimum(state.lowest, value.astype(state.lowest.dtype))
@@ -224,7 +226,7 @@ def make_step(
             trained=jax.tree.map(keep, trained, state.trained),
             optimizer=jax.tree.map(keep, optimizer_state, state.optimizer),
             step=state.step + 1,
-            skipped=state.skipped + ~good,
+            skipped=state.skipped + (~good).astype(state.skipped.dtype),
             consecutive=consecutive,
             sound=jax.tree.map(
                 lambda new, old: jnp.where(sound, new, old),

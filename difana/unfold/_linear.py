@@ -56,7 +56,7 @@ def conditioned(condition: Array, rank: Array, bins: int) -> Int[Array, ""]:
 
 def response_status(response: Response) -> Int[Array, ""]:
     """Return what the response alone says: truth bins never seen, or not told apart."""
-    yields = jax.lax.stop_gradient(response.matrix * response.prior)
+    yields = jax.lax.stop_gradient(response.matrix * response.prior[None, :])
     folded = jnp.sum(yields, axis=1, keepdims=True)
     # the errors of the data expected: a condition number in their units
     rows = yields / jnp.sqrt(jnp.where(folded > 0, folded, 1.0))

@@ -44,7 +44,7 @@ def covariance_rank(covariance: Float[Array, "bins bins"]) -> Int[Array, ""]:
         1
     """
     sigma = jnp.sqrt(jnp.maximum(jnp.diagonal(covariance), 0.0))
-    correlation = safe_divide(covariance, sigma[:, None] * sigma)
+    correlation = safe_divide(covariance, sigma[:, None] * sigma[None, :])
     return jnp.sum(jnp.linalg.eigvalsh(correlation) > _SMALLEST)
 
 
@@ -119,7 +119,7 @@ def compatibility(
     covariance = after(covariance, rank)  # one factorisation after the other
     sigma = jnp.sqrt(jnp.diagonal(covariance))
     pulls = jnp.ravel(unfolded.values - expected) / sigma
-    correlation = covariance / (sigma[:, None] * sigma)
+    correlation = covariance / (sigma[:, None] * sigma[None, :])
     chi2 = factor * pulls @ jnp.linalg.solve(correlation, pulls)
     chi2 = jnp.where(rank < bins, jnp.nan, chi2)
     return CompatibilityResult(

@@ -59,8 +59,8 @@ class Response(eqx.Module):
 def response(
     problem: UnfoldingProblem,
     *,
-    gen_edges: Sequence | Float[ArrayLike, " edges"],
-    reco_edges: Sequence | Float[ArrayLike, " edges"],
+    gen_edges: Sequence | Float[ArrayLike, " gen_edges"],
+    reco_edges: Sequence | Float[ArrayLike, " reco_edges"],
 ) -> Response:
     r"""Return the response matrix of a problem and its binned data.
 
@@ -118,7 +118,7 @@ def response(
 
     data, data_variances = measured(problem.data, problem.data_weights)
     bkg, bkg_variances = measured(problem.background, problem.background_weights)
-    matrix = safe_divide(joint.reshape(reco_size, gen_size), prior)
+    matrix = safe_divide(joint.reshape(reco_size, gen_size), prior[None, :])
     return Response(
         matrix, prior, fill(detector, fakes, reco_size), data, data_variances, bkg, bkg_variances,
         shown_edges(tuple(rows), tuple(jnp.asarray(row, float) for row in rows)),

@@ -76,7 +76,7 @@ class UnfoldedHistogram(AbstractUnfolded):
     def correlation(self) -> Float[Array, "flat flat"]:
         """Correlation matrix of the flattened yields; zero where a variance is zero."""
         sigma = jnp.ravel(self.errors)
-        return safe_divide(self.covariance, sigma[:, None] * sigma)
+        return safe_divide(self.covariance, sigma[:, None] * sigma[None, :])
 
     def histogram(
         self, observable: Observables | None = None, edges: Sequence | ArrayLike | None = None

@@ -151,7 +151,7 @@ def test_only_the_longer_side_is_drawn(key):
 
 def test_matched_sides_stay_matched(key):
     nominal = make_events(N, seed=8)
-    moved = nominal.with_features(nominal.features + jnp.asarray([0.1, 0.0]))
+    moved = nominal.with_features(nominal.features + jnp.asarray([[0.1, 0.0]]))
     sample = Sample(nominal, (ShiftedEvents(up=moved, down=moved, name="e"),), name="b")
     (batch,) = draw_batch([sample], key=key, step=2, size=SIZE)
     np.testing.assert_allclose(batch.variations[0].up["x"], batch.nominal["x"] + 0.1, rtol=1e-12)
@@ -218,7 +218,7 @@ def test_particles_ride_along(key):
         jnp.arange(N * 1.0)[:, None],
         jnp.ones(N),
         particles=jnp.broadcast_to(jnp.arange(N * 1.0)[:, None, None], (N, 3, 2)),
-        mask=jnp.arange(N)[:, None] % 2 == jnp.zeros((1, 3)),
+        mask=jnp.arange(N)[:, None] % 2 == jnp.zeros((1, 3), int),
         columns=("i",),
     )
     (batch,) = draw_batch([Sample(events, name="b")], key=key, step=1, size=SIZE)

@@ -219,9 +219,9 @@ def test_names_and_types_of_events():
     with pytest.raises(InputError, match="3 column names for 2 features"):
         Events(two, ones, columns=("a", "b", "c"))
     with pytest.raises(InputError, match=r"features are complex \(complex"):
-        Events(two * 1j, ones)
+        Events(two.astype(complex), ones)
     with pytest.raises(InputError, match="weights are complex"):
-        Events(two, ones * 1j)
+        Events(two, ones.astype(complex))
     with pytest.raises(InputError, match="does not hold numbers"):
         from_arrays({"a": [1j, 2]})
     with pytest.raises(InputError, match=r"names \['a'\] more than once"):

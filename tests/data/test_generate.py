@@ -113,7 +113,7 @@ def test_resonance_yields_and_nuisances(dijets):
     slope = dijets["continuum"].variations[1]
     np.testing.assert_allclose(slope.up.sum(), RESONANCE_YIELDS["continuum"], rtol=1e-6)
     mass = dijets["continuum"].nominal["mass"]
-    assert jnp.sum(slope.up * mass) > 1.05 * jnp.sum(slope.down * mass)
+    assert np.sum(np.asarray(slope.up) * mass) > 1.05 * np.sum(np.asarray(slope.down) * mass)
 
 
 def test_resonance_is_physical(dijets):

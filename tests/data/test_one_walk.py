@@ -10,7 +10,9 @@ KINDS = "ShiftedEvents|WeightVariation|Normalisation|Transformation"
 
 def test_no_room_asks_for_the_kind_of_a_variation():
     root = Path(difana.__file__).parent
-    asking = re.compile(rf"isinstance\([^)]*({KINDS})|case ({KINDS})\(|type\(\w*\) (is|==) ({KINDS})")
+    asking = re.compile(
+        rf"isinstance\([^)]*({KINDS})|case ({KINDS})\(|type\(\w*\) (is|==) ({KINDS})"
+    )
     found = {
         str(path.relative_to(root))
         for path in root.rglob("*.py")

@@ -118,7 +118,7 @@ def test_vmap_over_models_and_parameters_is_a_loop():
     def scaled(scale, params):
         return density(NUMBERS | {"signal": scale * NUMBERS["signal"]}, params, OBSERVED)
 
-    params = PARAMS + jnp.linspace(0.0, 0.1, 3)[:, None]
+    params = PARAMS[None] + jnp.linspace(0.0, 0.1, 3)[:, None]
     many = jax.jit(jax.vmap(scaled))(scales, params)
     one = jax.jit(scaled)
     np.testing.assert_allclose(many, [one(s, p) for s, p in zip(scales, params, strict=True)])

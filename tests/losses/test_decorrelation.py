@@ -35,7 +35,7 @@ from difana.nn import MLP
 
 
 def shift(features, alpha):
-    return features + jnp.asarray([0.5, 0.0]) * alpha
+    return features + jnp.asarray([[0.5, 0.0]]) * alpha
 
 
 def scale(features, alpha):
@@ -43,7 +43,7 @@ def scale(features, alpha):
 
 
 def sample(name, centre, events, key, *variations, **options):
-    features = jnp.asarray(centre) + jax.random.normal(key, (events, 2))
+    features = jnp.asarray(centre)[None] + jax.random.normal(key, (events, 2))
     weights = jax.random.uniform(jax.random.fold_in(key, 1), (events,), minval=0.5, maxval=1.5)
     return Sample(Events(features, weights), variations, name=name, **options)
 

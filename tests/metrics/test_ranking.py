@@ -46,8 +46,8 @@ def test_auc_without_weights_is_the_mann_whitney_statistic():
 def test_auc_of_a_constant_and_of_a_perfect_observable():
     labels = jnp.array([0, 1, 0, 1])
     assert roc_auc(jnp.zeros(4), labels) == 0.5
-    assert roc_auc(labels * 1.0, labels) == 1.0
-    assert roc_auc(-labels * 1.0, labels) == 0.0
+    assert roc_auc(labels.astype(float), labels) == 1.0
+    assert roc_auc(-labels.astype(float), labels) == 0.0
 
 
 def test_auc_gradient_with_respect_to_the_weights(finite_difference):

@@ -8,6 +8,7 @@ import pytest
 from flax import linen
 
 from difana._errors import ConfigError, InputError
+from difana._numerics import third_party_promotion
 from difana.nn import MLP, DeepSets, Standardised, activation, trainable
 
 
@@ -19,7 +20,8 @@ def linen_network(key):
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x):
-            return linen.Dense(2)(jnp.tanh(linen.Dense(8)(x)))
+            with third_party_promotion():
+                return linen.Dense(2)(jnp.tanh(linen.Dense(8)(x)))
 
     net = Net()
     return jax.tree_util.Partial(net.apply, net.init(key, jnp.ones((1, 3))))
@@ -119,7 +121,7 @@ def test_deep_sets_ignores_order_and_padding(pool, key):
     net = DeepSets(2, [8], latent=4, pool=pool, key=key, param_dtype=jnp.float64)
     net = jax.tree.map(lambda leaf: leaf + 0.1, net)  # biases of zero would hide the padding
     particles = jax.random.normal(key, (3, 5, 2))
-    mask = jnp.arange(5) < jnp.array([[5], [2], [0]])
+    mask = jnp.arange(5)[None] < jnp.array([[5], [2], [0]])
     wanted = net(particles, mask)
     padded = jnp.where(mask[..., None], particles, jnp.nan)
     np.testing.assert_array_equal(net(padded, mask), wanted)

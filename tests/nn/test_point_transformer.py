@@ -18,7 +18,7 @@ def test_order_and_padding_are_ignored(net, key):
     run = jax.jit(jax.value_and_grad(lambda n, x, mask: jnp.sum(n(x, mask) ** 2), argnums=0))
     one = lambda *inputs: np.asarray(run(net, *inputs)[0])  # noqa: E731
     particles = jax.random.normal(key, (4, 6, 3))
-    mask = jnp.arange(6) < jnp.array([[6], [2], [1], [0]])
+    mask = jnp.arange(6)[None] < jnp.array([[6], [2], [1], [0]])
     wanted = one(particles, mask)
     padded = jnp.where(mask[..., None], particles, jnp.nan)
     np.testing.assert_array_equal(one(padded, mask), wanted)

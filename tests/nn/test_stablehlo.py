@@ -63,7 +63,7 @@ def test_wrong_features_are_refused(net, file, tmp_path):
     with pytest.raises(InputError, match=r"shape \(4, 2\).*'mass', 'pt', 'eta'"):
         load_network(file)(np.ones((4, 2)))
     with pytest.raises(InputError, match="cannot be exported for 2 features"):
-        export_network(tmp_path / "x", lambda x: x @ jnp.ones((3, 1)), columns=("a", "b"))
+        export_network(tmp_path / "x", lambda x: x @ jnp.ones((3, 1), x.dtype), columns=("a", "b"))
     with pytest.raises(InputError, match="1 units for 3 columns"):
         export_network(tmp_path / "x", net, columns=COLUMNS, units=("GeV",))
     with pytest.raises(InputError, match="does not exist"):

@@ -13,9 +13,18 @@ from typing import Any
 
 import pytest
 
+from difana._numerics import third_party_promotion
+
 EXAMPLES = Path(__file__).parents[2] / "paper_examples"
 
 collect_ignore_glob = [] if EXAMPLES.is_dir() else ["test_*.py"]  # not in every checkout
+
+
+@pytest.fixture(autouse=True)
+def _as_users_write() -> Iterator[None]:
+    """Examples are read by users, for whom ranks and types are promoted as in NumPy."""
+    with third_party_promotion():
+        yield
 
 
 class Example:

@@ -1,4 +1,4 @@
-"""The figures of the README are those of the committed records."""
+"""The figures of docs/results.md are those of the committed records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 def row(start: str) -> str:
     """Return the value of a row of the table of figures."""
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").splitlines()
     found = [line for line in lines if line.startswith(f"| {start}")]
     assert len(found) == 1, (start, found)
     return found[0].split("|")[2]

@@ -51,7 +51,7 @@ def blobs(
     yields = (signal, background, background, background)
     sig, bkg, up, down = (
         Events(
-            jnp.asarray(mean) + jax.random.normal(k, (events, 2)),
+            jnp.asarray(mean)[None, :] + jax.random.normal(k, (events, 2)),
             jnp.full(events, expected / events),
             columns=("x", "y"),
         )

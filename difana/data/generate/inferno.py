@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import InputError
+from difana._numerics import third_party_promotion
 from difana.data.events import Events
 from difana.data.samples import Normalisation, Sample
 from difana.data.transform import transformation
@@ -119,11 +120,14 @@ def _densities(r: Any, rate: Any) -> tuple[tuple[Any, Array], tuple[Any, Array]]
 
 def _sample(density: tuple[Any, Array], key: PRNGKeyArray, events: int) -> Float[Array, "events 3"]:
     keys = jax.random.split(key)
-    plane = density[0].sample(seed=keys[0], sample_shape=(events,))
+    with third_party_promotion():
+        plane = density[0].sample(seed=keys[0], sample_shape=(events,))
     decay = jax.random.exponential(keys[1], (events,)) / density[1]
     return jnp.concatenate([plane, decay[:, None]], axis=1)
 
 
 def _log_prob(density: tuple[Any, Array], features: Array) -> Array:
     rate = density[1]
-    return density[0].log_prob(features[:, :2]) + jnp.log(rate) - rate * features[:, 2]
+    with third_party_promotion():
+        plane = density[0].log_prob(features[:, :2])
+    return plane + jnp.log(rate) - rate * features[:, 2]

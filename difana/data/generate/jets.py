@@ -151,8 +151,8 @@ def _levels(key: Array, events: int, shift: np.ndarray, stretch: np.ndarray) -> 
     keys = jax.random.split(key, 2)
     normal = jax.random.normal(keys[0], (events, 6))
     correlated = normal @ jnp.asarray(np.linalg.cholesky(_CORRELATION).T)
-    z = jnp.asarray(shift) + jnp.asarray(stretch) * correlated
-    noise = jnp.asarray(_noise()) * jax.random.normal(keys[1], (events, 6))
+    z = jnp.asarray(shift)[None, :] + jnp.asarray(stretch)[None, :] * correlated
+    noise = jnp.asarray(_noise())[None, :] * jax.random.normal(keys[1], (events, 6))
     r = z @ jnp.asarray(_RESPONSE.T) + noise
     return _observables(z, "gen"), _observables(r, "reco")
 

@@ -240,7 +240,7 @@ def _yields(
     outer = width[:, None] * width[None, :]
     correlation = safe_divide(covariance, outer)
     values, axes = jnp.linalg.eigh(0.5 * (correlation + correlation.T))
-    root = axes * safe_sqrt(values)  # root @ root.T = correlation
+    root = axes * safe_sqrt(values)[None, :]  # root @ root.T = correlation
     if spread == "linear":
         variances, joint = _linear(model, params, width[:, None] * root, batch, full)
     else:

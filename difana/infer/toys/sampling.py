@@ -52,7 +52,7 @@ def _by_inversion(uniform: Array, mean: Array) -> Array:
     def climb(state: tuple) -> tuple:
         count, term, total = state
         low = uniform > total
-        count = count + low
+        count = count + low.astype(count.dtype)
         term = jnp.where(low, term * mean / jnp.maximum(count, 1.0), term)
         return count, term, jnp.where(low, total + term, total)
 

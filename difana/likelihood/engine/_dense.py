@@ -79,8 +79,8 @@ def entries_of(model: Model) -> Entries:
 
 
 def _wide(
-    narrow: Float[Array, "lines some"], parameters: np.ndarray, layout: Layout
-) -> Float[Array, "lines shared"]:
+    narrow: Float[Array, "*lines some"], parameters: np.ndarray, layout: Layout
+) -> Float[Array, "*lines shared"]:
     """Return columns of some parameters as columns of all shared ones."""
     columns, size = layout.column[parameters], len(layout.shared)
     if (np.diff(columns) == 1).all():  # neighbours

@@ -27,7 +27,10 @@ def balanced_entropy(terms: Iterable[tuple[bool, Array, Array]]) -> Float[Array,
         loss = jax.nn.softplus(-x if signal else x)
         weights = weights.astype(loss.dtype)
         total, norm = sums[signal]
-        sums[signal] = [total + jnp.sum(weights * loss), norm + jnp.sum(weights)]
+        sums[signal] = [
+            total + jnp.sum(weights * loss).astype(total.dtype),
+            norm + jnp.sum(weights).astype(norm.dtype),
+        ]
     for signal, (_, norm) in sums.items():
         if not isinstance(norm, Tracer) and not float(norm) > 0:
             raise InputError(
