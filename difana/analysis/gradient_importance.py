@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -12,10 +12,9 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
+from difana.analysis.templates import in_chunks
 from difana.data import Sample
 from difana.likelihood import Channel, channel_from_events
-
-_CHUNK = 16_384
 
 
 def gradient_importance(
@@ -45,11 +44,8 @@ def gradient_importance(
     found = []
     for sample in samples:
         x, w = (np.asarray(part) for part in (sample.nominal.features, sample.nominal.weights))
-        slopes = [
-            np.abs(np.asarray(_slopes(net, jnp.asarray(part))))[: min(_CHUNK, len(x) - start)]
-            for start, part in _padded(x)
-        ]
-        found.append(np.average(np.concatenate(slopes), axis=0, weights=np.abs(w)) * sigma)
+        slopes = np.abs(in_chunks(lambda part: _slopes(net, part), x))
+        found.append(np.average(slopes, axis=0, weights=np.abs(w)) * sigma)
     return np.array(found)
 
 
@@ -57,13 +53,6 @@ def gradient_importance(
 def _slopes(net: Network, x: Array) -> Array:
     # events do not mix, so that the gradient of the sum holds those of all events
     return jax.grad(lambda inputs: jnp.sum(net(inputs)[:, 0]))(x)
-
-
-def _padded(x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, len(x), _CHUNK):
-        part = x[start : start + _CHUNK]
-        missing = _CHUNK - len(part) if len(x) > _CHUNK else 0
-        yield start, np.pad(part, ((0, missing), (0, 0)), mode="edge")
 
 
 def check_features(samples: Sequence[Sample]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
-from difana._typing import Network
+from difana._typing import Network, PyTree
 from difana.data import Given, Sample, check_inputs, variants
 from difana.likelihood import Channel, HistoSys, NormFactor, NormSys, StatError, Template
 from difana.likelihood.modifiers import AbstractModifier
@@ -72,10 +72,20 @@ def network_scores(net: Network, inputs: Given | np.ndarray) -> Float[np.ndarray
 def _scores(net: Network, parts: Sequence[Any]) -> Float[np.ndarray, " events"]:
     """Return the first observable of the events of all parts, one after the other."""
     together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    found = []
-    for start in range(0, len(together), _CHUNK):
-        chunk = jax.tree.map(lambda leaf, start=start: _padded(leaf[start:]), together)
-        found.append(np.asarray(_first_output(net, chunk))[: len(together) - start])
+    return in_chunks(lambda chunk: _first_output(net, chunk), together)
+
+
+def in_chunks(function: Callable[[Any], ArrayLike], rows: PyTree) -> np.ndarray:
+    """Return a function of all rows, evaluated in chunks of one shape: it is compiled once.
+
+    Example:
+        >>> in_chunks(lambda x: x[:, 0] + 1, np.zeros((3, 2))).tolist()
+        [1.0, 1.0, 1.0]
+    """
+    found, total = [], len(jax.tree.leaves(rows)[0])
+    for start in range(0, total, _CHUNK):
+        chunk = jax.tree.map(lambda leaf, start=start: _padded(leaf[start:]), rows)
+        found.append(np.asarray(function(chunk))[: total - start])
     return np.concatenate(found)
 
 

@@ -174,6 +174,8 @@ def test_schema(invoke: Invoke) -> None:
     assert "Samples" in schema["properties"]
     training = schema["properties"]["Training"]["properties"]
     assert training["Steps"]["description"] == "Steps on the objective."
+    unfolding = json.loads(invoke("schema", "unfold").stdout)
+    assert "Observables" in unfolding["properties"]
 
 
 def test_bad_configurations(invoke: Invoke, tmp_path: Path) -> None:
