@@ -9,13 +9,14 @@ The peer needs TensorFlow and so an environment of its own:
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -23,7 +24,8 @@ import numpy as np
 
 from difana.data.generate import gaussian_levels, gaussian_recursion
 from difana.nn import MLP
-from difana.unfold import OmniFold, UnfoldingProblem, unfolding_problem
+from difana.train import Training
+from difana.unfold import Replicas, UnfoldingProblem, fit_omnifold, unfolding_problem
 
 RESULT = Path(__file__).parent / "results" / "unfolding.md"
 LAYERS, ITERATIONS = [64, 128, 64], 3
@@ -59,26 +61,29 @@ def problem_of(events: int) -> tuple[UnfoldingProblem, dict[str, np.ndarray]]:
     return unfolding_problem(**arrays), arrays
 
 
-def model_of(settings: dict, *, bootstraps: int = 0, layers: Sequence[int] = LAYERS) -> OmniFold:
-    """Return the unfolding with the settings of the peer."""
+def unfolding(settings: dict, *, bootstraps: int = 0, layers: Sequence[int] = LAYERS) -> Callable:
+    """Return the fit with the settings of the peer."""
     net = lambda key: MLP(1, layers, activation="silu", key=key)  # noqa: E731
-    return OmniFold(
-        gen_net=net, reco_net=net, iterations=ITERATIONS, epochs=settings["epochs"],
-        batch_size=settings["batch_size"], learning_rate=settings["learning_rate"],
-        final_rate=1.0, patience=settings["epochs"], bootstraps=bootstraps,
+    training = Training(
+        epochs=settings["epochs"], batch_size=settings["batch_size"],
+        learning_rate=settings["learning_rate"], final_rate=1.0, patience=settings["epochs"],
+    )  # fmt: skip
+    return functools.partial(
+        fit_omnifold, gen_net=net, reco_net=net, iterations=ITERATIONS, training=training,
+        replicas=Replicas(bootstraps=bootstraps), progress_bar=False,
     )  # fmt: skip
 
 
 def timed(
-    model: OmniFold, problem: UnfoldingProblem, runs: int, devices: Sequence | None = None
+    fit: Callable, problem: UnfoldingProblem, runs: int, devices: Sequence | None = None
 ) -> tuple[list[float], list]:
     """Return seconds and moments of some runs with different keys."""
     seconds, found = [], []
     for run in range(runs):
         begin = time.perf_counter()
         key = jax.random.key(run)
-        fitted = model.fit(problem, key=key, progress_bar=False, devices=devices)
-        w = np.asarray(fitted.result.log_weights.block_until_ready()[-1, 0], float)
+        result = fit(problem, key=key, devices=devices)
+        w = np.asarray(result.log_weights.block_until_ready()[-1, 0], float)
         seconds.append(time.perf_counter() - begin)
         z, w = np.asarray(problem.gen)[:, 0], np.exp(w)
         mean = np.average(z, weights=w)
@@ -132,7 +137,7 @@ def main() -> None:
             "runs": 2, "layers": LAYERS, "iterations": ITERATIONS, "epochs": options.epochs,
             "batch_size": size, "learning_rate": 1e-3, "patience": options.epochs,
         }  # fmt: skip
-        seconds, found = once(f"one {size}", lambda s=settings: timed(model_of(s), problem, 2))
+        seconds, found = once(f"one {size}", lambda s=settings: timed(unfolding(s), problem, 2))
         rows.append(
             f"| {size} | difana | {seconds[0]:.1f} | {seconds[1]:.2f} |"
             f" {found[1][0]:.4f}, {found[1][1]:.4f} | 1 |"
@@ -159,7 +164,7 @@ def main() -> None:
                 n: once(
                     f"{n} replicas {layers}",
                     lambda n=n, k=layers, s=settings: timed(
-                        model_of(s, bootstraps=n - 1, layers=k), few, 2, spread if n > 1 else None
+                        unfolding(s, bootstraps=n - 1, layers=k), few, 2, spread if n > 1 else None
                     )[0],
                 )[1]
                 for n in (1, options.replicas)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from difana import metrics as metrics
     from difana import nn as nn
     from difana import plot as plot
+    from difana import ratio as ratio
     from difana import train as train
     from difana import unfold as unfold
     from difana._numerics import enable_x64 as enable_x64
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 _ROOMS = (
     "analysis", "config", "data", "flows", "hist", "infer", "likelihood", "losses", "metrics", "nn",
-    "plot", "train", "unfold",
+    "plot", "ratio", "train", "unfold",
 )  # fmt: skip
 __all__ = [
     "ConfigError",
@@ -50,6 +51,7 @@ __all__ = [
     "metrics",
     "nn",
     "plot",
+    "ratio",
     "train",
     "unfold",
 ]

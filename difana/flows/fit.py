@@ -39,7 +39,7 @@ def fit_flow(
     *,
     key: PRNGKeyArray,
     weights: Float[Array, " events"] | None = None,
-    training: Training = Training(),  # noqa: B008  # frozen
+    training: Training = Training(),
     checkpoint: str | os.PathLike[str] | None = None,
     progress_bar: bool = False,
 ) -> FlowResult:

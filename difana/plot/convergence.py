@@ -31,7 +31,7 @@ def convergence(
     """Draw change, effective size, fold-forward chi2 and losses of each iteration, every replica.
 
     Args:
-        report: The report of OmniFold, ``model.result.report``.
+        report: The report of OmniFold, ``fit_omnifold(...).report``.
         title: Right title.
         label: Left title in bold; None for nothing.
         axes: ``[2, 2]`` axes to draw into.

@@ -4,6 +4,9 @@ from difana.losses.step import Step as Step
 from difana.train.average import Average as Average
 from difana.train.checkpoint import Checkpoints as Checkpoints
 from difana.train.checkpoint import Restored as Restored
+from difana.train.compiled import CompiledResult as CompiledResult
+from difana.train.compiled import ReplicaRows as ReplicaRows
+from difana.train.compiled import compiled as compiled
 from difana.train.diagnose import diagnose as diagnose
 from difana.train.ensemble import EnsembleResult as EnsembleResult
 from difana.train.ensemble import fit_ensemble as fit_ensemble
@@ -33,10 +36,12 @@ from difana.train.training import usual_batch as usual_batch
 __all__ = [
     "Average",
     "Checkpoints",
+    "CompiledResult",
     "EnsembleResult",
     "JSONLLogger",
     "Logger",
     "ProgressBar",
+    "ReplicaRows",
     "Restored",
     "RowSampler",
     "Step",
@@ -44,6 +49,7 @@ __all__ = [
     "TrainState",
     "Training",
     "Weighted",
+    "compiled",
     "constant",
     "cosine",
     "diagnose",

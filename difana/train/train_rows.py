@@ -32,7 +32,7 @@ def train_rows(
     *,
     key: PRNGKeyArray,
     weights: Float[Array, " rows"] | None = None,
-    training: Training = Training(),  # noqa: B008  # frozen
+    training: Training = Training(),
     held_out_loss: Loss | LossWithMemory | None = None,
     transform: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None,
     **options: Unpack[LoopOptions],

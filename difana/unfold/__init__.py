@@ -13,11 +13,11 @@ from difana.unfold.compatibility import (
 )
 from difana.unfold.config import UnfoldingConfig, read_unfolding, unfolding_schema
 from difana.unfold.dataset import load_dataset, save_dataset
-from difana.unfold.estimator import OmniFold
-from difana.unfold.flow import FlowUnfolding
+from difana.unfold.fit_flow_unfolding import fit_flow_unfolding
+from difana.unfold.fit_omnifold import fit_omnifold, start_nets
+from difana.unfold.flow_result import FlowUnfoldingResult
 from difana.unfold.inversion import invert
 from difana.unfold.likelihood import fit_truth, truth_names, unfolding_model
-from difana.unfold.log_ratio import log_ratio
 from difana.unfold.nuisance import (
     NuisanceFit,
     NuisanceWeights,
@@ -25,10 +25,11 @@ from difana.unfold.nuisance import (
     nuisance_weights,
 )
 from difana.unfold.omnifold import omnifold
+from difana.unfold.omnifold_result import OmniFoldResult
 from difana.unfold.positive import positive_weights
 from difana.unfold.problem import UnfoldingProblem, unfolding_problem
-from difana.unfold.replicas import Replicas, Shifts, poisson_factors, stacked_nets
-from difana.unfold.report import IterationReport, OmniFoldResult
+from difana.unfold.replicas import Factors, Replicas, Shifts, poisson_factors
+from difana.unfold.report import IterationReport, OmniFoldWeights
 from difana.unfold.response import Response, response
 from difana.unfold.result import AbstractUnfolded, UnfoldedEvents, UnfoldedHistogram
 from difana.unfold.run import UnfoldingRun, run_unfolding
@@ -39,12 +40,13 @@ __all__ = [
     "AbstractUnfolded",
     "ClosureResult",
     "CompatibilityResult",
-    "FlowUnfolding",
+    "Factors",
+    "FlowUnfoldingResult",
     "IterationReport",
     "NuisanceFit",
     "NuisanceWeights",
-    "OmniFold",
     "OmniFoldResult",
+    "OmniFoldWeights",
     "Replicas",
     "Response",
     "Settings",
@@ -61,13 +63,14 @@ __all__ = [
     "compatibility",
     "covariance_rank",
     "describe",
+    "fit_flow_unfolding",
     "fit_nuisance",
+    "fit_omnifold",
     "fit_truth",
     "halved",
     "invert",
     "load_dataset",
     "load_problem",
-    "log_ratio",
     "nuisance_weights",
     "omnifold",
     "poisson_factors",
@@ -76,7 +79,7 @@ __all__ = [
     "response",
     "run_unfolding",
     "save_dataset",
-    "stacked_nets",
+    "start_nets",
     "triangular",
     "truth_names",
     "unfolded_channel",

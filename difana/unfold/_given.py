@@ -53,8 +53,16 @@ def far_events(problem: Any) -> int:
             location_and_scale(rows, weights, columns=columns, what=f"{name}: observable")
         found += [str(one.message) for one in caught]
     for text in found:
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=3)
     return int(UnfoldStatus.OUTLIER) if found else 0
+
+
+def quiet_moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of columns; ``far_events`` has said what is odd."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mean, std = location_and_scale(features)
+    return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
 
 def without_far(problem: Any) -> tuple[Any, np.ndarray]:
@@ -111,7 +119,7 @@ def to_scale(problem: Any) -> tuple[Any, float]:
         f"the simulation has a yield of {np.sum(seen):g} at detector level, the data {data:g}: its"
         f" weights are scaled by {factor:g} before the unfolding. Scale them to the luminosity of"
         " the data, so that fakes and missed events have their expected yields",
-        stacklevel=4,
+        stacklevel=3,
     )
     scaled = [
         jnp.asarray(np.asarray(w, np.float64) * factor, jnp.result_type(float))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import zlib
 from typing import Any
@@ -15,26 +16,28 @@ from jaxtyping import Array
 from difana._typing import PyTree
 from difana.train.checkpoint import Checkpoints
 from difana.train.progress import ProgressBar
-from difana.unfold._loop import Inputs, Loop, State
+from difana.unfold._levels import Inputs, levels_of
 from difana.unfold.omnifold import finished
-from difana.unfold.report import IterationReport, OmniFoldResult
+from difana.unfold.report import IterationReport, OmniFoldWeights
+from difana.unfold.settings import Settings
+from difana.unfold.steps import State, detector_step, start_state, truth_step
 
 
 @eqx.filter_jit
 def _start(inputs: Inputs) -> State:
-    return Loop(inputs).start()
+    return start_state(levels_of(inputs))
 
 
 @eqx.filter_jit
 def _first(inputs: Inputs, state: State, iteration: Array) -> State:
-    return Loop(inputs).first(state, iteration)
+    return detector_step(levels_of(inputs), state, iteration)
 
 
 @eqx.filter_jit
 def _second(
     inputs: Inputs, state: State, before: PyTree, iteration: Array
 ) -> tuple[State, IterationReport]:
-    return Loop(inputs).second(state, before, iteration)
+    return truth_step(levels_of(inputs), state, before, iteration)
 
 
 def omnifold_with_checkpoints(
@@ -44,7 +47,7 @@ def omnifold_with_checkpoints(
     resume: bool = True,
     progress_bar: bool = True,
     stop_after: int | None = None,
-) -> OmniFoldResult | None:
+) -> OmniFoldWeights | None:
     """Run OmniFold with a checkpoint after each half step; continue the one in the folder.
 
     Args:
@@ -112,4 +115,10 @@ def _fingerprint(inputs: Inputs) -> dict[str, Any]:
             leaf = jax.random.key_data(leaf)
         values = np.ascontiguousarray(np.asarray(leaf))
         checks[jax.tree_util.keystr(path)] = f"{values.shape} {zlib.crc32(values.tobytes())}"
-    return {"settings": dict(inputs.settings._asdict()), "arrays": checks}
+    return {"settings": _plain(inputs.settings), "arrays": checks}
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Return the settings as JSON values."""
+    named = settings._asdict()
+    return {**named, "training": dataclasses.asdict(named["training"])}

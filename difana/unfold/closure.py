@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -13,8 +14,9 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from difana._errors import InputError
 from difana._numerics import safe_divide
 from difana.unfold._fold import bin_index, equal_bins, fill
-from difana.unfold.estimator import OmniFold
 from difana.unfold.problem import UnfoldingProblem, unfolding_problem
+
+Fit = Callable[..., Any]
 
 
 class ClosureResult(eqx.Module):
@@ -26,14 +28,14 @@ class ClosureResult(eqx.Module):
         after: The same of the unfolded events and the target.
         chi2: Squared difference of unfolded and target over their variances, per bin.
         norm: Unfolded yield over that of the target.
-        model: The fitted model.
+        result: What the fit returned.
     """
 
     before: Float[Array, " observables"]
     after: Float[Array, " observables"]
     chi2: Float[Array, " observables"]
     norm: Float[Array, ""]
-    model: OmniFold
+    result: Any
 
 
 class HalvedProblem(eqx.Module):
@@ -104,7 +106,7 @@ def halved(
 
 
 def closure_test(
-    model: OmniFold,
+    fit: Fit,
     problem: UnfoldingProblem,
     *,
     key: PRNGKeyArray,
@@ -114,7 +116,8 @@ def closure_test(
     """Unfold one half of the simulation with the other and compare with its truth.
 
     Args:
-        model: The settings; not fitted.
+        fit: How to unfold: ``fit(problem, key=key)`` returns a result with ``unfolded()``, such as
+            ``functools.partial(fit_omnifold, iterations=4)``.
         problem: The inputs; their data and background are not used.
         key: Random key of the halves and of the fit.
         factors: Factors on the events that become data, for a stress test: the truth then differs
@@ -126,8 +129,8 @@ def closure_test(
     """
     key_halves, key_fit = jax.random.split(key)
     half = halved(problem, key=key_halves, factors=factors)
-    fitted = model.fit(half.problem, key=key_fit, progress_bar=False)
-    found = fitted.unfolded()
+    result = fit(half.problem, key=key_fit)
+    found = result.unfolded()
     inner = equal_bins(half.truth, bins)
     shape = (len(inner), bins)
     index = bin_index(half.problem.gen, inner)
@@ -142,7 +145,7 @@ def closure_test(
         triangular(after, wanted),
         jnp.mean(safe_divide((after - wanted) ** 2, variance + spread), axis=1),
         jnp.sum(found.weights) / jnp.sum(half.weights),
-        fitted,
+        result,
     )
 
 

@@ -12,11 +12,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from difana._errors import InputError
 from difana.unfold._given import enough_events
-from difana.unfold._loop import Inputs, Loop
+from difana.unfold._levels import Inputs, levels_of
 from difana.unfold._precision import centred, moved
-from difana.unfold.estimator import OmniFold
-from difana.unfold.omnifold import iterated, prepared
+from difana.unfold.fit_omnifold import MakeNet, start_nets
+from difana.unfold.omnifold import prepared
 from difana.unfold.problem import UnfoldingProblem
+from difana.unfold.settings import Settings
+from difana.unfold.steps import detector_ratio, detector_step, detector_weights, iterated
 
 ProblemAt = Callable[[Float[Array, " params"]], UnfoldingProblem]
 
@@ -68,11 +70,13 @@ class NuisanceFit(eqx.Module):
 
 
 def nuisance_weights(
-    model: OmniFold,
     problem_at: ProblemAt,
     theta: Float[ArrayLike, " params"],
     *,
     key: PRNGKeyArray,
+    settings: Settings = Settings(),
+    gen_net: MakeNet | None = None,
+    reco_net: MakeNet | None = None,
 ) -> NuisanceWeights:
     r"""Return the unfolded weights and their derivative with respect to nuisance parameters.
 
@@ -86,25 +90,30 @@ def nuisance_weights(
     :math:`\theta`, so its derivative is that of the profile likelihood.
 
     Args:
-        model: The settings; the first seed is used.
         problem_at: The inputs as a function of the parameters: reco observables or weights
             that move with them. Data and masks must not.
         theta: The point, ``[params]``.
         key: Random key.
+        settings: How OmniFold runs.
+        gen_net: Network of step 2, see ``fit_omnifold``.
+        reco_net: Network of step 1.
 
     References:
         Donsker, Varadhan (1975); profile of unfolding over nuisance parameters: arXiv:2302.05390,
         arXiv:2409.10421.
     """
-    return _at(*_inputs(model, problem_at, theta, key=key))
+    nets = {"gen_net": gen_net, "reco_net": reco_net}
+    return _at(*_inputs(problem_at, theta, settings, key=key, **nets))
 
 
 def fit_nuisance(
-    model: OmniFold,
     problem_at: ProblemAt,
     theta: Float[ArrayLike, " params"],
     *,
     key: PRNGKeyArray,
+    settings: Settings = Settings(),
+    gen_net: MakeNet | None = None,
+    reco_net: MakeNet | None = None,
     prior: Float[ArrayLike, " params"] | None = None,
     sigma: Float[ArrayLike, " params"] | None = None,
     steps: int = 10,
@@ -116,10 +125,12 @@ def fit_nuisance(
     ``nuisance_weights``, halved while it rises: no grid, one unfolding a step.
 
     Args:
-        model: The settings.
         problem_at: The inputs as a function of the parameters.
         theta: Where to start.
         key: Random key.
+        settings: How OmniFold runs.
+        gen_net: Network of step 2, see ``fit_omnifold``.
+        reco_net: Network of step 1.
         prior: Centres of Gaussian constraints; None means ``theta``.
         sigma: Their widths; None means no constraint.
         steps: Largest number of unfoldings.
@@ -132,7 +143,8 @@ def fit_nuisance(
     Raises:
         InputError: If the parameters are no row of finite numbers.
     """
-    inputs, start, problem_at = _inputs(model, problem_at, theta, key=key)
+    nets = {"gen_net": gen_net, "reco_net": reco_net}
+    inputs, start, problem_at = _inputs(problem_at, theta, settings, key=key, **nets)
     centre = start if prior is None else jnp.asarray(prior, float)
     precision = jnp.zeros_like(start) if sigma is None else 1 / jnp.asarray(sigma, float) ** 2
 
@@ -166,7 +178,12 @@ def fit_nuisance(
 
 
 def _inputs(
-    model: OmniFold, problem_at: ProblemAt, theta: Float[ArrayLike, " params"], *, key: Array
+    problem_at: ProblemAt,
+    theta: Float[ArrayLike, " params"],
+    settings: Settings,
+    *,
+    key: Array,
+    **nets: MakeNet | None,
 ) -> tuple[Inputs, Array, ProblemAt]:
     point = jnp.asarray(theta, float)
     if point.ndim != 1 or not np.isfinite(np.asarray(point)).all():
@@ -174,23 +191,26 @@ def _inputs(
     enough_events(problem_at(point))
     problem, origin = centred(problem_at(point))
     near = (lambda theta: moved(problem_at(theta), origin)) if origin.moves else problem_at
-    (reco_nets, gen_nets), run = model.start(problem, np.arange(1), key=key)
-    return prepared(problem, reco_nets, gen_nets, model.settings, key=run), point, near
+    started, run = start_nets(problem, np.arange(1), key=key, ensemble=settings.ensemble, **nets)
+    return prepared(problem, *started, settings, key=run), point, near
 
 
 @eqx.filter_jit
 def _at(inputs: Inputs, theta: Array, problem_at: ProblemAt) -> NuisanceWeights:
     def run(theta: Array) -> tuple[tuple, tuple]:
         moved = eqx.tree_at(lambda i: i.problem, inputs, problem_at(theta))
-        loop = Loop(moved)
-        points = jax.lax.stop_gradient(loop.reco)
-        state = iterated(loop)[0]
+        levels = levels_of(moved)
+        points = jax.lax.stop_gradient(levels.reco)
+        state = iterated(levels)[0]
         log_push = state.log_push[0]
-        last = loop.first(state, jnp.asarray(moved.settings.iterations))
-        f = lambda x: loop.ratio(last.reco, x)[0].astype(loop.gen_weights.dtype)  # noqa: E731
-        data, sim = loop.detector_weights(state)
-        gain = jnp.sum(data * f(loop.measured.x)) / jnp.sum(data)
-        gain -= jnp.log(jnp.sum(sim * jnp.exp(f(loop.reco))) / jnp.sum(sim))
+        last = detector_step(levels, state, jnp.asarray(moved.settings.iterations))
+
+        def f(x: Array) -> Array:
+            return detector_ratio(levels, last.reco, x)[0].astype(levels.gen_weights.dtype)
+
+        data, sim = detector_weights(levels, state)
+        gain = jnp.sum(data * f(levels.measured.x)) / jnp.sum(data)
+        gain -= jnp.log(jnp.sum(sim * jnp.exp(f(levels.reco))) / jnp.sum(sim))
         found = log_push, gain, f(points)
         return found, (found, data, sim)
 

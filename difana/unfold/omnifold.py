@@ -10,20 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int
 
-from difana._errors import InputError
 from difana._typing import PyTree
 from difana.nn import trainable
-from difana.unfold._loop import Indices, Inputs, Loop, State
+from difana.train.spread import FIRST, SECOND, spread
+from difana.unfold._levels import Indices, Inputs, levels_of
 from difana.unfold.problem import UnfoldingProblem
-from difana.unfold.replicas import Replicas, Shifts
-from difana.unfold.report import IterationReport, OmniFoldResult
+from difana.unfold.replicas import Factors, Shifts
+from difana.unfold.report import IterationReport, OmniFoldWeights
 from difana.unfold.settings import Settings
 from difana.unfold.status import UnfoldStatus
-
-_AXIS = "replicas"
+from difana.unfold.steps import State, iterated
 
 
 def omnifold(
@@ -33,10 +31,10 @@ def omnifold(
     settings: Settings,
     *,
     key: Array,
-    replicas: Replicas | None = None,
+    factors: Factors | None = None,
     shifts: Shifts | None = None,
     devices: Sequence[Any] | None = None,
-) -> OmniFoldResult:
+) -> OmniFoldWeights:
     r"""Run OmniFold for all replicas.
 
     Step 1 learns :math:`\omega = \nu\, p_{data} / p_{sim}(\nu)` at detector level, step 2 learns
@@ -50,8 +48,8 @@ def omnifold(
         gen_nets: The same for step 2.
         settings: How to run.
         key: Random key of the split and of the order of the events.
-        replicas: Factors on the weights of each replica; None means 1.
-        shifts: Versions of the simulation at detector level, of which ``replicas.level`` chooses;
+        factors: Factors on the weights of each replica; None means 1.
+        shifts: Versions of the simulation at detector level, of which ``factors.level`` chooses;
             None means that of the problem.
         devices: Devices over which the replicas are spread; None takes the default one. Their
             number must divide the number of replicas.
@@ -68,11 +66,11 @@ def omnifold(
         arXiv:1911.09107, equations 4 to 8.
     """
     inputs = prepared(
-        problem, reco_nets, gen_nets, settings, key=key, replicas=replicas, shifts=shifts
+        problem, reco_nets, gen_nets, settings, key=key, factors=factors, shifts=shifts
     )
     if devices is None:
         return _whole(inputs)
-    return _spread(inputs, Mesh(np.array(devices), (_AXIS,)))
+    return _spread(inputs, tuple(devices))
 
 
 def prepared(
@@ -82,7 +80,7 @@ def prepared(
     settings: Settings,
     *,
     key: Array,
-    replicas: Replicas | None = None,
+    factors: Factors | None = None,
     shifts: Shifts | None = None,
 ) -> Inputs:
     """Return the checked inputs of a run, with the rows that take part in each step."""
@@ -97,7 +95,7 @@ def prepared(
     any_fakes = isinstance(fakes, Tracer) or bool(jnp.any(fakes))
     both = _index(problem.pass_gen & reco_rows)
     return Inputs(
-        problem, reco_nets, gen_nets, replicas or Replicas(), key,
+        problem, reco_nets, gen_nets, factors or Factors(), key,
         Indices(_index(gen_rows), _index(reco_rows), both), settings,
         any_fakes and settings.fakes == "learned", shifts,
     )  # fmt: skip
@@ -110,28 +108,15 @@ def _index(mask: Array) -> Array:
     return jnp.asarray(np.flatnonzero(np.asarray(mask)))
 
 
-def iterated(loop: Loop) -> tuple[State, Array, IterationReport]:
-    """Return the state after all iterations, the log weights and the report of each."""
-
-    def iterate(state: State, iteration: Array) -> tuple[State, tuple[Array, IterationReport]]:
-        middle = loop.first(state, iteration)
-        state, report = loop.second(middle, state.reco, iteration)
-        return state, (state.log_push, report)
-
-    steps = jnp.arange(loop.settings.iterations)
-    state, (history, report) = jax.lax.scan(iterate, loop.start(), steps)
-    return state, history, report
-
-
-def _run(inputs: Inputs) -> OmniFoldResult:
-    return finished(inputs, *iterated(Loop(inputs)))
+def _run(inputs: Inputs) -> OmniFoldWeights:
+    return finished(inputs, *iterated(levels_of(inputs)))
 
 
 def finished(
     inputs: Inputs, state: State, history: Array, report: IterationReport
-) -> OmniFoldResult:
+) -> OmniFoldWeights:
     """Return the result of a run."""
-    return OmniFoldResult(history, report, state.gen, state.log_norm,
+    return OmniFoldWeights(history, report, state.gen, state.log_norm,
                           status_of(inputs.problem, state, report), state.log_scale)  # fmt: skip
 
 
@@ -145,34 +130,20 @@ def status_of(
 
 
 @eqx.filter_jit
-def _whole(inputs: Inputs) -> OmniFoldResult:
+def _whole(inputs: Inputs) -> OmniFoldWeights:
     return _run(inputs)
 
 
 @eqx.filter_jit
-def _spread(inputs: Inputs, mesh: Mesh) -> OmniFoldResult:
-    parts = lambda i: (i.reco_nets, i.gen_nets, i.replicas)  # noqa: E731
-    rows = jax.tree.map(lambda _: True, inputs.replicas)
+def _spread(inputs: Inputs, devices: Sequence[Any]) -> OmniFoldWeights:
+    parts = lambda i: (i.reco_nets, i.gen_nets, i.factors)  # noqa: E731
+    rows = jax.tree.map(lambda _: True, inputs.factors)
     mask = eqx.tree_at(
         parts, jax.tree.map(lambda _: False, inputs),
         (trainable(inputs.reco_nets), trainable(inputs.gen_nets), rows),
     )  # fmt: skip
     own, shared = eqx.partition(inputs, mask)
-    number = len(jax.tree.leaves(own)[0])
-    if number % mesh.devices.size:
-        raise InputError(
-            f"{number} networks cannot be spread evenly over {mesh.devices.size} devices: choose"
-            " a number of replicas that it divides"
-        )
-    arrays, rest = eqx.partition(shared, eqx.is_array)
-
-    def local(own: PyTree, arrays: PyTree) -> OmniFoldResult:
-        return _run(eqx.combine(own, arrays, rest))
-
-    first, second = PartitionSpec(_AXIS), PartitionSpec(None, _AXIS)
-    # not left to the compiler: it would make the epochs of all devices wait for each other
-    return jax.shard_map(
-        local, mesh=mesh, in_specs=(first, PartitionSpec()),
-        out_specs=OmniFoldResult(second, second, first, first, first, first),  # pyright: ignore
-        check_vma=False,
-    )(own, arrays)  # fmt: skip
+    return spread(
+        lambda own, shared: _run(eqx.combine(own, shared)), own, shared, devices=devices,
+        out=OmniFoldWeights(SECOND, SECOND, FIRST, FIRST, FIRST, FIRST),  # pyright: ignore
+    )  # fmt: skip

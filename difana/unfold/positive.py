@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from difana._errors import InputError
+from difana.ratio import RatioRows, fit_ratio
+from difana.train import Training
 from difana.unfold._precision import centred
-from difana.unfold.log_ratio import log_ratio
 from difana.unfold.problem import UnfoldingProblem
 
 
@@ -17,11 +18,8 @@ def positive_weights(
     problem: UnfoldingProblem,
     *,
     key: PRNGKeyArray,
+    training: Training = Training(),
     hidden: tuple[int, ...] = (64, 64),
-    epochs: int = 30,
-    batch_size: int | None = None,
-    learning_rate: float = 2e-3,
-    patience: int = 5,
 ) -> UnfoldingProblem:
     r"""Return the problem with positive weights of the simulation and the same densities.
 
@@ -34,16 +32,13 @@ def positive_weights(
     Densities, response and yields stay those of the signed weights, and so does the ratio of the
     weights at the two levels. The local mean must be positive: where more than half of the weight
     is negative, no reweighting exists. Data minus background: see ``background="reweight"`` of
-    ``OmniFold``. Without negative weights nothing is trained.
+    ``fit_omnifold``. Without negative weights nothing is trained.
 
     Args:
         problem: The inputs.
         key: Random key.
+        training: Options of the training.
         hidden: Widths of the classifier.
-        epochs: Largest number of epochs.
-        batch_size: Events a step; None: a 64th of the training events, between 128 and 2048.
-        learning_rate: That of Adam.
-        patience: Epochs without improvement on held-out events after which it stops.
 
     Returns:
         The problem with other ``gen_weights`` and ``reco_weights``.
@@ -80,10 +75,8 @@ def positive_weights(
     near, _ = centred(problem)  # what single precision could not hold
     x = jnp.concatenate([near.gen, near.reco, masks], axis=1)
     rows = jnp.asarray(np.flatnonzero(np.asarray(passed)))
-    log = log_ratio(
-        x[rows], w[rows], jnp.abs(w[rows]), key=key, hidden=hidden, epochs=epochs,
-        batch_size=batch_size, learning_rate=learning_rate, patience=patience,
-    )(x)  # fmt: skip
+    signs = RatioRows(x[rows], w[rows], jnp.abs(w[rows]))
+    log = fit_ratio(signs, key=key, training=training, hidden=hidden).log_ratio(x)
     factor = jnp.exp(jnp.minimum(log, 0.0))  # a mean of signs is at most 1
 
     def positive(signed: Array, mask: Array) -> Array:

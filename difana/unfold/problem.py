@@ -8,12 +8,11 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Shaped
 
 from difana._errors import InputError
 from difana.data import Events
-from difana.unfold._precision import held
+from difana.unfold import _checks as checks
 
 
 class UnfoldingProblem(eqx.Module):
@@ -109,9 +108,9 @@ def unfolding_problem(
     if isinstance(gen, Events):
         names, units = tuple(names) or gen.columns, tuple(units) or gen.units
     own = reco_weights is not None or isinstance(reco, Events)
-    truth, gen_weights = _columns(gen, gen_weights)
-    detector, reco_weights = _columns(reco, reco_weights)
-    measured, data_weights = _columns(data, data_weights)
+    truth, gen_weights = checks.columns(gen, gen_weights)
+    detector, reco_weights = checks.columns(reco, reco_weights)
+    measured, data_weights = checks.columns(data, data_weights)
     events = len(truth)
     if len(detector) != events:
         raise InputError(
@@ -121,29 +120,29 @@ def unfolding_problem(
     if (gen_ids is None) != (reco_ids is None):
         raise InputError("give both gen_ids and reco_ids, or none of them")
     if gen_ids is not None and reco_ids is not None:
-        _same_events(np.asarray(gen_ids), np.asarray(reco_ids), events)
+        checks.same_events(np.asarray(gen_ids), np.asarray(reco_ids), events)
     masks = {
-        name: _mask(mask, events, name)
+        name: checks.mask(mask, events, name)
         for name, mask in (("pass_gen", pass_gen), ("pass_reco", pass_reco))
     }
-    if _known(masks["pass_gen"], masks["pass_reco"]) and not np.any(
+    if checks.known(masks["pass_gen"], masks["pass_reco"]) and not np.any(
         np.asarray(masks["pass_gen"]) & np.asarray(masks["pass_reco"])
     ):
         raise InputError("no event passes both pass_gen and pass_reco: nothing relates the levels")
-    gen_weights = _weights(gen_weights, events, "gen_weights")
-    reco_weights = _weights(reco_weights, events, "reco_weights") if own else gen_weights
-    data_weights = _weights(data_weights, len(measured), "data_weights")
-    _total(gen_weights, masks["pass_gen"], "gen_weights of events in pass_gen")
-    _total(reco_weights, masks["pass_reco"], "reco_weights of events in pass_reco")
-    _total(data_weights, np.ones(len(measured), bool), "data_weights")
-    _same_columns(detector, measured, "data")
+    gen_weights = checks.weights(gen_weights, events, "gen_weights")
+    reco_weights = checks.weights(reco_weights, events, "reco_weights") if own else gen_weights
+    data_weights = checks.weights(data_weights, len(measured), "data_weights")
+    checks.total(gen_weights, masks["pass_gen"], "gen_weights of events in pass_gen")
+    checks.total(reco_weights, masks["pass_reco"], "reco_weights of events in pass_reco")
+    checks.total(data_weights, np.ones(len(measured), bool), "data_weights")
+    checks.same_columns(detector, measured, "data")
     other, other_weights = None, None
     if background is not None:
-        other, other_weights = _columns(background, background_weights)
-        _same_columns(detector, other, "background")
-        other_weights = _weights(other_weights, len(other), "background_weights")
-        other = _features(other, None, "background")
-        if _known(data_weights, other_weights):
+        other, other_weights = checks.columns(background, background_weights)
+        checks.same_columns(detector, other, "background")
+        other_weights = checks.weights(other_weights, len(other), "background_weights")
+        other = checks.features(other, None, "background")
+        if checks.known(data_weights, other_weights):
             left = float(np.sum(np.asarray(data_weights)) - np.sum(np.asarray(other_weights)))
             if left <= 0:
                 raise InputError(
@@ -160,9 +159,9 @@ def unfolding_problem(
         if labels and len(labels) != count:
             raise InputError(f"{len(labels)} {title} for {count} truth-level observables")
     return UnfoldingProblem(
-        gen=_features(truth, masks["pass_gen"], "gen"),
-        reco=_features(detector, masks["pass_reco"], "reco"),
-        data=_features(measured, None, "data"),
+        gen=checks.features(truth, masks["pass_gen"], "gen"),
+        reco=checks.features(detector, masks["pass_reco"], "reco"),
+        data=checks.features(measured, None, "data"),
         pass_gen=jnp.asarray(masks["pass_gen"]),
         pass_reco=jnp.asarray(masks["pass_reco"]),
         gen_weights=jnp.asarray(gen_weights),
@@ -206,8 +205,8 @@ def shifted_level(
     """
     passed = problem.pass_reco
     if pass_reco is not None:
-        passed = _mask(pass_reco, len(problem.gen), f"{name}: pass_reco")
-    values = problem.reco if observables is None else _columns(observables, None)[0]
+        passed = checks.mask(pass_reco, len(problem.gen), f"{name}: pass_reco")
+    values = problem.reco if observables is None else checks.columns(observables, None)[0]
     if values.shape != problem.reco.shape:
         raise InputError(
             f"{name}: the observables have shape {values.shape}, reco {problem.reco.shape}: give"
@@ -216,105 +215,6 @@ def shifted_level(
     if observables is None and not (np.asarray(problem.pass_reco) | ~np.asarray(passed)).all():
         raise InputError(f"{name}: pass_reco takes events that had failed: give observables, too")
     return {
-        "observables": _features(values, passed, f"{name}: observables"),
+        "observables": checks.features(values, passed, f"{name}: observables"),
         "pass_reco": jnp.asarray(passed),
     }
-
-
-def _known(*values: Any) -> bool:
-    return not any(isinstance(value, Tracer) for value in values)
-
-
-def _columns(values: Any, weights: Any) -> tuple[Any, Any]:
-    """Return features with at least one column, and the weights of ``Events``."""
-    if isinstance(values, Events):
-        weights = values.weights if weights is None else weights
-        values = values.features
-    values = values if isinstance(values, Tracer) else np.asarray(values)
-    if jnp.issubdtype(values.dtype, jnp.complexfloating) or values.dtype.kind not in "fiubV":
-        raise InputError(f"observables are of type {values.dtype}: give real numbers")
-    if not jnp.issubdtype(values.dtype, jnp.floating):
-        values = values.astype(float)
-    if values.ndim == 0 or not len(values):
-        raise InputError(f"events of shape {values.shape}: at least one event is needed")
-    return (values[:, None] if values.ndim == 1 else values), weights
-
-
-def _mask(mask: Any, events: int, name: str) -> Any:
-    if mask is None:
-        return np.ones(events, bool)
-    mask = mask if isinstance(mask, Tracer) else np.asarray(mask)
-    if mask.shape != (events,) or mask.dtype != bool:
-        raise InputError(
-            f"{name} has shape {mask.shape} and type {mask.dtype}; give one boolean for each of the"
-            f" {events} events"
-        )
-    if _known(mask) and not mask.any():
-        raise InputError(f"{name} passes no event: check the selection that made it")
-    return mask
-
-
-def _weights(weights: Any, events: int, name: str) -> Any:
-    if weights is None:
-        return np.ones(events)
-    if np.iscomplexobj(weights):
-        raise InputError(f"{name} are complex: give real numbers")
-    weights = weights if isinstance(weights, Tracer) else np.array(weights, dtype=float)
-    if weights.shape != (events,):
-        raise InputError(f"{name} have shape {weights.shape}, but there are {events} events")
-    if _known(weights) and not np.isfinite(weights).all():
-        first = int(np.argmin(np.isfinite(weights)))
-        raise InputError(f"{name} are not finite, first at event {first}: drop or repair it")
-    return weights
-
-
-def _total(weights: Any, mask: Any, name: str) -> None:
-    if not _known(weights, mask):
-        return
-    chosen = np.asarray(weights)[np.asarray(mask)]
-    if not np.any(chosen):
-        raise InputError(f"{name} are all zero: nothing is left to unfold")
-    if chosen.sum() <= 0:
-        raise InputError(
-            f"{name} have a total of {chosen.sum():g}: it must be positive; add events or check the"
-            " signs"
-        )
-
-
-def _features(values: Any, mask: Any, name: str) -> Any:
-    """Return the features with zeros outside the mask, after a check of those inside."""
-    if mask is None:
-        mask = np.ones(len(values), bool)
-    if _known(values, mask):
-        bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1) & mask
-        if bad.any():
-            raise InputError(
-                f"{name} is not finite in {bad.sum()} events, first in event {int(bad.argmax())};"
-                " drop them, or mark them as failing in the mask of that level"
-            )
-    found = held(values, mask)
-    shape = (-1, *(1,) * (values.ndim - 1))
-    if isinstance(found, np.ndarray):
-        return np.where(np.asarray(mask).reshape(shape), found, 0.0)
-    return jnp.where(jnp.asarray(mask).reshape(shape), found, 0.0)
-
-
-def _same_columns(reco: Any, other: Any, name: str) -> None:
-    if reco.shape[1:] != other.shape[1:]:
-        raise InputError(
-            f"{name} have columns of shape {other.shape[1:]}, reco of {reco.shape[1:]}: give the"
-            " same observables in the same order"
-        )
-
-
-def _same_events(gen: np.ndarray, reco: np.ndarray, events: int) -> None:
-    for name, ids in (("gen_ids", gen), ("reco_ids", reco)):
-        if ids.shape != (events,):
-            raise InputError(f"{name} have shape {ids.shape}, but there are {events} events")
-    different = np.flatnonzero(gen != reco)
-    if different.size:
-        first = int(different[0])
-        raise InputError(
-            f"gen and reco are of different events in {different.size} rows, first in row {first}"
-            f" (gen_ids {gen[first]}, reco_ids {reco[first]}): sort both by event number"
-        )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import InputError, nearest
-from difana._typing import PyTree
-from difana.nn import trainable
+from difana._options import whole_number
 from difana.unfold._precision import shifted as centred_at
 from difana.unfold.problem import UnfoldingProblem, shifted_level
 
@@ -21,7 +20,7 @@ _LEVELS = ("gen", "reco", "background")
 _SHIFTED = ("observables", "pass_reco")
 
 
-class Replicas(NamedTuple):
+class Factors(NamedTuple):
     """Factors on the weights of each replica; None means 1 for all.
 
     Attributes:
@@ -51,19 +50,36 @@ class Shifts(NamedTuple):
     pass_reco: Bool[Array, "levels events"]
 
 
-class Plan(NamedTuple):
-    """Which replicas a run has: seeds, then bootstraps, then each variation with each seed.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Replicas:
+    """Which replicas an unfolding has: seeds, bootstraps, then each variation with each seed.
+
+    A variation starts from the networks of the nominal seed, so that their difference holds no
+    change of seed. Replica ``r`` depends on the random key and ``r`` only.
 
     Attributes:
-        seeds: Number of initialisations on the data as they are.
-        bootstraps: Number of replicas with Poisson factors, each with its own initialisation.
-        variations: Name of each systematic variation, and its factors by level, shifted
-            ``observables`` and ``pass_reco``.
+        seeds: Number of initialisations on the data as they are; the nominal weight is their mean.
+        bootstraps: Number of replicas with Poisson factors on data, simulation and background, each
+            with its own initialisation.
+        variations: By name, the simulation after a shift of one standard deviation: factors on its
+            weights, ``{"scale": {"gen": [events], "reco": [events]}}``, or ``"background"``; or
+            other numbers at detector level, ``{"jes": {"observables": [events, reco],
+            "pass_reco": [events]}}``.
+
+    Example:
+        >>> Replicas(seeds=2, bootstraps=1, variations={"jes": {}}).number
+        5
     """
 
-    seeds: int
-    bootstraps: int
-    variations: tuple[tuple[str, dict[str, Array]], ...] = ()
+    seeds: int = 1
+    bootstraps: int = 0
+    variations: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def check(self) -> Replicas:
+        """Return the replicas, or raise ``ConfigError`` for numbers without a meaning."""
+        whole_number("seeds", self.seeds)
+        whole_number("bootstraps", self.bootstraps, least=0)
+        return self
 
     @property
     def number(self) -> int:
@@ -74,7 +90,7 @@ class Plan(NamedTuple):
         """Return the initialisation of a replica: variations start as the nominal seeds do.
 
         Example:
-            >>> [Plan(2, 1, (("jes", {}),)).start(r) for r in range(5)]
+            >>> [Replicas(2, 1, {"jes": {}}).start(r) for r in range(5)]
             [0, 1, 2, 0, 1]
         """
         own = self.seeds + self.bootstraps
@@ -82,7 +98,7 @@ class Plan(NamedTuple):
 
     def factors(
         self, chosen: np.ndarray, problem: UnfoldingProblem, keys: Float[PRNGKeyArray, " three"]
-    ) -> Replicas:
+    ) -> Factors:
         """Return the factors of chosen replicas.
 
         Args:
@@ -105,7 +121,7 @@ class Plan(NamedTuple):
                 background = poisson(keys[2], len(problem.background))
         levels = {"gen": events, "reco": events, "background": background}
         for name in _LEVELS:
-            rows = [values.get(name) for _, values in self.variations]
+            rows = [values.get(name) for values in self.variations.values()]
             if any(row is not None for row in rows):
                 size = next(len(row) for row in rows if row is not None)
                 one = jnp.ones(size) if levels[name] is None else None
@@ -123,17 +139,18 @@ class Plan(NamedTuple):
                 self._shifting.index(i) + 1 if c >= own and i in self._shifting else 0
                 for c, i in zip(chosen, index, strict=True)
             ])  # fmt: skip
-        return Replicas(data, levels["gen"], levels["reco"], levels["background"], level)
+        return Factors(data, levels["gen"], levels["reco"], levels["background"], level)
 
     @property
     def _shifting(self) -> list[int]:
-        return [i for i, (_, v) in enumerate(self.variations) if any(k in v for k in _SHIFTED)]
+        every = enumerate(self.variations.values())
+        return [i for i, values in every if any(name in values for name in _SHIFTED)]
 
     def shifts(self, problem: UnfoldingProblem) -> Shifts | None:
         """Return the simulation at detector level in all versions; None if there is only one."""
         if not self._shifting:
             return None
-        found = [self.variations[i][1] for i in self._shifting]
+        found = [list(self.variations.values())[i] for i in self._shifting]
         nominal = {"observables": problem.reco, "pass_reco": problem.pass_reco}
         return Shifts(*(
             jnp.stack([nominal[name], *(levels.get(name, nominal[name]) for levels in found)])
@@ -142,11 +159,11 @@ class Plan(NamedTuple):
 
 
 def checked_variations(
-    variations: Mapping[str, Any] | None,
+    variations: Mapping[str, Mapping[str, Any]],
     problem: UnfoldingProblem,
     *,
     origin: np.ndarray | None = None,
-) -> tuple[tuple[str, dict[str, Array]], ...]:
+) -> dict[str, dict[str, Array]]:
     """Return the systematic variations, or raise ``InputError`` for what does not fit.
 
     Args:
@@ -157,8 +174,8 @@ def checked_variations(
     """
     others = 0 if problem.background is None else len(problem.background)
     sizes = {"gen": len(problem.gen), "reco": len(problem.gen), "background": others}
-    found = []
-    for name, levels in (variations or {}).items():
+    found = {}
+    for name, levels in variations.items():
         shifted = {level: values for level, values in levels.items() if level in _SHIFTED}
         if shifted:
             shifted = shifted_level(problem, name=f"variation '{name}'", **shifted)
@@ -179,8 +196,8 @@ def checked_variations(
                     f" give one finite number for each of the {sizes[level]} events"
                 )
         factors = {level: jnp.asarray(v, float) for level, v in levels.items()}
-        found.append((name, factors | shifted))
-    return tuple(found)
+        found[name] = factors | shifted
+    return found
 
 
 def poisson_factors(key: Array, replicas: int, events: int) -> Float[Array, "replicas events"]:
@@ -198,41 +215,3 @@ def poisson_factors(key: Array, replicas: int, events: int) -> Float[Array, "rep
 def _poisson_rows(key: Array, rows: Array, events: int) -> Array:
     keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(rows)
     return jax.vmap(lambda k: jax.random.poisson(k, 1.0, (events,)))(keys).astype(float)
-
-
-def stacked_nets(
-    make: Callable[[Array], PyTree], key: Array, replicas: int | np.ndarray, *, ensemble: int = 1
-) -> PyTree:
-    """Return ``make(key)`` for each replica, the trained leaves stacked; each row has its own key.
-
-    Args:
-        make: Function ``key -> net``.
-        key: Random key.
-        replicas: Number of replicas, or their numbers.
-        ensemble: Networks a replica, one after the other on the leading axis.
-
-    Example:
-        >>> import jax
-        >>> from difana.nn import MLP
-        >>> nets = stacked_nets(lambda k: MLP(1, [], key=k), jax.random.key(0), 3)
-        >>> nets.layers[0].kernel[...].shape
-        (3, 1, 1)
-    """
-    numbers = np.arange(replicas) if isinstance(replicas, int) else np.asarray(replicas)
-    every = (ensemble * numbers[:, None] + np.arange(ensemble)).ravel()
-    keys = jax.vmap(lambda index: jax.random.fold_in(key, index))(jnp.asarray(every))
-
-    def leaves(own: Array) -> PyTree:
-        net = make(own)
-        return eqx.filter(net, trainable(net))
-
-    one = make(keys[0])
-    if len(keys) == 1:
-        stacked = jax.tree.map(lambda leaf: leaf[None], eqx.filter(one, trainable(one)))
-    else:
-        try:
-            stacked = jax.vmap(leaves)(keys)
-        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
-            rows = [leaves(own) for own in keys]  # make looks at the numbers of its key
-            stacked = jax.tree.map(lambda *row: jnp.stack(row), *rows)
-    return eqx.combine(stacked, eqx.filter(one, trainable(one), inverse=True))

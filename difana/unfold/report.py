@@ -61,7 +61,7 @@ class IterationReport(eqx.Module):
         return "\n".join(rows)
 
 
-class OmniFoldResult(eqx.Module):
+class OmniFoldWeights(eqx.Module):
     """Log weights of all iterations and replicas.
 
     Attributes:

@@ -14,17 +14,18 @@ import numpy as np
 
 from difana._numerics import safe_divide
 from difana.config import Journal, digest, git_hash, held_folder, versions, write_json
-from difana.train import Checkpoints
+from difana.train import Checkpoints, Training
 from difana.unfold._inputs import load_problem, responses, reweighted, varied
 from difana.unfold.bayes import bayes
 from difana.unfold.config import UnfoldingConfig, read_unfolding
 from difana.unfold.dataset import save_dataset
-from difana.unfold.estimator import OmniFold
-from difana.unfold.flow import FlowUnfolding
+from difana.unfold.fit_flow_unfolding import fit_flow_unfolding
+from difana.unfold.fit_omnifold import fit_omnifold
 from difana.unfold.inversion import invert
 from difana.unfold.likelihood import fit_truth
 from difana.unfold.positive import positive_weights
 from difana.unfold.problem import UnfoldingProblem
+from difana.unfold.replicas import Replicas
 from difana.unfold.report import IterationReport
 from difana.unfold.response import Response
 from difana.unfold.result import UnfoldedEvents, UnfoldedHistogram
@@ -183,12 +184,16 @@ def _unbinned(
 ) -> tuple[UnfoldedEvents, IterationReport | None]:
     """Unfold event by event; every half iteration is kept in the folder."""
     options, key = config.options, jax.random.key(config.general.seed)
-    names = ("iterations", "bootstraps", "epochs", "batch_size", "learning_rate")
-    common: dict[str, Any] = {name: getattr(options, name) for name in names}
+    training = Training(
+        epochs=options.epochs, batch_size=options.batch_size, learning_rate=options.learning_rate
+    )
     kept: dict[str, Any] = {"checkpoint": folder / _CHECKPOINTS, "progress_bar": bar}
     if config.general.method == "Flow":
-        flow = FlowUnfolding(samples=options.samples, **common)
-        return flow.fit(problem, key=key, **kept).unfolded(), None
+        flow = fit_flow_unfolding(
+            problem, key=key, iterations=options.iterations, samples=options.samples,
+            training=training, bootstraps=options.bootstraps, **kept,
+        )  # fmt: skip
+        return flow.unfolded(), None
     variations = {
         entry.name: {
             "gen": safe_divide(other.gen_weights, problem.gen_weights, 1.0),
@@ -197,10 +202,11 @@ def _unbinned(
         }
         for entry, other in zip(config.systematics, others, strict=True)
     }
-    model = OmniFold(seeds=options.seeds, **common)
-    model = model.fit(problem, key=key, variations=variations or None, **kept)
-    assert model.result is not None
-    return model.unfolded(), model.result.report
+    result = fit_omnifold(
+        problem, key=key, iterations=options.iterations, training=training,
+        replicas=Replicas(options.seeds, options.bootstraps, variations), **kept,
+    )  # fmt: skip
+    return result.unfolded(), result.report
 
 
 def _shifted(nominal: UnfoldedHistogram, other: UnfoldedHistogram) -> UnfoldedHistogram:

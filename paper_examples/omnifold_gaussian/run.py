@@ -6,6 +6,7 @@ python paper_examples/omnifold_gaussian/run.py [--parts recursion,...] [--reduce
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -26,7 +27,15 @@ from difana.data.generate import (
     with_resolution,
 )
 from difana.nn import MLP
-from difana.unfold import OmniFold, UnfoldingProblem, fit_nuisance, unfolding_problem
+from difana.train import Training
+from difana.unfold import (
+    Replicas,
+    Settings,
+    UnfoldingProblem,
+    fit_nuisance,
+    fit_omnifold,
+    unfolding_problem,
+)
 
 HERE = Path(__file__).parent
 ITERATIONS = (1, 2, 3, 5)
@@ -34,9 +43,7 @@ MORE = {"blurred": 3}  # events where the resolution is twice the width, in unit
 CLEAN = {"missed": 0.0, "fakes": 0.0, "background": 0.0}
 TOYS = ("minimal", "full", "shifted", "blurred")  # T1, T2 without its extras, T6, T7
 MISSED = {"prior": (1, 5, 15), "learned": (1, 5)}  # iterations of T5
-TRAINING = {
-    "epochs": 20, "batch_size": 2000, "learning_rate": 2e-3, "final_rate": 0.01, "patience": 5
-}  # fmt: skip
+TRAINING = Training(epochs=20, batch_size=2000, learning_rate=2e-3, final_rate=0.01, patience=5)
 
 
 class Quadratic(eqx.Module):
@@ -78,8 +85,10 @@ def recursion(*, seed: int, events: int, nets: tuple[str, ...]) -> dict[str, Any
         problem = unfolding_problem(**levels.inputs())
         for name in nets:
             make = {"mlp": mlp, "quadratic": quadratic}[name](1)
-            model = OmniFold(gen_net=make, reco_net=make, iterations=max(ITERATIONS), **TRAINING)
-            logs = model.fit(problem, key=jax.random.key(seed)).result.log_weights
+            logs = fit_omnifold(
+                problem, key=jax.random.key(seed), gen_net=make, reco_net=make,
+                iterations=max(ITERATIONS), training=TRAINING,
+            ).log_weights  # fmt: skip
             found[name][toy] = {str(k): moments(problem, logs[k - 1, 0]) for k in ITERATIONS}
     return found
 
@@ -92,12 +101,12 @@ def full(
     problem = unfolding_problem(**levels.inputs())
     found = {}
     for background in backgrounds:
-        model = OmniFold(
-            gen_net=mlp(1), reco_net=mlp(1), iterations=5, missed="learned", fakes="learned",
-            background=background, **TRAINING,
-        ).fit(problem, key=jax.random.key(seed))  # fmt: skip
-        total = float(model.unfolded().weights.sum()) / len(levels.truth)
-        mean, sd = moments(problem, model.result.log_weights[-1, 0])
+        result = fit_omnifold(
+            problem, key=jax.random.key(seed), gen_net=mlp(1), reco_net=mlp(1), iterations=5,
+            missed="learned", fakes="learned", background=background, training=TRAINING,
+        )  # fmt: skip
+        total = float(result.unfolded().weights.sum()) / len(levels.truth)
+        mean, sd = moments(problem, result.log_weights[-1, 0])
         found[background] = [mean, sd, total]
     return found
 
@@ -109,11 +118,12 @@ def acceptance(*, seed: int, events: int) -> dict[str, Any]:
     found = {}
     for missed, iterations in MISSED.items():
         make = lambda key: MLP(1, [64, 64], activation="silu", key=key)  # noqa: E731
-        model = OmniFold(
-            gen_net=make, reco_net=make, iterations=max(iterations), missed=missed, fakes="learned"
-        ).fit(problem, key=jax.random.key(seed))  # otherwise by default
-        logs, gen = model.result.log_weights[:, 0], problem.gen_weights[problem.pass_gen].sum()
-        total = model.result.report.norm[:, 0] * gen / len(levels.truth)
+        result = fit_omnifold(
+            problem, key=jax.random.key(seed), gen_net=make, reco_net=make,
+            iterations=max(iterations), missed=missed, fakes="learned",
+        )  # otherwise by default  # fmt: skip
+        logs, gen = result.log_weights[:, 0], problem.gen_weights[problem.pass_gen].sum()
+        total = result.report.norm[:, 0] * gen / len(levels.truth)
         found[missed] = {
             str(k): [*moments(problem, logs[k - 1]), float(total[k - 1])] for k in iterations
         }
@@ -150,11 +160,11 @@ def nuisance(*, seed: int, events: int) -> dict[str, Any]:
         moved = with_resolution(nominal.gen, nominal.reco, theta[0])
         return eqx.tree_at(lambda p: p.reco, nominal, moved)
 
-    model = OmniFold(
-        gen_net=quadratic(1), reco_net=quadratic(2), iterations=8,
-        **{**TRAINING, "epochs": 10, "learning_rate": 1e-2},
+    training = dataclasses.replace(TRAINING, epochs=10, learning_rate=1e-2)
+    fit = fit_nuisance(
+        problem_at, [1.0], key=jax.random.key(seed), gen_net=quadratic(1), reco_net=quadratic(2),
+        settings=Settings(iterations=8, training=training),
     )  # fmt: skip
-    fit = fit_nuisance(model, problem_at, [1.0], key=jax.random.key(seed))
     return {
         "theta": float(fit.theta[0]),
         "error": float(np.sqrt(fit.covariance[0, 0])),
@@ -180,9 +190,11 @@ def coverage(*, seed: int, events: int, experiments: int, bootstraps: int) -> di
             inputs[name] = inputs[name][:events]
         measured = int(jax.random.poisson(key_yield, events))
         problem = unfolding_problem(**inputs, data_weights=np.arange(room) < measured)
-        model = OmniFold(gen_net=mlp(1), reco_net=mlp(1), bootstraps=bootstraps)  # else by default
-        model = model.fit(problem, key=key_fit)
-        histogram = model.unfolded().histogram(problem.gen[:, 0], edges)
+        result = fit_omnifold(
+            problem, key=key_fit, gen_net=mlp(1), reco_net=mlp(1),
+            replicas=Replicas(bootstraps=bootstraps),
+        )  # otherwise by default  # fmt: skip
+        histogram = result.unfolded().histogram(problem.gen[:, 0], edges)
         pulls.append(
             ((np.asarray(histogram.values) - truth) / np.asarray(histogram.errors)).tolist()
         )

@@ -19,7 +19,9 @@ import difana
 from difana.data.generate import JET_BINS, JET_NAMES, JetLevels, jet_recursion, jets
 from difana.metrics import roc_auc
 from difana.nn import MLP
-from difana.unfold import OmniFold, bayes, log_ratio, response, triangular, unfolding_problem
+from difana.ratio import RatioRows, fit_ratio
+from difana.train import Training
+from difana.unfold import bayes, fit_omnifold, response, triangular, unfolding_problem
 
 HERE = Path(__file__).parent
 PUBLISHED = {  # arXiv:2503.09720, executed notebook: with acceptance, 5 iterations; x 1000
@@ -86,12 +88,13 @@ def omnifold(levels: JetLevels, columns: list[int], options: dict, key: jax.Arra
     )
     hidden = options["hidden"] if len(columns) > 1 else options["hidden_uni"]
     net = lambda k: MLP(len(columns), hidden, activation="silu", key=k)  # noqa: E731
-    model = OmniFold(
-        gen_net=net, reco_net=net, iterations=options["iterations"], epochs=options["epochs"],
-        batch_size=options["batch_size"], learning_rate=options["learning_rate"],
-        patience=options["patience"],
-    )  # fmt: skip
-    return np.asarray(model.fit(problem, key=key).weights())
+    training = Training(
+        **{name: options[name] for name in ("epochs", "batch_size", "learning_rate", "patience")}
+    )
+    return np.asarray(fit_omnifold(
+        problem, key=key, gen_net=net, reco_net=net, iterations=options["iterations"],
+        training=training,
+    ).weights())  # fmt: skip
 
 
 def ideal_auc(iterations: int, draws: int = 400_000) -> float:
@@ -114,13 +117,14 @@ def joint_auc(gen: Any, truth: Any, weights: np.ndarray, key: jax.Array, options
     half = len(gen) // 2, len(truth) // 2
     rows = jnp.asarray(np.concatenate([truth[: half[1]], gen[: half[0]]]))
     zeros = np.zeros(half[1]), np.zeros(half[0])
-    ratio = log_ratio(
+    classes = RatioRows(
         rows,
         jnp.asarray(np.concatenate([np.ones(half[1]), zeros[1]])),
         jnp.asarray(np.concatenate([zeros[0], weights[: half[0]]])),
-        key=key, hidden=options["hidden"], epochs=options["auc_epochs"],
-        batch_size=options["batch_size"], patience=options["auc_epochs"],
-    )  # fmt: skip
+    )
+    epochs = options["auc_epochs"]
+    training = Training(epochs=epochs, batch_size=options["batch_size"], patience=epochs)
+    ratio = fit_ratio(classes, key=key, training=training, hidden=options["hidden"]).log_ratio
     test = np.concatenate([truth[half[1] :], gen[half[0] :]])
     labels = np.concatenate([np.ones(len(truth) - half[1]), np.zeros(len(gen) - half[0])])
     w = np.concatenate([np.ones(len(truth) - half[1]), weights[half[0] :]])

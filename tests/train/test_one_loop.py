@@ -12,11 +12,6 @@ ROOT = Path(difana.__file__).parent
 GRADIENTS = {"grad", "value_and_grad", "filter_grad", "filter_value_and_grad"}
 OPTIMIZERS = {"optimizer", "optimiser", "opt", "tx", "adam", "sgd"}
 
-ELSEWHERE = {
-    # file: why it may, though it is not in train
-    "unfold/_ratio.py": "many classifiers in one program, on its way into train.compiled",
-}
-
 
 def name_of(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
@@ -45,7 +40,7 @@ def test_no_training_outside_of_train():
         if path.relative_to(ROOT).parts[0] != "train"
         and (marks := list(training(ast.parse(path.read_text()))))
     }
-    assert {file: marks for file, marks in found.items() if file not in ELSEWHERE} == {}
+    assert found == {}
     assert list(training(ast.parse((ROOT / "train" / "step.py").read_text())))
 
 

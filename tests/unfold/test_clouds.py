@@ -7,7 +7,8 @@ import pytest
 from difana._errors import InputError
 from difana.data.generate import cloud_levels
 from difana.nn import DeepSets, PointEdgeTransformer
-from difana.unfold import OmniFold, unfolding_problem
+from difana.train import Training
+from difana.unfold import fit_omnifold, unfolding_problem
 
 NETS = {
     "deep sets": lambda key: DeepSets(3, [32], latent=16, activation="silu", key=key),
@@ -18,7 +19,7 @@ NETS = {
 def test_particles_need_a_network():
     toy = cloud_levels(key=jax.random.key(0), events=20)
     with pytest.raises(InputError, match="give gen_net and reco_net"):
-        OmniFold().fit(unfolding_problem(**toy.inputs()), key=jax.random.key(0))
+        fit_omnifold(unfolding_problem(**toy.inputs()), key=jax.random.key(0))
 
 
 @pytest.mark.slow
@@ -26,11 +27,12 @@ def test_particles_need_a_network():
 def test_clouds_are_unfolded(name):
     toy = cloud_levels(key=jax.random.key(0), events=10_000)
     problem = unfolding_problem(**toy.inputs())
-    model = OmniFold(
-        gen_net=NETS[name], reco_net=NETS[name], iterations=3, epochs=12, batch_size=500,
-        learning_rate=5e-3, final_rate=0.02,
-    ).fit(problem, key=jax.random.key(1))  # fmt: skip
-    w = np.asarray(model.weights())
+    training = Training(epochs=12, batch_size=500, learning_rate=5e-3, final_rate=0.02)
+    result = fit_omnifold(
+        problem, key=jax.random.key(1), gen_net=NETS[name], reco_net=NETS[name], iterations=3,
+        training=training,
+    )  # fmt: skip
+    w = np.asarray(result.weights())
     gen, truth = np.asarray(toy.gen), np.asarray(toy.truth)
     real = (gen != 0).any(-1)
     mean = np.sum(w[:, None] * gen[..., 2]) / np.sum(w[:, None] * real)

@@ -3,18 +3,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from difana._errors import ConfigError, InputError
 from difana.data.generate import gaussian_levels, gaussian_recursion
-from difana.unfold import FlowUnfolding, log_ratio, unfolding_problem
+from difana.train import Training
+from difana.unfold import fit_flow_unfolding, unfolding_problem
 
-SMALL = {
-    "samples": 4, "layers": 1, "bins": 6, "hidden": (16,), "epochs": 30, "batch_size": 250,
-    "learning_rate": 1e-2, "patience": 8,
-}  # fmt: skip
+TRAINING = Training(epochs=30, batch_size=250, learning_rate=1e-2, patience=8)
+SMALL = {"samples": 4, "layers": 1, "bins": 6, "hidden": (16,), "training": TRAINING}
 
 
 def moments(values, weights):
@@ -28,8 +26,9 @@ def fitted():
     problem = unfolding_problem(
         **toy.inputs(), gen_weights=np.full(6_000, 0.5), names=("z",), units=("GeV",)
     )
-    model = FlowUnfolding(**SMALL, bootstraps=30)
-    return toy, model.fit(problem, key=jax.random.key(4))
+    return toy, fit_flow_unfolding(
+        problem, key=jax.random.key(4), **SMALL, bootstraps=30, retrain=False
+    )
 
 
 def test_yield_and_moments_with_fakes_misses_and_background(fitted):
@@ -73,13 +72,36 @@ def test_the_posterior_of_an_event(fitted):
     np.testing.assert_allclose(again[0], draws[0], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("toy", "iterations"), [("minimal", 1), pytest.param("full", 2, marks=pytest.mark.slow)]
+)
+def test_bootstraps_hold_the_simulation_and_the_training_too(toy, iterations):
+    toy = gaussian_levels(toy, key=jax.random.key(8), events=1_000)
+    problem = unfolding_problem(**toy.inputs(), names=("z",))
+    training = Training(epochs=12, batch_size=100, learning_rate=1e-2)
+    named = SMALL | {"training": training, "bootstraps": 5, "iterations": iterations}
+    plain, whole = (
+        fit_flow_unfolding(problem, key=jax.random.key(9), retrain=retrain, **named)
+        for retrain in (False, True)
+    )
+    np.testing.assert_array_equal(plain.draws, whole.draws)  # the nominal one stays
+    np.testing.assert_array_equal(plain.draw_weights, whole.draw_weights)
+    assert whole.bootstraps.shape == (5, *whole.draw_weights.shape)
+    # weights of the same draws: of every one on average that of the efficiencies
+    ratio = np.asarray(whole.bootstraps.sum((1, 2)) / (4 * plain.bootstraps.sum((1, 2))))
+    np.testing.assert_allclose(ratio, 1.0, atol=0.15)
+    edges = np.array([-1.5, -0.5, 0.5, 1.5])
+    errors = [np.asarray(r.unfolded().histogram("z", edges).errors) for r in (plain, whole)]
+    assert (errors[1] > errors[0]).all()
+
+
 @pytest.mark.slow
 def test_iterations_follow_the_exact_recursion():
     toy = gaussian_levels("minimal", key=jax.random.key(5), events=40_000)
     problem = unfolding_problem(**toy.inputs())
-    settings = SMALL | {"layers": 2, "epochs": 15, "hidden": (32, 32), "batch_size": 1000}
-    settings |= {"learning_rate": 3e-3}
-    model = FlowUnfolding(**settings, iterations=3).fit(problem, key=jax.random.key(6))
+    training = Training(epochs=15, batch_size=1000, learning_rate=3e-3, patience=8)
+    settings = SMALL | {"layers": 2, "hidden": (32, 32), "training": training}
+    model = fit_flow_unfolding(problem, key=jax.random.key(6), **settings, iterations=3)
     expected = gaussian_recursion("minimal", iterations=3)
     z = np.asarray(problem.gen)[:, 0]
     assert model.log_weights.shape == (2, 40_000)
@@ -97,21 +119,21 @@ def test_a_second_iteration_starts_from_the_unfolded_spectrum(monkeypatch):
         seen.append(np.asarray(weights))
         return SimpleNamespace(flow=flow, training=SimpleNamespace(status="ok"))
 
-    def log_ratio(x, above, below, **_):
-        ratios.append((np.asarray(above), np.asarray(below)))
-        return lambda z: 0.5 * z[:, 0]
+    def fit_ratio(rows, **_):
+        ratios.append((np.asarray(rows.above), np.asarray(rows.below)))
+        return SimpleNamespace(log_ratio=lambda z: 0.5 * z[:, 0])
 
     for name, stub in (
         ("spline_flow", lambda *_, **__: SimpleNamespace(dropped=())), ("fit_flow", fit_flow),
-        ("log_ratio", log_ratio), ("_sample", lambda _, reco, key, samples: reco[:, None] + 1.0),
+        ("fit_ratio", fit_ratio), ("drawn", lambda _, reco, key, samples: reco[:, None] + 1.0),
     ):  # fmt: skip
-        monkeypatch.setattr(f"difana.unfold.flow.{name}", stub)
+        monkeypatch.setitem(fit_flow_unfolding.__globals__, name, stub)
     z = np.array([0.0, 1.0, 2.0, 3.0])
     problem = unfolding_problem(
         z, z, z[:3], gen_weights=np.full(4, 3.0), reco_weights=[1.0, 2.0, 3.0, 4.0],
         pass_reco=z != 1.0,
     )  # fmt: skip
-    model = FlowUnfolding(iterations=2, samples=1, cap=1.2).fit(problem, key=jax.random.key(0))
+    model = fit_flow_unfolding(problem, key=jax.random.key(0), iterations=2, samples=1, cap=1.2)
     push = np.minimum(0.5 * z, 1.2)
     np.testing.assert_allclose(model.log_weights, push[None])
     np.testing.assert_allclose(seen[0], [1.0, 3.0, 4.0])
@@ -127,30 +149,16 @@ def test_a_second_iteration_starts_from_the_unfolded_spectrum(monkeypatch):
 def test_an_interrupted_training_continues(tmp_path):
     toy = gaussian_levels("minimal", key=jax.random.key(5), events=2_000)
     problem = unfolding_problem(**toy.inputs())
-    model = FlowUnfolding(**SMALL)
-    first = model.fit(problem, key=jax.random.key(6), checkpoint=tmp_path)
-    again = model.fit(problem, key=jax.random.key(6), checkpoint=tmp_path)
+    first, again = (
+        fit_flow_unfolding(problem, key=jax.random.key(6), checkpoint=tmp_path, **SMALL)
+        for _ in range(2)
+    )
     np.testing.assert_array_equal(first.draws, again.draws)
     assert (tmp_path / "flow_0").is_dir()
 
 
-def test_the_log_ratio_is_that_of_the_yields():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(8_000, 1))
-    above = np.where(np.arange(8_000) % 2, 3.0 * np.exp(x[:, 0] - 0.5), 0.0)
-    below = np.where(np.arange(8_000) % 2, 0.0, 1.0)
-    function = log_ratio(
-        jnp.asarray(x), jnp.asarray(above), jnp.asarray(below), key=jax.random.key(1),
-        hidden=(16,), epochs=10, batch_size=500, learning_rate=1e-2,
-    )  # fmt: skip
-    at = jnp.array([[-1.0], [0.0], [1.0]])
-    np.testing.assert_allclose(function(at), np.log(3.0) + at[:, 0] - 0.5, atol=0.25)
-
-
 def test_wrong_use_is_refused(fitted):
     _, model = fitted
-    with pytest.raises(InputError, match="not fitted"):
-        FlowUnfolding().unfolded()
     with pytest.raises(InputError, match="reco has columns"):
         model.sample(np.ones((3, 2)), key=jax.random.key(0))
     for change, message in (
@@ -160,7 +168,7 @@ def test_wrong_use_is_refused(fitted):
         ({"bootstraps": -1}, "bootstraps = -1"),
     ):
         with pytest.raises(ConfigError, match=message):
-            FlowUnfolding(**change).fit(model.problem, key=jax.random.key(0))
+            fit_flow_unfolding(model.problem, key=jax.random.key(0), **change)
     cloud = np.ones((5, 3, 2))
     with pytest.raises(InputError, match="not particles"):
-        FlowUnfolding().fit(unfolding_problem(cloud, cloud, cloud), key=jax.random.key(0))
+        fit_flow_unfolding(unfolding_problem(cloud, cloud, cloud), key=jax.random.key(0))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,18 +11,14 @@ import pytest
 from difana._errors import ConfigError, InputError, ModelError
 from difana.data.generate import acceptance_levels, gaussian_levels, gaussian_recursion
 from difana.nn import MLP
-from difana.unfold import OmniFold, Settings, unfolding_problem
-from difana.unfold._loop import _Split
-from difana.unfold._ratio import log_mean
+from difana.ratio import log_mean
+from difana.train import Training
+from difana.unfold import Replicas, Settings, fit_omnifold, unfolding_problem
+from difana.unfold._levels import split
 from difana.unfold.report import summary
 
-FAST = {
-    "iterations": 3, "epochs": 8, "batch_size": 1000, "learning_rate": 3e-2, "final_rate": 0.02,
-    "patience": 8,
-}  # fmt: skip
-TRAINING = {
-    "epochs": 30, "batch_size": 2000, "learning_rate": 5e-3, "final_rate": 0.01, "patience": 8
-}  # fmt: skip
+SHORT = Training(epochs=8, batch_size=1000, learning_rate=3e-2, final_rate=0.02, patience=8)
+LONG = Training(epochs=30, batch_size=2000, learning_rate=5e-3, final_rate=0.01, patience=8)
 
 
 def small(key):
@@ -36,26 +34,28 @@ def minimal():
 @pytest.fixture(scope="module")
 def exact(quadratic):
     """Settings with networks that can represent the answer: what is left is the algorithm."""
-    return {**FAST, "gen_net": quadratic(1), "reco_net": quadratic(1)}
+    nets = {"gen_net": quadratic(1), "reco_net": quadratic(1)}
+    return {"iterations": 3, "training": SHORT, **nets}
 
 
 @pytest.fixture(scope="module")
 def fitted(minimal, exact):
     scale = {"scale": {"gen": np.full(20_000, 1.1), "reco": np.full(20_000, 1.1)}}
-    return OmniFold(**exact, bootstraps=1).fit(minimal, key=jax.random.key(5), variations=scale)
+    replicas = Replicas(bootstraps=1, variations=scale)
+    return fit_omnifold(minimal, key=jax.random.key(5), replicas=replicas, **exact)
 
 
 def test_iterations_follow_the_exact_recursion(minimal, fitted, moments):
     expected = gaussian_recursion("minimal", iterations=3)
-    found = [moments(minimal, log[0]) for log in fitted.result.log_weights]
+    found = [moments(minimal, log[0]) for log in fitted.log_weights]
     np.testing.assert_allclose(found, expected, atol=0.03)
 
 
 def test_report_and_norm(minimal, fitted):
-    report = fitted.result.report
+    report = fitted.report
     assert report.norm.shape == (3, 3)
     np.testing.assert_allclose(report.norm[:, 0], 1.0, atol=1e-4)  # no fakes: exactly the data
-    w = np.exp(fitted.result.log_weights[-1, 0])
+    w = np.exp(fitted.log_weights[-1, 0])
     np.testing.assert_allclose(
         report.effective[-1, 0], w.sum() ** 2 / 2e4 / (w**2).sum(), rtol=1e-4
     )
@@ -71,13 +71,13 @@ def test_fold_forward_chi2_is_that_of_numpy(minimal, fitted):
     p = jax.tree.map(np.asarray, minimal)
     edges = np.quantile(p.data[:, 0], np.linspace(0, 1, 21))
     edges[0], edges[-1] = -np.inf, np.inf
-    w = np.exp(np.asarray(fitted.result.log_weights[1, 0], float))
+    w = np.exp(np.asarray(fitted.log_weights[1, 0], float))
     d, s, v = (
         np.histogram(x[:, 0], edges, weights=y)[0]
         for x, y in ((p.data, None), (p.reco, w), (p.reco, w**2))
     )
     expected = np.mean((d - s) ** 2 / (d + v))
-    np.testing.assert_allclose(fitted.result.report.chi2[1, 0], expected, rtol=1e-4)
+    np.testing.assert_allclose(fitted.report.chi2[1, 0], expected, rtol=1e-4)
 
 
 def test_weights_of_other_events_are_those_of_the_fit(minimal, fitted):
@@ -93,26 +93,27 @@ def test_unfolded_events_bring_replicas_and_variations(fitted):
     np.testing.assert_allclose(h.values.sum(), events.weights.sum(), rtol=1e-6)
     # a scale of the simulation alone changes its weights and nothing else
     np.testing.assert_allclose(events.variations["scale"], events.weights, rtol=2e-3)
-    assert float(fitted.result.report.norm[-1, 2]) == pytest.approx(1 / 1.1, rel=1e-4)
+    assert float(fitted.report.norm[-1, 2]) == pytest.approx(1 / 1.1, rel=1e-4)
 
 
 def test_the_run_stops_at_tolerance_cap_and_non_finite_numbers(minimal, exact):
-    exact = exact | {"patience": 1, "cap": 0.1}
+    training = dataclasses.replace(SHORT, patience=1)
+    exact = exact | {"training": training, "cap": 0.1, "tolerance": 1.0}
     broken = eqx.tree_at(lambda p: p.data_weights, minimal, minimal.data_weights.at[0].set(jnp.nan))
     with pytest.raises(ModelError, match=r"replicas \[0\]: a value was not finite"):
-        OmniFold(**exact, tolerance=1.0).fit(broken, key=jax.random.key(0))
-    model = OmniFold(**exact, tolerance=1.0).fit(minimal, key=jax.random.key(0))
-    assert model.result.report.ran[:, 0].tolist() == [True, False, False]
-    epochs = model.result.report.epochs[:, 0]
-    assert 2 <= int(epochs[0].min()) < exact["epochs"]  # stopped early
+        fit_omnifold(broken, key=jax.random.key(0), **exact)
+    result = fit_omnifold(minimal, key=jax.random.key(0), **exact)
+    assert result.report.ran[:, 0].tolist() == [True, False, False]
+    epochs = result.report.epochs[:, 0]
+    assert 2 <= int(epochs[0].min()) < SHORT.epochs  # stopped early
     assert int(epochs[1:].max()) == 0
-    logs = model.result.log_weights[:, 0]
+    logs = result.log_weights[:, 0]
     np.testing.assert_array_equal(logs[1], logs[0])
     np.testing.assert_array_equal(logs[2], logs[0])
     # step 2 averages weights that step 1 has cut: few of them reach the cap themselves
-    assert int(model.result.report.saturated[-1, 0]) > 100
+    assert int(result.report.saturated[-1, 0]) > 100
     assert float(jnp.abs(logs).max()) <= 0.1 + 1e-6
-    assert "cap of the weights" in model.unfolded().describe()
+    assert "cap of the weights" in result.unfolded().describe()
 
 
 def test_fakes_misses_and_background_keep_the_yield(exact, moments):
@@ -120,17 +121,17 @@ def test_fakes_misses_and_background_keep_the_yield(exact, moments):
     weights = np.full(20_000, 0.5)
     problem = unfolding_problem(**toy.inputs(), gen_weights=weights)
     settings = {"missed": "learned", "fakes": "learned", "background": "add", "iterations": 4}
-    model = OmniFold(**exact | settings).fit(problem, key=jax.random.key(7))
-    mean, sd = moments(problem, model.result.log_weights[-1, 0])
+    result = fit_omnifold(problem, key=jax.random.key(7), **exact | settings)
+    mean, sd = moments(problem, result.log_weights[-1, 0])
     assert abs(mean - float(toy.truth.mean())) < 0.04
     assert abs(sd - float(toy.truth.std())) < 0.04
     # the simulation has half the yield of the data
-    total = float(model.unfolded().weights.sum())
+    total = float(result.unfolded().weights.sum())
     np.testing.assert_allclose(total, len(toy.truth), rtol=0.03)
-    assert float(jnp.abs(model.unfolded().weights[~problem.pass_gen]).sum()) == 0.0
+    assert float(jnp.abs(result.unfolded().weights[~problem.pass_gen]).sum()) == 0.0
     # the network alone knows densities, not the yield
-    inside, again = np.asarray(problem.pass_gen), model.weights(problem.gen)
-    np.testing.assert_allclose(again[inside], model.weights()[inside], rtol=1e-3)
+    inside, again = np.asarray(problem.pass_gen), result.weights(problem.gen)
+    np.testing.assert_allclose(again[inside], result.weights()[inside], rtol=1e-3)
 
 
 @pytest.mark.parametrize("missed", ["learned", "prior"])
@@ -144,13 +145,17 @@ def test_missed_events_are_learned_or_keep_their_prior(missed, exact):
     z, place = np.repeat([-1.0, 1.0], simulated), np.tile(np.arange(simulated), 2)
     seen, fewer = (place < np.repeat(e, simulated) * simulated for e in efficiencies)
     problem = unfolding_problem(z, z, np.repeat([-1.0, 1.0], measured), pass_reco=seen)
-    model = OmniFold(**exact | {"iterations": 2, "epochs": 20, "missed": missed})
-    model = model.fit(problem, key=jax.random.key(2), variations={"fewer": {"pass_reco": fewer}})
+    training = dataclasses.replace(SHORT, epochs=20)
+    result = fit_omnifold(
+        problem, key=jax.random.key(2), missed=missed,
+        replicas=Replicas(variations={"fewer": {"pass_reco": fewer}}),
+        **exact | {"iterations": 2, "training": training},
+    )  # fmt: skip
     for replica, efficiency in enumerate(efficiencies):
         ratio = measured / (efficiency * simulated)
         first = ratio if missed == "learned" else efficiency * ratio + (1 - efficiency)
         second = ratio if missed == "learned" else efficiency * ratio + (1 - efficiency) * first
-        found = np.exp(np.asarray(model.result.log_weights[:, replica]))[:, [0, -1]]
+        found = np.exp(np.asarray(result.log_weights[:, replica]))[:, [0, -1]]
         np.testing.assert_allclose(found, [first, second], rtol=0.06)
 
 
@@ -167,11 +172,11 @@ def test_weights_of_every_level_count(exact, moments):
         "pass_reco": rng.uniform(size=20_000) < 0.9,
     }  # fmt: skip
     problem = unfolding_problem(z, x, data, **inputs)
-    model = OmniFold(**exact | {"iterations": 1}).fit(problem, key=jax.random.key(13))
+    result = fit_omnifold(problem, key=jax.random.key(13), **exact | {"iterations": 1})
     gen, missed = inputs["gen_weights"], ~inputs["pass_reco"]
     measured = 2 * (inputs["data_weights"].sum() - 2000)
     norm = (measured + gen[missed].sum()) / gen.sum()
-    np.testing.assert_allclose(model.result.report.norm[0, 0], norm, rtol=1e-4)
+    np.testing.assert_allclose(result.report.norm[0, 0], norm, rtol=1e-4)
     # a tilt moves the mean of a Gaussian by its slope times the variance
     start, seen, gain = 0.2 + 0.3 * 0.64, 0.2 * 1.25, 0.64 / 0.89
     parts = np.array([start + gain * (seen - start), start])
@@ -179,7 +184,7 @@ def test_weights_of_every_level_count(exact, moments):
     share = np.array([measured, gen[missed].sum()]) / (measured + gen[missed].sum())
     mean = share @ parts
     sd = np.sqrt(share @ (variances + parts**2) - mean**2)
-    np.testing.assert_allclose(moments(problem, model.result.log_weights[0, 0]), (mean, sd),
+    np.testing.assert_allclose(moments(problem, result.log_weights[0, 0]), (mean, sd),
                                atol=0.025)  # fmt: skip
 
 
@@ -193,8 +198,8 @@ def test_the_facts_of_an_iteration():
 
 def test_no_event_is_on_both_sides_of_the_split():
     held = jnp.arange(50) % 4 == 0
-    one = _Split(jnp.arange(50.0)[:, None], held, Settings(held_out=0.2))
-    train, test = one.rows(jnp.arange(50.0)[None], jnp.ones((1, 50)))
+    one = split(jnp.arange(50.0)[:, None], held, 0.2)
+    train, test = one.classes(jnp.arange(50.0)[None], jnp.ones((1, 50)))
     assert sorted([*train.x[:, 0].tolist(), *test.x[:, 0].tolist()]) == list(range(50))
     assert len(test.x) == 10
     assert bool(jnp.all(held[test.x[:, 0].astype(int)]))
@@ -211,9 +216,6 @@ def test_the_mean_of_ratios_is_not_that_of_logs():
     [
         ({"iterations": 0}, "iterations = 0"),
         ({"ensemble": 0}, "ensemble = 0"),
-        ({"batch_size": 0}, "batch_size = 0"),
-        ({"held_out": 1.0}, "held_out"),
-        ({"final_rate": 0.0}, "final_rate"),
         ({"cap": -1.0}, "cap"),
         ({"tolerance": -1.0}, "tolerance"),
         ({"fold_bins": 1}, "fold_bins"),
@@ -226,26 +228,18 @@ def test_wrong_settings_are_refused(change, message):
         Settings(**change).check()
 
 
-def test_small_samples_get_small_batches():
-    sizes = [OmniFold().settings.batch(rows) for rows in (100, 2000, 16_000, 200_000)]
-    assert sizes == [100, 128, 250, 2048]
-    assert Settings(batch_size=500).batch(200_000) == 500
-
-
 def test_wrong_use_is_refused(minimal, fitted):
     key = jax.random.key(0)
-    with pytest.raises(InputError, match="not fitted"):
-        OmniFold().weights()
     with pytest.raises(ConfigError, match="seeds = 0"):
-        OmniFold(seeds=0).fit(minimal, key=key)
+        fit_omnifold(minimal, key=key, replicas=Replicas(seeds=0))
     with pytest.raises(InputError, match="gen has columns"):
         fitted.weights(np.ones((3, 2)))
     with pytest.raises(InputError, match=r"factors on 'recos'.*mean 'reco'"):
-        OmniFold().fit(minimal, key=key, variations={"a": {"recos": np.ones(3)}})
+        fit_omnifold(minimal, key=key, replicas=Replicas(variations={"a": {"recos": np.ones(3)}}))
     with pytest.raises(InputError, match=r"have shape \(3,\)"):
-        OmniFold().fit(minimal, key=key, variations={"a": {"reco": np.ones(3)}})
+        fit_omnifold(minimal, key=key, replicas=Replicas(variations={"a": {"reco": np.ones(3)}}))
     with pytest.raises(ConfigError, match="exclude each other"):
-        OmniFold().fit(minimal, key=key, checkpoint="x", devices=jax.devices()[:1])
+        fit_omnifold(minimal, key=key, checkpoint="x", devices=jax.devices()[:1])
 
 
 @pytest.mark.slow
@@ -257,9 +251,11 @@ def test_recursion_within_a_hundredth(toy, net, quadratic, moments):
     problem = unfolding_problem(**levels.inputs())
     make = small if net == "mlp" else quadratic(1)
     # at 5e-3 the noise of Adam moves a quadratic logit by more than a hundredth
-    training = TRAINING | {"learning_rate": 2e-3}
-    model = OmniFold(gen_net=make, reco_net=make, iterations=5, **training)
-    logs = model.fit(problem, key=jax.random.key(9)).result.log_weights
+    training = dataclasses.replace(LONG, learning_rate=2e-3)
+    logs = fit_omnifold(
+        problem, key=jax.random.key(9), gen_net=make, reco_net=make, iterations=5,
+        training=training,
+    ).log_weights  # fmt: skip
     found = [moments(problem, log[0]) for log in logs]
     np.testing.assert_allclose(found, gaussian_recursion(toy, iterations=5), atol=0.01)
 
@@ -269,13 +265,13 @@ def test_recursion_within_a_hundredth(toy, net, quadratic, moments):
 def test_the_full_toy_is_recovered_within_two_hundredths(background, moments):
     toy = gaussian_levels("full", key=jax.random.key(6), events=100_000)
     problem = unfolding_problem(**toy.inputs())
-    model = OmniFold(
-        gen_net=small, reco_net=small, iterations=5, missed="learned", fakes="learned",
-        background=background, **TRAINING,
-    ).fit(problem, key=jax.random.key(7))  # fmt: skip
-    found = moments(problem, model.result.log_weights[-1, 0])
+    result = fit_omnifold(
+        problem, key=jax.random.key(7), gen_net=small, reco_net=small, iterations=5,
+        missed="learned", fakes="learned", background=background, training=LONG,
+    )  # fmt: skip
+    found = moments(problem, result.log_weights[-1, 0])
     np.testing.assert_allclose(found, (0.2, 0.8), atol=0.02)
-    total = float(model.unfolded().weights.sum())
+    total = float(result.unfolded().weights.sum())
     np.testing.assert_allclose(total, len(toy.truth), rtol=0.01)
 
 
@@ -284,12 +280,14 @@ def test_the_full_toy_is_recovered_within_two_hundredths(background, moments):
 def test_a_toy_with_acceptance_closes(missed, iterations, moments):
     toy = acceptance_levels(key=jax.random.key(10), events=200_000, measured=100_000)
     problem = unfolding_problem(**toy.inputs())
-    settings = TRAINING | {"learning_rate": 2e-3, "iterations": iterations, "missed": missed}
+    training = dataclasses.replace(LONG, learning_rate=2e-3)
     # events beyond the fiducial edge are fakes: with prior weights the data seem to lack them
-    model = OmniFold(gen_net=small, reco_net=small, fakes="learned", **settings)
-    model = model.fit(problem, key=jax.random.key(11))
-    mean, sd = moments(problem, model.result.log_weights[-1, 0])
+    result = fit_omnifold(
+        problem, key=jax.random.key(11), gen_net=small, reco_net=small, fakes="learned",
+        iterations=iterations, missed=missed, training=training,
+    )  # fmt: skip
+    mean, sd = moments(problem, result.log_weights[-1, 0])
     assert abs(mean) < 0.03
     assert abs(sd - 2.0) < 0.03
-    total = float(model.unfolded().weights.sum())
+    total = float(result.unfolded().weights.sum())
     np.testing.assert_allclose(total, len(toy.truth), rtol=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import jax
@@ -10,17 +11,19 @@ import numpy as np
 import pytest
 
 from difana._errors import ConfigError, InputError
+from difana.train import Training
 from difana.unfold import (
-    FlowUnfolding,
-    OmniFold,
+    Replicas,
     UnfoldStatus,
+    fit_flow_unfolding,
+    fit_omnifold,
     positive_weights,
     unfolding_problem,
 )
 from difana.unfold.status import joined
 
 EVENTS = 2000
-FAST = {"iterations": 1, "epochs": 4}
+FAST = {"iterations": 1, "training": Training(epochs=4)}
 
 
 def problem(*, scale=1.0, shift=0.0, broken=None, events=EVENTS, **more):
@@ -36,11 +39,12 @@ def problem(*, scale=1.0, shift=0.0, broken=None, events=EVENTS, **more):
     )  # fmt: skip
 
 
-def unfolded(one, model=None):
+def unfolded(one, fit=None):
     """Return the fitted model, its events and what was warned of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fitted = (model or OmniFold(**FAST)).fit(one, key=jax.random.key(0))
+        fit = fit or functools.partial(fit_omnifold, **FAST)
+        fitted = fit(one, key=jax.random.key(0))
     return fitted, fitted.unfolded(), " ".join(str(w.message) for w in caught)
 
 
@@ -102,7 +106,9 @@ def test_positive_weights_far_from_zero_and_of_another_scale():
     for scale, shift in ((1.0, 0.0), (1e-6, 0.0), (1.0, 1.7e9)):
         one = problem(shift=shift)
         one = unfolding_problem(one.gen, one.reco, one.data, gen_weights=scale * signs)
-        found = positive_weights(one, key=jax.random.key(0), epochs=3, hidden=(16,))
+        found = positive_weights(
+            one, key=jax.random.key(0), training=Training(epochs=3), hidden=(16,)
+        )
         assert float(jnp.min(found.gen_weights)) > 0
         totals.append(np.asarray(found.gen_weights) / scale)
     np.testing.assert_allclose(totals[1], totals[0], rtol=1e-3)
@@ -113,24 +119,28 @@ def test_positive_weights_far_from_zero_and_of_another_scale():
 def test_too_few_events(events):
     z = np.arange(float(events))
     with pytest.raises(InputError, match="at least"):
-        OmniFold(**FAST).fit(unfolding_problem(z, z, z), key=jax.random.key(0))
+        fit_omnifold(unfolding_problem(z, z, z), key=jax.random.key(0), **FAST)
     with pytest.raises(InputError, match="at least"):
-        FlowUnfolding().fit(unfolding_problem(z, z, z), key=jax.random.key(0))
+        fit_flow_unfolding(unfolding_problem(z, z, z), key=jax.random.key(0))
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"iterations": 1.5}, {"epochs": 2.5}, {"batch_size": 12.5}, {"seeds": 1.5},
-     {"bootstraps": 2.5}, {"chunk": 1.5}, {"patience": 0.5}, {"cap": np.inf},
-     {"learning_rate": np.nan}],
+    [{"iterations": 1.5}, {"replicas": Replicas(seeds=1.5)}, {"replicas": Replicas(bootstraps=2.5)},
+     {"chunk": 1.5}, {"cap": np.inf}, {"ensemble": 0.5}],
+    ids=lambda change: str(next(iter(change))),
 )  # fmt: skip
 def test_fractions_of_things_are_refused(change):
-    name = next(iter(change))
-    with pytest.raises(ConfigError, match=f"{name} = "):
-        OmniFold(**change).fit(problem(events=50), key=jax.random.key(0))
-    if name not in ("seeds", "chunk"):
-        with pytest.raises(ConfigError, match=f"{name} = "):
-            FlowUnfolding(**change).fit(problem(events=50), key=jax.random.key(0))
+    with pytest.raises(ConfigError, match=" = "):
+        fit_omnifold(problem(events=50), key=jax.random.key(0), **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"iterations": 1.5}, {"samples": 0.5}, {"bootstraps": 2.5}, {"cap": np.inf}]
+)
+def test_fractions_of_things_are_refused_by_the_flow(change):
+    with pytest.raises(ConfigError, match=f"{next(iter(change))} = "):
+        fit_flow_unfolding(problem(events=50), key=jax.random.key(0), **change)
 
 
 def test_status_of_many_replicas():
@@ -138,14 +148,16 @@ def test_status_of_many_replicas():
     assert int(jax.jit(joined)(jnp.asarray([1, 4, 0]))) == 5
 
 
-FLOW = {"epochs": 10, "layers": 2, "hidden": (16,), "samples": 2}
+FLOW = functools.partial(
+    fit_flow_unfolding, training=Training(epochs=10), layers=2, hidden=(16,), samples=2
+)
 
 
 def test_a_flow_names_what_it_cannot_learn():
     one = problem()
     gen = np.concatenate([np.asarray(one.gen), np.full((EVENTS, 1), 2.0)], axis=1)
     two = unfolding_problem(gen, one.reco, one.data, names=("x", "year"))
-    _, events, text = unfolded(two, FlowUnfolding(**FLOW))
+    _, events, text = unfolded(two, FLOW)
     assert "'year' (constant)" in text
     assert int(events.status) & int(UnfoldStatus.DEPENDENT)
     assert (np.asarray(events.observables[:, 1]) == 2).all()
@@ -157,7 +169,7 @@ def test_a_flow_far_from_zero():
     before = jax.config.jax_enable_x64
     jax.config.update("jax_enable_x64", False)
     try:
-        model, events, text = unfolded(problem(shift=1.7e9), FlowUnfolding(**FLOW))
+        model, events, text = unfolded(problem(shift=1.7e9), FLOW)
         draws = np.asarray(model.sample(np.array([1.7e9]), key=jax.random.key(1)), np.float64)
     finally:
         jax.config.update("jax_enable_x64", before)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from difana._errors import InputError
+from difana.train import Training
 from difana.unfold import positive_weights, unfolding_problem
 
 KEY = jax.random.key(0)
@@ -29,7 +30,9 @@ def problem():
 
 
 def test_the_local_mean_of_the_sign_is_learned(problem):
-    found = positive_weights(problem, key=KEY, hidden=(16,), epochs=10, learning_rate=1e-2)
+    found = positive_weights(
+        problem, key=KEY, hidden=(16,), training=Training(epochs=10, learning_rate=1e-2)
+    )
     either = np.asarray(problem.pass_gen | problem.pass_reco)
     # what a masked level holds is zero: the truth is known where it passes
     chosen = np.asarray(problem.pass_gen)

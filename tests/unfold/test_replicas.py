@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import itertools
 
 import equinox as eqx
@@ -10,17 +11,23 @@ import pytest
 
 from difana._errors import ConfigError, InputError
 from difana.data.generate import gaussian_levels
-from difana.nn import MLP
-from difana.unfold import OmniFold, closure_test, halved, unfolding_problem
+from difana.train import Training
+from difana.unfold import (
+    Replicas,
+    Settings,
+    Shifts,
+    closure_test,
+    fit_omnifold,
+    halved,
+    start_nets,
+    unfolding_problem,
+)
 from difana.unfold._halves import omnifold_with_checkpoints
 from difana.unfold.omnifold import _whole, prepared
-from difana.unfold.replicas import Plan, Shifts, stacked_nets
-from difana.unfold.settings import Settings
 
 # float64: the order of sums must not change which epoch is the best
-SETTINGS = {
-    "iterations": 2, "epochs": 3, "batch_size": 500, "learning_rate": 3e-2, "dtype": "float64"
-}  # fmt: skip
+TRAINING = Training(epochs=3, batch_size=500, learning_rate=3e-2)
+SETTINGS = Settings(iterations=2, training=TRAINING, dtype="float64")
 KEY = jax.random.key(3)
 
 
@@ -31,9 +38,15 @@ def problem():
 
 
 @pytest.fixture(scope="module")
-def model(quadratic):
-    nets = {name: quadratic(1, jnp.float64) for name in ("gen_net", "reco_net")}
-    return OmniFold(**SETTINGS, **nets, seeds=2, bootstraps=2)
+def nets(quadratic):
+    return {name: quadratic(1, jnp.float64) for name in ("gen_net", "reco_net")}
+
+
+def unfolded(problem, seeds=1, bootstraps=0, variations=None, **more):
+    """Return the result with the settings of these tests."""
+    replicas = Replicas(seeds, bootstraps, variations or {})
+    return fit_omnifold(problem, key=KEY, replicas=replicas, progress_bar=False,
+                        **SETTINGS._asdict() | more)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +56,19 @@ def variations(problem):
 
 
 @pytest.fixture(scope="module")
-def fitted(model, problem, variations):
-    return model.fit(problem, key=KEY, variations=variations)
+def fitted(nets, problem, variations):
+    return unfolded(problem, 2, 2, variations, **nets)
 
 
-@pytest.mark.parametrize("size", [{"chunk": 3}, {"lanes": 3}], ids=["chunk", "lanes"])
-def test_the_number_side_by_side_changes_nothing(size, model, fitted, problem, variations):
-    parts = OmniFold(**{**SETTINGS, "gen_net": model.gen_net, "reco_net": model.reco_net},
-                     seeds=2, bootstraps=2, **size)  # fmt: skip
-    parts = parts.fit(problem, key=KEY, variations=variations)
-    assert parts.result.log_weights.shape == fitted.result.log_weights.shape == (2, 8, 2000)
-    np.testing.assert_allclose(parts.result.log_weights, fitted.result.log_weights, atol=1e-9)
+def test_the_number_side_by_side_changes_nothing(nets, fitted, problem, variations):
+    parts = unfolded(problem, 2, 2, variations, chunk=3, **nets)
+    assert parts.log_weights.shape == fitted.log_weights.shape == (2, 8, 2000)
+    np.testing.assert_allclose(parts.log_weights, fitted.log_weights, atol=1e-9)
     np.testing.assert_allclose(parts.unfolded().weights, fitted.unfolded().weights, rtol=1e-9)
 
 
 def test_replicas_are_what_they_say(fitted, problem):
-    plan = Plan(2, 2, (("slope", {}), ("scale", {})))
+    plan = Replicas(2, 2, {"slope": {}, "scale": {}})
     assert [plan.start(r) for r in range(plan.number)] == [0, 1, 2, 3, 0, 1, 0, 1]
     keys = jax.random.split(jax.random.key(0), 3)
     drawn = plan.factors(np.arange(8), problem, keys)
@@ -78,12 +88,12 @@ def test_replicas_are_what_they_say(fitted, problem):
         assert float(jnp.abs(jnp.log(kind[0] + 1e-9) - jnp.log(kind[1] + 1e-9)).mean()) > 1e-3
     assert {k: len(v) for k, v in events.replicas.items()} == {"ensemble": 2, "bootstrap": 2}
     assert list(events.variations) == ["slope", "scale"]
-    factors = np.asarray(fitted.gen_factors)
+    factors = np.asarray(fitted.factors)
     assert set(np.unique(factors[2:4])) <= set(range(10))
     np.testing.assert_allclose(factors[:2], 1)
     np.testing.assert_allclose(factors[6:], 1)  # scale is on the detector level only
     np.testing.assert_allclose(factors[4], 1 + 0.1 * problem.gen[:, 0])
-    wanted = np.exp(fitted.result.log_weights[-1, 4:6]) * factors[4:6] * problem.gen_weights
+    wanted = np.exp(fitted.log_weights[-1, 4:6]) * factors[4:6] * problem.gen_weights
     np.testing.assert_allclose(
         events.variations["slope"], np.where(problem.pass_gen, wanted.mean(0), 0)
     )
@@ -108,12 +118,12 @@ def shifts(problem):
     {},
     pytest.param({"missed": "learned", "fakes": "learned", "ensemble": 2}, marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_a_shift_of_observables_is_a_problem_of_its_own(model, problem, shifts, more):
-    own = OmniFold(**SETTINGS, gen_net=model.gen_net, reco_net=model.reco_net, **more)
-    found = own.fit(problem, key=KEY, variations=shifts).result
+def test_a_shift_of_observables_is_a_problem_of_its_own(nets, problem, shifts, more):
+    found = unfolded(problem, variations=shifts, **nets, **more)
     assert found.log_weights.shape == (2, 4, 2000)
-    nets, run = own.start(problem, np.arange(1), key=KEY)
-    every = prepared(problem, *nets, own.settings, key=run, shifts=Shifts(
+    settings = SETTINGS._replace(**more)
+    nets, run = start_nets(problem, np.arange(1), key=KEY, ensemble=settings.ensemble, **nets)
+    every = prepared(problem, *nets, settings, key=run, shifts=Shifts(
         problem.reco[None], (problem.pass_reco | shifts["jes"]["pass_reco"])[None]
     ))  # fmt: skip
     for replica, name in ((0, None), (1, "jes"), (3, "cut")):
@@ -124,7 +134,7 @@ def test_a_shift_of_observables_is_a_problem_of_its_own(model, problem, shifts, 
         alone = eqx.tree_at(
             lambda p: (p.reco, p.pass_reco, p.reco_weights), problem, (values, passed, weights)
         )
-        inputs = prepared(alone, *nets, own.settings, key=run)
+        inputs = prepared(alone, *nets, settings, key=run)
         # the same rows in the same order: those that fail here have no weight
         alone = _whole(eqx.tree_at(lambda i: i.rows, inputs, every.rows))
         for one, other in ((found.log_weights, alone.log_weights),
@@ -133,7 +143,7 @@ def test_a_shift_of_observables_is_a_problem_of_its_own(model, problem, shifts, 
     assert not np.allclose(found.log_weights[:, 0], found.log_weights[:, 3], atol=1e-3)
 
 
-def test_shifts_that_do_not_fit_are_refused(model, problem):
+def test_shifts_that_do_not_fit_are_refused(problem):
     for change, message in (
         ({"observables": np.ones((1999, 1))}, "the observables have shape"),
         ({"observables": np.full((2000, 1), np.nan)}, "observables is not finite"),
@@ -142,12 +152,12 @@ def test_shifts_that_do_not_fit_are_refused(model, problem):
         ({"observable": np.ones((2000, 1))}, "Did you mean 'observables'"),
     ):
         with pytest.raises(InputError, match=message):
-            model.fit(problem, key=KEY, variations={"jes": change})
+            unfolded(problem, variations={"jes": change})
 
 
-def test_a_run_killed_at_a_half_step_goes_on(model, fitted, problem, tmp_path):
-    nets, key = model.start(problem, np.arange(2), key=KEY)
-    inputs = prepared(problem, *nets, model.settings, key=key)
+def test_a_run_killed_at_a_half_step_goes_on(nets, fitted, problem, tmp_path):
+    started, key = start_nets(problem, np.arange(2), key=KEY, **nets)
+    inputs = prepared(problem, *started, SETTINGS, key=key)
     whole = omnifold_with_checkpoints(inputs, tmp_path / "whole", progress_bar=False)
     for stop in (1, 3, None):
         found = omnifold_with_checkpoints(
@@ -159,35 +169,33 @@ def test_a_run_killed_at_a_half_step_goes_on(model, fitted, problem, tmp_path):
     with pytest.raises(ConfigError, match=r"another training: arrays.*data_weights"):
         omnifold_with_checkpoints(other, tmp_path / "killed", progress_bar=False)
     # the program of half steps and the one of the whole agree
-    model = OmniFold(**SETTINGS, gen_net=model.gen_net, reco_net=model.reco_net, seeds=2)
-    steps = model.fit(problem, key=KEY, checkpoint=tmp_path / "fit", progress_bar=False)
-    np.testing.assert_allclose(steps.result.log_weights, found.log_weights, atol=1e-12)
-    np.testing.assert_allclose(found.log_weights, fitted.result.log_weights[:, :2], atol=1e-9)
+    steps = unfolded(problem, 2, checkpoint=tmp_path / "fit", **nets)
+    np.testing.assert_allclose(steps.log_weights, found.log_weights, atol=1e-12)
+    np.testing.assert_allclose(found.log_weights, fitted.log_weights[:, :2], atol=1e-9)
 
 
 @pytest.mark.slow
-def test_devices_change_nothing(model, fitted, problem, variations):
-    spread = model.fit(problem, key=KEY, variations=variations, devices=jax.devices()[:2])
-    np.testing.assert_allclose(spread.result.log_weights, fitted.result.log_weights, atol=1e-9)
+def test_devices_change_nothing(nets, fitted, problem, variations):
+    spread = unfolded(problem, 2, 2, variations, devices=jax.devices()[:2], **nets)
+    np.testing.assert_allclose(spread.log_weights, fitted.log_weights, atol=1e-9)
 
 
 @pytest.mark.slow
-def test_half_steps_agree_with_the_whole(model, fitted, problem, variations, tmp_path):
-    steps = model.fit(problem, key=KEY, variations=variations, checkpoint=tmp_path)
-    np.testing.assert_allclose(steps.result.log_weights, fitted.result.log_weights, atol=1e-9)
+def test_half_steps_agree_with_the_whole(nets, fitted, problem, variations, tmp_path):
+    steps = unfolded(problem, 2, 2, variations, checkpoint=tmp_path, **nets)
+    np.testing.assert_allclose(steps.log_weights, fitted.log_weights, atol=1e-9)
     for name in ("effective", "chi2", "loss", "norm"):
-        one, two = (getattr(m.result.report, name) for m in (steps, fitted))
+        one, two = (getattr(m.report, name) for m in (steps, fitted))
         np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
 @pytest.mark.slow
-def test_the_mean_of_an_ensemble_is_handed_on(problem, quadratic):
-    nets = {name: quadratic(1, jnp.float64) for name in ("gen_net", "reco_net")}
+def test_the_mean_of_an_ensemble_is_handed_on(problem, nets):
     same = {name: lambda _: nets["gen_net"](jax.random.key(0)) for name in nets}
-    one = OmniFold(**SETTINGS, **same).fit(problem, key=KEY)
-    three = OmniFold(**SETTINGS, **same, ensemble=3).fit(problem, key=KEY)
-    np.testing.assert_allclose(one.result.log_weights, three.result.log_weights, atol=1e-9)
-    mixed = OmniFold(**SETTINGS, **nets, ensemble=3, seeds=2).fit(problem, key=KEY)
+    one = unfolded(problem, **same)
+    three = unfolded(problem, **same, ensemble=3)
+    np.testing.assert_allclose(one.log_weights, three.log_weights, atol=1e-9)
+    mixed = unfolded(problem, 2, **nets, ensemble=3)
     np.testing.assert_allclose(mixed.weights(problem.gen)[problem.pass_gen],
                                mixed.weights()[problem.pass_gen], rtol=1e-9)  # fmt: skip
 
@@ -213,33 +221,10 @@ def test_closure_and_stress(quadratic):
     toy = gaussian_levels("minimal", key=jax.random.key(4), events=40_000)
     problem = unfolding_problem(**toy.inputs())
     nets = {"gen_net": quadratic(1), "reco_net": quadratic(1)}
-    model = OmniFold(**nets, iterations=4, epochs=10, batch_size=1000, learning_rate=2e-2)
-    closed = closure_test(model, problem, key=KEY)
+    training = Training(epochs=10, batch_size=1000, learning_rate=2e-2)
+    fit = functools.partial(fit_omnifold, **nets, iterations=4, training=training)
+    closed = closure_test(fit, problem, key=KEY)
     assert float(closed.chi2[0]) < 2
     assert float(closed.norm) == pytest.approx(1, abs=0.02)
-    stressed = closure_test(model, problem, key=KEY, factors=np.exp(0.5 * problem.gen[:, 0]))
+    stressed = closure_test(fit, problem, key=KEY, factors=np.exp(0.5 * problem.gen[:, 0]))
     assert float(stressed.after[0]) < 0.1 * float(stressed.before[0])
-
-
-def test_lanes_divide_the_replicas_and_fit_the_cache():
-    assert Settings(lanes=3).at_once(8, 10**9) == 2
-    if jax.default_backend() == "cpu":
-        assert Settings().at_once(20, 66_000) == 5  # the weights of 64-128-64
-        assert Settings().at_once(20, 10**6) == 1
-        assert Settings().at_once(20, 1_300) == 20
-    with pytest.raises(ConfigError, match="lanes = 0"):
-        Settings(lanes=0).check()
-
-
-def test_a_net_that_looks_at_its_key_is_made_one_by_one():
-    def make(key):
-        return MLP(1, [], key=jax.random.key(int(jax.random.randint(key, (), 0, 1000))))
-
-    one, two = (
-        stacked_nets(f, jax.random.key(3), 2)
-        for f in (make, lambda key: MLP(1, [], key=key))
-    )  # fmt: skip
-    assert one.layers[0].kernel.shape == two.layers[0].kernel.shape == (2, 1, 1)
-    assert float(one.layers[0].kernel[0, 0, 0]) != float(one.layers[0].kernel[1, 0, 0])
-    alone = MLP(1, [], key=jax.random.fold_in(jax.random.key(3), 1))
-    np.testing.assert_array_equal(two.layers[0].kernel[1], alone.layers[0].kernel)
