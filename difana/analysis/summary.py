@@ -15,7 +15,7 @@ from difana.analysis.observables import Expectation
 from difana.analysis.optimise import Optimised
 from difana.analysis.statistics import Final
 from difana.config import git_hash, versions
-from difana.infer import describe
+from difana.infer import describe, notes
 
 
 def summary_of(
@@ -36,6 +36,8 @@ def summary_of(
             "significance": own.significance.observed,
             "status": own.significance.status,
         }
+    instead = f"difana toys workspace.json --mu {best.median:.4g}"
+    checked = notes(found.model, mu=best.median, fit=final.fit, instead=instead)
     return {
         "status": _status(best, optimised, final),
         "measurement": config.general.measurement,
@@ -98,6 +100,7 @@ def summary_of(
             *loaded.notes,
             *best.notes,
             *(f"{c}, on the test split" for c in conditions if not c.met),
+            *([] if checked.ok else [checked.message]),
         ],
         "seed": config.general.seed,
         "config": config.echo,

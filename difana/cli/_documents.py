@@ -37,12 +37,13 @@ def read_document(workspace: str, *, folder: str | None = None) -> Mapping[str, 
         folder: Folder that the paths in XML are relative to.
     """
     from difana.likelihood import read_xml
-    from difana.likelihood.formats._json import read_bytes, read_json
+    from difana.likelihood.formats._json import UTF16, read_bytes, read_json
 
     source = source_of(workspace)
     where = "standard input" if workspace == "-" else f"'{workspace}'"
     raw = read_bytes(source, where, "workspace")
-    if not raw[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    head = raw[:4096].decode("utf-16", "replace").encode() if raw[:2] in UTF16 else raw[:4096]
+    if not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return read_json(io.BytesIO(raw), where=where)
     if workspace != "-" and source.read_bytes()[:2] != b"\x1f\x8b":
         return read_xml(source, folder=folder)

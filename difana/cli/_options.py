@@ -114,6 +114,17 @@ def model_options(function: Callable) -> Callable:
     return _add(
         function,
         _hidden(
+            "--barlow-beeston",
+            type=click.Choice(("lite", "full", "full-gaussian")),
+            help="Simulation statistics: a factor a bin (lite), or for each sample and bin (full).",
+        ),
+        _hidden(
+            "--mask",
+            multiple=True,
+            metavar="CHANNEL",
+            help="A channel that no fit looks at; may be repeated.",
+        ),
+        _hidden(
             "--clip-negative",
             is_flag=True,
             help="Clip yields of samples that shifts make negative to 1e-5 events.",
@@ -244,6 +255,8 @@ def same_source(workspace: str, measurement: str | None) -> str:
         ("--fix", "fix"),
         ("--set", "values"),
         ("--bounds", "bounds"),
+        ("--mask", "mask"),
+        ("--barlow-beeston", "barlow_beeston"),
     ):
         given = option_of(name, ())
         for value in [given] if isinstance(given, str) else given:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,7 @@ from difana.cli._output import note
 from difana.cli._workspace import BAND
 
 if TYPE_CHECKING:
-    from difana.likelihood import Model
-
-_FEW = 5.0  # expected events of a bin below which asymptotic formulae are approximations
+    from difana.analysis import Inference
 
 
 def chosen(observed: Any, expected: Any) -> dict[str, Any]:
@@ -29,30 +28,40 @@ def band_rows(observed: float | None, expected: Sequence[float]) -> list[list[An
     return rows
 
 
-def note_few_events(
-    model: Model, workspace: str, measurement: str | None, options: str, statistic: str
+def note_validity(
+    inference: Inference,
+    workspace: str,
+    measurement: str | None,
+    options: str,
+    *,
+    statistic: str,
+    mu: float = 1.0,
+    sigmas: float = 2.0,
 ) -> None:
-    """Say that a bin with signal expects few events, and which command to run instead."""
-    import numpy as np
+    """Say where the asymptotic formulae are beyond their range, and which command to run instead.
 
-    s = model.structure  # in NumPy: eagerly, JAX would compile each step
-    values = np.append(np.asarray(model.init), 1.0)
-    values[model.poi_index] = 0.0
-    rows = np.asarray(model.nominal) * np.prod(values[s.factors], axis=1)
-    background = np.bincount(s.row_bin, rows, minlength=model.bins)
-    steered = (s.factors == model.poi_index).any(axis=1) & (np.asarray(model.nominal) != 0)
-    signal = np.bincount(s.row_bin, steered, minlength=model.bins) > 0
-    few = np.flatnonzero(signal & (background < _FEW))
-    if not few.size:
+    Args:
+        inference: Model and data.
+        workspace: The workspace as given.
+        measurement: Its measurement as given.
+        options: What asks ``difana toys`` the same question.
+        statistic: The statistic.
+        mu: Tested value.
+        sigmas: How far in the tail the formulae were used, in standard deviations.
+    """
+    if not math.isfinite(mu):  # no limit was found
         return
-    least = few[np.argmin(background[few])]
-    channel = next(c for c in model.structure.channels if least < c.start + c.bins)
-    more = f" ({few.size} bins expect less than {_FEW:g})" if few.size > 1 else ""
+    from difana.infer import notes
+
     command = [same_source(workspace, measurement), *([options] if options else [])]
     command += [f"--test-stat {statistic}"] * (statistic != "qtilde")
-    place = f"channel '{channel.name}', bin {least - channel.start + 1}"
-    note(
-        f"{place} expects {background[least]:.3g} "
-        f"background events{more}: the asymptotic formulae are approximations there. Check with: "
-        f"difana toys {' '.join(command)}"
+    found = notes(
+        inference.model,
+        inference.data,
+        mu=mu,
+        statistic=statistic,
+        sigmas=sigmas,
+        instead=f"difana toys {' '.join(command)}",
     )
+    if not found.ok:
+        note(found.message)

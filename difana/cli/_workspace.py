@@ -72,7 +72,7 @@ def open_document(spec: Mapping[str, Any], measurement: str | None) -> tuple[Mod
 
     expected = bool(option_of("expected"))
     if is_hs3(spec):
-        model, data = from_hs3(spec, analysis=measurement, poi=None)
+        model, data = from_hs3(spec, analysis=measurement, poi=None, **_reading())
         named = interests_of(spec, measurement)
         data = None if expected else data
     else:
@@ -80,6 +80,14 @@ def open_document(spec: Mapping[str, Any], measurement: str | None) -> tuple[Mod
     if data is not None:
         note_fractions(model, data)
     return _interest(model, named), data
+
+
+def _reading() -> dict[str, Any]:
+    """Return what the options ask of every reader."""
+    return {
+        "masked": option_of("mask", ()),
+        "barlow_beeston": option_of("barlow_beeston", "lite"),
+    }
 
 
 def _pyhf(
@@ -92,9 +100,10 @@ def _pyhf(
         spec = {key: value for key, value in spec.items() if key != "observations"}
     data = None
     if "observations" in spec:
-        model, data = from_workspace(spec, measurement=measurement, poi=None)
+        model, data = from_workspace(spec, measurement=measurement, poi=None, **_reading())
     else:
-        model = model_from_workspace(read_workspace(spec), measurement=measurement, poi=None)
+        checked = read_workspace(spec)
+        model = model_from_workspace(checked, measurement=measurement, poi=None, **_reading())
     poi = choose_measurement(spec, measurement)["config"]["poi"]
     return model, data, [poi] if poi else []
 

@@ -15,7 +15,7 @@ from difana.cli._options import (
 )
 from difana.cli._output import finish
 from difana.cli._print import print_json, print_table
-from difana.cli._results import band_rows, chosen, note_few_events
+from difana.cli._results import band_rows, chosen, note_validity
 from difana.cli._workspace import open_inference
 
 
@@ -32,6 +32,8 @@ def command(
 ) -> None:
     """Print observed and expected CLs of WORKSPACE ('-': standard input)."""
     inference = open_inference(workspace, measurement)
+    from scipy.stats import norm
+
     found = inference.cls(mu, statistic=statistic)
     if as_json:
         values = chosen(found.observed, found.expected)
@@ -40,5 +42,7 @@ def command(
         poi = inference.model.structure.poi
         rows = band_rows(found.observed, found.expected)
         print_table(["", "CLs"], rows, title=f"CLs of {poi} = {mu:g}")
-    note_few_events(inference.model, workspace, measurement, f"--mu {mu:g}", statistic)
+    value = found.expected[2] if found.observed is None else found.observed
+    tested = {"mu": mu, "statistic": statistic, "sigmas": abs(float(norm.isf(value)))}
+    note_validity(inference, workspace, measurement, f"--mu {mu:g}", **tested)
     finish(found.status)

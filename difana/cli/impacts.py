@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -19,7 +19,7 @@ from difana.cli._print import print_json, print_table
 from difana.cli._workspace import best_fit
 
 if TYPE_CHECKING:
-    from difana.infer import HelpResult, ImpactsResult
+    from difana.infer import HelpResult, ImpactsResult, UncertaintySplit
 
 
 @click.command("impacts", short_help="Impacts of the nuisance parameters.")
@@ -28,11 +28,18 @@ if TYPE_CHECKING:
 @expected_option
 @click.option("--parameter", metavar="NAME", help="On which; the one of interest by default.")
 @click.option(
+    "--kind",
+    type=click.Choice(["nuisance", "global", "covariance"]),
+    default="nuisance",
+    show_default=True,
+    help="Nuisances held; auxiliary data shifted, which split the uncertainty; the covariance.",
+)
+@click.option(
     "--method",
     type=click.Choice(["refit", "gradient"]),
     default="refit",
     show_default=True,
-    help="Four fits a nuisance, or their linear form.",
+    help="Fits (four a nuisance, two a datum), or their linear form.",
 )
 @click.option(
     "--group",
@@ -49,6 +56,7 @@ def command(
     *,
     as_json: bool,
     parameter: str | None,
+    kind: str,
     method: str,
     group: tuple[str, ...],
     most: int,
@@ -59,15 +67,16 @@ def command(
     """Rank the nuisance parameters of WORKSPACE ('-': standard input) by their impact."""
     groups = dict(_group(text) for text in group)
     model, data, best = best_fit(**source, tested=parameter is None or improve)
-    from difana.infer import impacts, what_would_help
+    from difana.infer import ImpactsResult, impacts, what_would_help
 
     with reporting("impacts") as report:
         found = impacts(
             model,
             data,
+            kind=cast(Any, kind),
             parameter=parameter,
             groups=groups,
-            method=cast(Literal["refit", "gradient"], method),
+            method=cast(Any, method),
             fit=best,
             report=report,
         )
@@ -75,15 +84,22 @@ def command(
     helps = what_would_help(model, blind) if improve else None
     if plot is not None:
         from difana.plot import impacts as draw
+        from difana.plot import uncertainty_split
 
-        save_figure(draw(found, most=most), plot)
+        one = draw if kind == "nuisance" else uncertainty_split
+        save_figure(one(cast(Any, found), most=most), plot)
     if as_json:
         numbers = found.as_dict()
         if helps is not None:
             numbers["improve"] = helps.as_dict()
         print_json(numbers)
     else:
-        _print(found, helps, most)
+        if isinstance(found, ImpactsResult):
+            _print(found, most)
+        else:
+            _print_split(found, most)
+        if helps is not None:
+            _print_helps(helps, most)
     finish("ok" if found.ok else found.message)
 
 
@@ -95,7 +111,7 @@ def _group(text: str) -> tuple[str, list[str]]:
     return name.strip(), chosen
 
 
-def _print(found: ImpactsResult, helps: HelpResult | None, most: int) -> None:
+def _print(found: ImpactsResult, most: int) -> None:
     table = found.as_dict()
     rows = [
         [name, *(entry[key] for key in ("params", "uncertainties", "prefit_up", "prefit_down",
@@ -113,7 +129,22 @@ def _print(found: ImpactsResult, helps: HelpResult | None, most: int) -> None:
     if table["groups"]:
         lines = [[name, pair["held"], pair["auxiliary"]] for name, pair in table["groups"].items()]
         print_table(["group", "held", "auxiliary data"], lines, title="Groups")
-    if helps is not None:
-        lines = [[name, limit, f"{100 * gain:.2f} %"] for name, limit, gain in helps.rows()[:most]]
-        title = f"What would lower the expected limit of {float(helps.limit):.5g}"
-        print_table(["change", "limit", "better by"], lines, title=title)
+
+
+def _print_split(found: UncertaintySplit, most: int) -> None:
+    table = found.as_dict()
+    sources = list(table["impacts"].items())
+    rows = [[name, pair["up"], pair["down"]] for name, pair in sources[:most]]
+    title = f"Uncertainty of {found.poi} = {table['value']:.5g} ± {table['uncertainty']:.4g}"
+    hidden = len(sources) - len(rows)
+    caption = f"{hidden} more with --most or --json" if hidden else ""
+    parts = [[name, table[name]] for name in ("statistical", "systematic")]
+    print_table(["part", "size"], [*parts, *map(list, table["groups"].items())], title=title)
+    columns = ["auxiliary datum" if found.kind == "global" else "nuisance", "up", "down"]
+    print_table(columns, rows, title="Sources", caption=caption)
+
+
+def _print_helps(helps: HelpResult, most: int) -> None:
+    lines = [[name, limit, f"{100 * gain:.2f} %"] for name, limit, gain in helps.rows()[:most]]
+    title = f"What would lower the expected limit of {float(helps.limit):.5g}"
+    print_table(["change", "limit", "better by"], lines, title=title)

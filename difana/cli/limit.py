@@ -13,7 +13,7 @@ from difana.cli._options import (
 )
 from difana.cli._output import finish
 from difana.cli._print import print_json, print_table
-from difana.cli._results import band_rows, chosen, note_few_events
+from difana.cli._results import band_rows, chosen, note_validity
 from difana.cli._workspace import open_inference
 
 
@@ -37,5 +37,6 @@ def command(
         rows = band_rows(found.observed, found.expected)
         print_table(["limit", f"{poi} <"], rows, title=f"{100 * level:g} % CL upper limits")
     limit = found.expected[2] if found.observed is None else found.observed
-    note_few_events(inference.model, workspace, measurement, f"--mu {limit:.4g}", statistic)
+    tested = {"mu": limit, "statistic": statistic}
+    note_validity(inference, workspace, measurement, f"--mu {limit:.4g}", **tested)
     finish(found.status)

@@ -8,7 +8,7 @@ import numpy as np
 from difana.cli._options import model_options, statistic_option, which_options, workspace_options
 from difana.cli._output import finish
 from difana.cli._print import print_json, print_table
-from difana.cli._results import chosen, note_few_events
+from difana.cli._results import chosen, note_validity
 from difana.cli._workspace import open_inference
 
 
@@ -33,5 +33,6 @@ def command(*, workspace: str, measurement: str | None, as_json: bool, statistic
     else:
         rows = [[name, z, p_values[name]] for name, z in values.items() if z is not None]
         print_table(["", "sigma", "p-value"], rows, title="Discovery significance")
-    note_few_events(inference.model, workspace, measurement, "", statistic)
+    far = found.expected if found.observed is None else found.observed
+    note_validity(inference, workspace, measurement, "", statistic=statistic, sigmas=far)
     finish(found.status)

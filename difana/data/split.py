@@ -50,7 +50,9 @@ def split(
         fractions: Expected fraction of the events in each part; they sum to 1.
         seed: Another seed gives another split.
         identifiers: Array ``[events]`` or a mapping of these that names each (nominal) event.
-        shifted_identifiers: Identifiers of up and down events by name of the variation.
+        shifted_identifiers: Identifiers of up and down events by name of the variation. Without
+            them shifted events are split by their own (shifted) features, also beside
+            ``identifiers``: then an event may train and its shifted copy test.
 
     Returns:
         One object like ``events`` for each fraction.

@@ -29,6 +29,7 @@ from difana.infer.hypotest import BAND, CLsResult, expected_cls, hypotest
 from difana.infer.intervals import IntervalResult, profile_interval
 from difana.infer.limit import LimitResult, expected_limits, upper_limit
 from difana.infer.minuit import minuit_fit
+from difana.infer.notes import NotesResult, notes
 from difana.infer.parallel.distributed import map_points_distributed
 from difana.infer.parallel.sharding import map_points
 from difana.infer.posterior.numpyro_model import numpyro_model
@@ -63,6 +64,7 @@ __all__ = [
     "ImpactsResult",
     "IntervalResult",
     "LimitResult",
+    "NotesResult",
     "ObservablesResult",
     "PosteriorResult",
     "PosteriorSummary",
@@ -97,6 +99,7 @@ __all__ = [
     "map_points_distributed",
     "minuit_fit",
     "normalised",
+    "notes",
     "numpyro_model",
     "observables",
     "posterior",

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from difana.cli import main
 from difana.cli._output import finish, note
-from difana.infer import asimov_data, fit, pulls, upper_limit, yields
+from difana.infer import asimov_data, fit, impacts, pulls, upper_limit, yields
 from difana.likelihood import from_workspace, model_with, to_hs3
 
 Invoke = Callable[..., Result]
@@ -310,8 +310,67 @@ def test_notes(invoke: Invoke, write: Callable[..., Path]) -> None:
     assert "bin 2: 41.5 events observed" in found.stderr
     assert "bin 1 expects 1.5 background events" in found.stderr
     assert f"difana toys {path} --set k=1 --mu 1" in found.stderr
+    assert "rests on the equivalent of 3.6 events" in found.stderr
     assert "41.5" not in invoke("cls", path, "--expected").stderr
     assert invoke("cls", write(SPEC)).stderr == ""
+
+
+def test_masks_and_full_statistics(invoke: Invoke, write: Callable[..., Path]) -> None:
+    """Options of the reader, for both formats, and in the command that a note names."""
+    control = {
+        "name": "CR",
+        "samples": [
+            {
+                "name": "background",
+                "data": [30.0],
+                "modifiers": [
+                    normfactor("k"),
+                    {"name": "stat", "type": "staterror", "data": [3.0]},
+                ],
+            },
+            {
+                "name": "other",
+                "data": [4.0],
+                "modifiers": [{"name": "stat", "type": "staterror", "data": [2.0]}],
+            },
+        ],
+    }
+    observations = [*SPEC["observations"], {"name": "CR", "data": [50.0]}]
+    spec = changed(channels=[*SPEC["channels"], control], observations=observations)
+    path, other = write(spec), write(to_hs3(*from_workspace(spec)), "hs3.json")
+    alone = result_of(invoke("limit", write(SPEC, "alone.json"), "--json"))
+    for file in (path, other):
+        found = result_of(invoke("limit", file, "--mask", "CR", "--json"))
+        np.testing.assert_allclose(found["observed"], alone["observed"], rtol=1e-7)
+        names = result_of(invoke("fit", file, "--barlow-beeston", "full", "--json"))["parameters"]
+        assert {"stat_background[0]", "stat_other[0]"} <= set(names)
+    refused(invoke("fit", path, "--mask", "XR"), "no channel 'XR' to mask")
+    lone = changed(observations=SPEC["observations"], channels=[*SPEC["channels"], control])
+    assert invoke("fit", write(lone), "--mask", "CR").exit_code == 0  # no observation is needed
+
+
+def test_kinds_of_impacts(invoke: Invoke, write: Callable[..., Path], tmp_path: Path) -> None:
+    path, (model, data) = write(SPEC), from_workspace(SPEC)
+    for kind in ("global", "covariance"):
+        options = ("--kind", kind, "--method", "gradient")
+        found = result_of(invoke("impacts", path, *options, "--json"))
+        expected = impacts(model, data, kind=kind, method="gradient")
+        np.testing.assert_allclose(found["systematic"], float(expected.systematic), rtol=1e-6)
+        assert found["kind"] == kind
+        table = invoke("impacts", path, *options, "--most", "1", "--plot", tmp_path / "a.png")
+        assert "statistical" in table.stdout
+        assert "more with --most" in table.stdout
+    assert (tmp_path / "a.png").stat().st_size > 0
+
+
+def test_texts_of_two_bytes_a_letter(invoke: Invoke, tmp_path: Path) -> None:
+    """XML may be UTF-16, JSON may not: each is read, or refused for its own reason."""
+    path = tmp_path / "w.json"
+    path.write_text(json.dumps(SPEC), encoding="utf-16")
+    refused(invoke("inspect", path), "is UTF-16; JSON is UTF-8")
+    path = tmp_path / "top.xml"
+    path.write_text("<Combination><Input>gone.xml</Input></Combination>", encoding="utf-16")
+    refused(invoke("inspect", path), "top.xml': no file", "gone.xml")
 
 
 def test_exit_code_of_numbers_that_cannot_be_trusted(

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import numpy as np
+import pyhf
 import pytest
 from scipy import optimize, stats
 
@@ -258,3 +263,21 @@ def test_ranks():
     value, error = _rank.cls_of(np.ones(10), np.zeros(10), 0.5)
     assert np.isnan(value)
     assert np.isnan(error)
+
+
+@pytest.mark.slow
+def test_models_of_few_events_against_pyhf():
+    """A reduced benchmarks/toys_agreement.py: the same toys ranked alike, the shares agree."""
+    path = Path(__file__).parents[2] / "benchmarks" / "toys_agreement.py"
+    spec = importlib.util.spec_from_file_location("toys_agreement", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = benchmark  # its classes look themselves up there
+    spec.loader.exec_module(benchmark)
+    try:
+        for name in benchmark.MODELS:
+            for row in benchmark.compare(name, number=10_000, pyhf_number=500, seed=7):
+                assert (row.other_side, row.failed) == (0, 0), name
+                assert abs(row.difference) < 3.0, (name, row)
+    finally:
+        del sys.modules[spec.name]
+        pyhf.set_backend("numpy")

@@ -311,3 +311,43 @@ def test_pyhs3_computes_the_same(specs):
         own = float(model.logpdf(jnp.asarray(params), data))
         (found,) = np.atleast_1d(np.asarray(graph(**theirs.data, **free)).squeeze())
         assert found == pytest.approx(own, rel=1e-8)  # pyhs3 keeps some constants in 32 bits
+
+
+def test_masks_and_full_statistics(specs):
+    """The same options as for a workspace of pyhf give the same model."""
+    model, data = from_workspace(specs["everything"])
+    written = to_hs3(model, data)
+    name = model.structure.channels[0].name
+    for options in ({"masked": [name]}, {"barlow_beeston": "full-gaussian"}):
+        theirs, theirs_data = from_workspace(specs["everything"], **options)
+        ours, ours_data = from_hs3(written, **options)
+        assert_same(theirs, theirs_data, ours, ours_data)
+        assert ours.structure.masked_channels == theirs.structure.masked_channels
+        assert ours.parameters != model.parameters or "masked" in options
+    with pytest.raises(ModelError, match="no channel 'x' to mask"):
+        from_hs3(written, masked=["x"])
+
+
+def test_other_auxiliary_data_are_written_or_refused():
+    """A datum that a fit has moved is the centre of the constraint when it is read back."""
+    norm = NormSys(1.1, 0.9, "norm")
+    samples = Template([5.0], (NormFactor("mu"),), name="s"), Template([9.0], (norm,), name="b")
+    model = build_model([Channel(samples, name="SR")])
+    data = model.data([13.0]).at[1].set(0.4)
+    for again, other in (
+        from_hs3(to_hs3(model, data)),
+        from_workspace(to_workspace(model, data)),
+    ):
+        np.testing.assert_allclose(other, data)
+        np.testing.assert_allclose(again.auxiliary(), [0.4])
+    assert to_hs3(model, data[:1]) == to_hs3(model, model.data([13.0]))
+    stat = Template([9.0], (StatError([3.0], "stat"),), name="b")
+    model = build_model([Channel((samples[0], stat), name="SR")])
+    data = model.data([13.0])
+    data = data.at[1].multiply(1.25)
+    again, other = from_workspace(to_workspace(model, data))
+    np.testing.assert_allclose(other, data)
+    with pytest.raises(ModelError, match="'stat' has other auxiliary data than its nominal"):
+        to_hs3(model, data)
+    with pytest.raises(ModelError, match="2 auxiliary data, where the model has 1"):
+        to_hs3(model, jnp.append(data, 1.0))

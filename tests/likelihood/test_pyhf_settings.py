@@ -185,3 +185,38 @@ def test_broken_xml(tmp_path, data_dir):
     (tmp_path / "channel.xml").write_text('<Channel Name="c"></Channel>')
     with pytest.raises(ModelError, match="Channel c is missing data"):
         read_xml(path)
+
+
+def test_files_that_moved_are_found_beside_the_xml(tmp_path):
+    """Exports name files where they were written; the ones beside the XML are read, then."""
+    uproot = pytest.importorskip("uproot")
+    edges = np.array([0.0, 1.0, 2.0])
+    with uproot.recreate(tmp_path / "histograms.root") as file:
+        file["data"] = np.array([12.0, 9.0]), edges
+        file["signal"] = np.array([3.0, 1.0]), edges
+        file["high"] = np.array([4.0, 2.0]), edges
+        file["low"] = np.array([2.0, 0.5]), edges
+    away = "/home/somebody/fit"
+    (tmp_path / "channel.xml").write_text(
+        f'<Channel Name="SR" InputFile="{away}/histograms.root"><Data HistoName="data"/>'
+        '<Sample Name="signal" HistoName="signal"><NormFactor Name="mu" Val="1" Low="0" High="9"/>'
+        '<HistoSys Name="jes" HistoFileHigh="results/histograms.root" HistoNameHigh="high" '
+        'HistoFileLow="histograms.root" HistoNameLow="low"/></Sample></Channel>'
+    )
+    top = tmp_path / "top.xml"
+    top.write_text(
+        f"<Combination><Input>{away}/channel.xml</Input><Measurement Name='m' Lumi='1' "
+        "LumiRelErr='0.1'><POI>mu</POI></Measurement></Combination>"
+    )
+    (sample,) = read_xml(top)["channels"][0]["samples"]
+    assert sample["data"] == [3.0, 1.0]
+    assert sample["modifiers"][1]["data"] == {"hi_data": [4.0, 2.0], "lo_data": [2.0, 0.5]}
+    # a file that stands where the XML says is the one that is read
+    (tmp_path / "results").mkdir()
+    with uproot.recreate(tmp_path / "results" / "histograms.root") as file:
+        file["high"] = np.array([5.0, 2.5]), edges
+    (sample,) = read_xml(top, folder=tmp_path)["channels"][0]["samples"]
+    assert sample["modifiers"][1]["data"]["hi_data"] == [5.0, 2.5]
+    (tmp_path / "histograms.root").unlink()
+    with pytest.raises(ModelError, match=r"Channel 'SR': no ROOT file .* beside the XML"):
+        read_xml(top)

@@ -18,6 +18,7 @@ _LARGEST = 1 << 31  # bytes of JSON
 _CHUNK = 1 << 22
 _RATIO = 200  # deflate reaches 1000 on zeros; JSON stays below 50
 _FREE = 1 << 26  # what may unfold from a file of any size
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how such a text begins
 
 
 @contextlib.contextmanager
@@ -140,6 +141,8 @@ def read_json(
         raise ModelError(f"{where} holds the literal {literal}, which is not JSON")
 
     raw = read_bytes(source, where, what)
+    if raw[:2] in UTF16:
+        raise ModelError(f"{where} is UTF-16; JSON is UTF-8: write it again in that encoding")
     start = raw[:4096].lstrip(b"\xef\xbb\xbf \t\r\n") or raw.lstrip(b"\xef\xbb\xbf \t\r\n")
     if not start:
         raise ModelError(f"{where} is not JSON: it is empty")

@@ -13,6 +13,7 @@ from difana.likelihood.formats._schema import check_workspace
 
 _LARGEST = 1 << 26  # bytes of an XML file
 _TOO_MANY = 10_000  # inputs
+_FILES = ("InputFile", "HistoFile", "HistoFileLow", "HistoFileHigh")  # attributes that name one
 
 
 def _parse(path: Path, top: Path) -> ET.Element:
@@ -36,24 +37,42 @@ def _parse(path: Path, top: Path) -> ET.Element:
         raise ModelError(f"'{path}' is not XML: {error}") from error
 
 
-def _check_inputs(top: Path, inputs: list[str], root: Path, mounted: list[tuple]) -> None:
-    """Refuse channels and ROOT files that are none, before anything is read from them."""
+def _found(top: Path, inputs: list[str], root: Path, mounted: list[tuple]) -> list[tuple]:
+    """Return the mounts with those of files that moved, after all of them were looked for.
 
-    def place(name: str) -> Path:
-        for here, there in mounted:
+    Exports name files where they were written (``/home/somebody/fit/data.root``): a file that is
+    not there is taken from beside the XML, the top one or that of its channel.
+
+    Raises:
+        ModelError: Names the first channel or ROOT file that is none.
+    """
+    moved: list[tuple] = []
+
+    def place(name: str, *folders: Path) -> Path:
+        for here, there in [*moved, *mounted]:
             if Path(name).is_relative_to(there):
                 return here / Path(name).relative_to(there)
+        beside = [folder / Path(name).name for folder in folders]
+        if not _is_file(root / name) and (near := [p for p in beside if _is_file(p)]):
+            moved.append((near[0].resolve(), Path(name)))
+            return near[0]
         return root / name
 
     if len(inputs) > _TOO_MANY:
         raise ModelError(f"'{top}' has {len(inputs)} inputs; more than {_TOO_MANY} are not read")
     for name in inputs:
-        channel = _parse(place(name), top)
+        file = place(name, top.parent)
+        channel = _parse(file, top)
         for element in channel.iter():
-            file = element.get("InputFile")
-            if file and not _is_file(place(file)):
-                who = f"{element.tag} '{element.get('Name', '')}'"
-                raise ModelError(f"'{name}', {who}: no ROOT file '{place(file)}'")
+            for attribute in _FILES:
+                named = element.get(attribute)
+                if named and not _is_file(place(named, top.parent, file.parent)):
+                    who = f"{element.tag} '{element.get('Name', '')}'"
+                    raise ModelError(
+                        f"'{name}', {who}: no ROOT file '{place(named)}', and no "
+                        f"'{Path(named).name}' beside the XML"
+                    )
+    return [*moved, *mounted]
 
 
 def _is_file(path: Path) -> bool:
@@ -77,7 +96,8 @@ def read_xml(
     Args:
         path: The top-level XML file (``Combination``).
         folder: Folder that the paths inside are relative to; by default the first of those above
-            the file, or its own, that finds the first input.
+            the file, or its own, that finds the first input. A file that is not where the XML says
+            is looked for beside the XML.
         mounts: Maps paths as they stand in the XML to where the files are.
 
     Raises:
@@ -106,7 +126,7 @@ def read_xml(
     from pyhf import readxml  # JSON handling only, never the numbers
 
     mounted = [(Path(here), Path(there)) for there, here in (mounts or {}).items()]
-    _check_inputs(path, inputs, root, mounted)
+    mounted = _found(path, inputs, root, mounted)
     try:
         with warnings.catch_warnings():  # pyhf 0.7 uses a deprecated part of jsonschema
             warnings.filterwarnings("ignore", "jsonschema.RefResolver", DeprecationWarning)

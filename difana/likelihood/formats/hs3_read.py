@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import DifanaError, ModelError, nearest
 from difana.likelihood import modifiers as mod
+from difana.likelihood.barlow_beeston import full_statistics
 from difana.likelihood.build import build_model
 from difana.likelihood.formats._hs3 import USUAL, Gaussian, Reader
 from difana.likelihood.formats._hs3_parts import fail, get, named_entries, number, numbers
@@ -122,6 +123,8 @@ def from_hs3(
     analysis: str | None = None,
     poi: str | None = "",
     shapesys: str = "relative",
+    masked: Sequence[str] = (),
+    barlow_beeston: str = "lite",
 ) -> tuple[Model, Float[Array, " data"]]:
     """Read HS3 JSON (version 0.2 and later): likelihoods made of ``histfactory_dist``.
 
@@ -135,6 +138,9 @@ def from_hs3(
         poi: Parameter of interest: None for none; by default that of the analysis.
         shapesys: Whether its ``vals`` are ``"relative"`` to the sample, as ROOT writes them, or
             ``"absolute"``, as pyhs3 reads them.
+        masked: Names of channels that no fit looks at.
+        barlow_beeston: Simulation statistics ``"lite"``, ``"full"`` or ``"full-gaussian"``, as of
+            :func:`from_workspace`.
 
     Returns:
         The model and its data: observed yields, then auxiliary data.
@@ -155,7 +161,7 @@ def from_hs3(
     """
     spec = load(source, what="HS3 file")
     try:
-        return _read(spec, analysis, poi, shapesys)
+        return _read(spec, analysis, poi, shapesys, masked, barlow_beeston)
     except DifanaError:
         raise
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
@@ -164,7 +170,12 @@ def from_hs3(
 
 
 def _read(
-    spec: Mapping[str, Any], analysis: str | None, poi: str | None, shapesys: str
+    spec: Mapping[str, Any],
+    analysis: str | None,
+    poi: str | None,
+    shapesys: str,
+    masked: Sequence[str],
+    barlow_beeston: str,
 ) -> tuple[Model, Float[Array, " data"]]:
     """Return the model and its data."""
     get(get(spec, "metadata", "the file", (Mapping,)), "hs3_version", "metadata", (str,))
@@ -206,20 +217,22 @@ def _read(
             raise ModelError(f"several parameters of interest, {interests}: name one with `poi`")
         poi = interests[0] if interests else None
     settings = _settings(reader, _bounds(spec, chosen), constraints)
-    model = build_model(channels, poi=poi, parameters=settings, interpolation=reader.codes or None)
-    model = _hold(model, reader)
+    channels, settings, single = full_statistics(channels, settings, method=barlow_beeston)
+    codes = reader.codes or None
+    model = build_model(channels, poi=poi, parameters=settings, interpolation=codes, masked=masked)
+    model = _hold(model, reader, single)
     return model, model.data(jnp.asarray(np.concatenate(observed)))
 
 
-def _hold(model: Model, reader: Reader) -> Model:
+def _hold(model: Model, reader: Reader, origin: Mapping[str, str]) -> Model:
     """Hold constant parameters, and statistics below their threshold."""
     fixed = model.structure.fixed.copy()
     usual = np.asarray(model.fixed)  # bins without width are held anyway
     widths = np.zeros(len(model.parameters))
     widths[model.structure.constrained] = np.asarray(model.constraint_scales()[0])
-    sets = {name: (start, size) for name, start, size, _ in model.structure.sets}
-    for parameters, entry in reader.sets.items():
-        start, _ = sets[entry.name]
+    known = {entry.name: (parameters, entry) for parameters, entry in reader.sets.items()}
+    for name, start, _, _ in model.structure.sets:
+        parameters, entry = known[origin.get(name, name)]
         limit = reader.thresholds.get(entry.name, -math.inf)
         for i, parameter in enumerate(parameters):
             constant = reader.points.get(parameter, {}).get("const", False) is True

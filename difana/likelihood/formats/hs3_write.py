@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 import difana
 from difana._errors import ModelError
+from difana.likelihood.formats.pyhf_json import with_auxiliary
 from difana.likelihood.model import Model
 from difana.likelihood.structure import ChannelLayout, ModifierLayout, TemplateLayout
 
@@ -183,8 +184,8 @@ def to_hs3(
 
     Args:
         model: The model, with concrete numbers.
-        data: Data vector; the observed yields are taken from it, the auxiliary data from the
-            model.
+        data: Data vector: observed yields, and auxiliary data, which become the centres of the
+            constraints (those of the model, if there are only yields).
         name: Name of the analysis and its likelihood.
         shapesys: ``"relative"`` writes its ``vals`` relative to the sample, as ROOT reads them;
             ``"absolute"`` writes events, as pyhs3 reads them.
@@ -202,6 +203,7 @@ def to_hs3(
         >>> to_hs3(model, model.data([4.0]))["distributions"][0]["samples"][0]["data"]
         {'contents': [5.0]}
     """
+    model = with_auxiliary(model, data)
     writer = _Writer(model, shapesys)
     s, observed = model.structure, np.asarray(data, float)
     init, lower, upper = (np.asarray(x, float) for x in (model.init, model.lower, model.upper))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import ModelError
 from difana.likelihood._parameters import DEFAULTS
+from difana.likelihood.formats.pyhf_json import with_auxiliary
 from difana.likelihood.model import Model
 from difana.likelihood.structure import ModifierLayout
 
@@ -98,8 +99,8 @@ def to_workspace(
 
     Args:
         model: The model, with concrete numbers.
-        data: Data vector; the observed yields are taken from it, the auxiliary data from the
-            model.
+        data: Data vector: observed yields, and auxiliary data, which become the centres of the
+            constraints (those of the model, if there are only yields).
         measurement: Name of the measurement.
 
     Raises:
@@ -116,6 +117,7 @@ def to_workspace(
         raise ModelError(
             "the model has correlated constraints, which a workspace of pyhf cannot hold"
         )
+    model = with_auxiliary(model, data)
     nominal = np.asarray(model.nominal, float)
     observed = np.asarray(data, float)
     channels, observations = [], []
