@@ -30,6 +30,7 @@ from difana.analysis.nuisance_scan import refined_scan as refined_scan
 from difana.analysis.nuisance_scan import samples_at as samples_at
 from difana.analysis.optimise import Optimised as Optimised
 from difana.analysis.optimise import optimise as optimise
+from difana.analysis.optimise import pretraining as pretraining
 from difana.analysis.options import ConstraintOptions as ConstraintOptions
 from difana.analysis.options import NetworkOptions as NetworkOptions
 from difana.analysis.options import TrainingOptions as TrainingOptions
@@ -73,6 +74,7 @@ __all__ = [
     "nuisance_scan",
     "observable_profiles",
     "optimise",
+    "pretraining",
     "profiled_interval",
     "read_config",
     "refined_scan",

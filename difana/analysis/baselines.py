@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import equinox as eqx
 import jax
 import numpy as np
-import optax
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from difana import train as training_loop
 from difana._options import whole_number
 from difana._typing import Network
+from difana.analysis.optimise import pretraining
 from difana.analysis.options import NetworkOptions
 from difana.data import Sample
 from difana.losses import (
@@ -29,6 +29,7 @@ from difana.losses import (
 )
 from difana.losses.classify.random_nuisances import Draw
 from difana.nn import MLP, Standardised, trainable
+from difana.train import LoopOptions, Training
 
 
 class Baseline(eqx.Module):
@@ -48,6 +49,15 @@ class Baseline(eqx.Module):
     history: tuple[dict[str, Any], ...] = eqx.field(static=True)
 
 
+class BaselineOptions(LoopOptions, total=False):
+    """What all baselines take; explained by :func:`train_cross_entropy`."""
+
+    training: Training
+    members: int | None
+    validate: Any
+    validate_every: int | None
+
+
 def train_cross_entropy(
     samples: Sequence[Sample],
     *,
@@ -55,7 +65,7 @@ def train_cross_entropy(
     network: NetworkOptions = NetworkOptions(),  # noqa: B008  # frozen
     poi: str = "mu",
     variations: bool = False,
-    **options: Any,
+    **options: Unpack[BaselineOptions],
 ) -> Baseline | tuple[Baseline, ...]:
     """Train on cross-entropy of the nominal events: the plain baseline.
 
@@ -65,9 +75,9 @@ def train_cross_entropy(
         network: Size of the network.
         poi: What it multiplies is signal.
         variations: Train on the events at +1 and -1 of every variation, too.
-        **options: ``steps`` (1500), ``batch_size`` (1000), ``rate`` (1e-3, with cosine decay),
-            and everything that ``difana.train.fit`` takes (``checkpoint``, ...); or ``members``:
-            train so many networks at once, with seeds and batches of their own.
+        **options: ``training`` (as ``difana run`` does it, see ``difana.analysis.pretraining``),
+            ``members``: train so many networks at once, with seeds and batches of their own; for a
+            single one also all that ``difana.train.minimise`` takes (``checkpoint``, ...).
 
     Returns:
         The network f(x), a logit; a tuple of them with ``members``.
@@ -78,8 +88,9 @@ def train_cross_entropy(
         >>> def sample(name, x, **kwargs):
         ...     return Sample(Events(jnp.full((4, 1), x), jnp.ones(4)), name=name, **kwargs)
         >>> both = [sample("s", 1.0, normfactors=("mu",)), sample("b", -1.0)]
-        >>> found = train_cross_entropy(both, key=jax.random.key(0), steps=2, batch_size=4,
-        ...                             network=NetworkOptions((2,)))
+        >>> found = train_cross_entropy(
+        ...     both, key=jax.random.key(0), network=NetworkOptions((2,)),
+        ...     training=Training(steps=2, batch_size=4))
         >>> found.status
         'finished'
     """
@@ -97,7 +108,7 @@ def train_augmented(
     network: NetworkOptions = NetworkOptions(),  # noqa: B008
     poi: str = "mu",
     draw: Draw = jax.random.normal,
-    **options: Any,
+    **options: Unpack[BaselineOptions],
 ) -> Baseline | tuple[Baseline, ...]:
     """Train on cross-entropy of events at random nuisance values (data augmentation).
 
@@ -126,7 +137,7 @@ def train_aware(
     network: NetworkOptions = NetworkOptions(),  # noqa: B008
     poi: str = "mu",
     draw: Draw = jax.random.normal,
-    **options: Any,
+    **options: Unpack[BaselineOptions],
 ) -> Baseline | tuple[Baseline, ...]:
     """Train an uncertainty-aware network f(x, nu).
 
@@ -165,7 +176,7 @@ def train_adversarial(
     adversary_network: NetworkOptions = NetworkOptions((32, 32)),  # noqa: B008
     strength: float = 1.0,
     on: Literal["all", "background"] = "all",
-    **options: Any,
+    **options: Unpack[BaselineOptions],
 ) -> Baseline | tuple[Baseline, ...]:
     """Train against an adversary that guesses the nuisances from the output.
 
@@ -219,7 +230,7 @@ def train_parametrised(
     key: PRNGKeyArray,
     network: NetworkOptions = NetworkOptions(),  # noqa: B008
     poi: str = "mu",
-    **options: Any,
+    **options: Unpack[BaselineOptions],
 ) -> Baseline | tuple[Baseline, ...]:
     """Train one network f(x, theta) for a grid of signals.
 
@@ -276,28 +287,30 @@ def _train(
     samples: Sequence[Sample],
     *,
     key: PRNGKeyArray,
-    steps: int = 1500,
-    batch_size: int = 1000,
-    rate: float = 1e-3,
+    training: Training | None = None,
     members: int | None = None,
     **options: Any,
 ) -> Any:
     """Run the training that all baselines share."""
-    steps = whole_number("steps", steps)
+    training = pretraining() if training is None else training
+    rows = max(len(sample.nominal) for sample in samples)
+    steps = training.steps_for(rows)
     members = None if members is None else whole_number("members", members)
     keys = [key] if members is None else list(jax.random.split(key, members))
     states = [start(jax.random.fold_in(own, 0)) for own in keys]
     batches = [jax.random.fold_in(own, 1) for own in keys]
     settings: dict[str, Any] = {
         "steps": steps,
-        "batch_size": batch_size,
-        "optimizer": optax.adam(optax.cosine_decay_schedule(rate, steps)),
+        "batch_size": training.batch(rows),
+        "optimizer": training.optimizer(steps),
+        "average": training.average,
         "trained": trainable(states[0]),
         "progress_bar": False,
         **options,
     }
     if members is None:
+        settings["patience"] = training.patience
         one = training_loop.fit(loss, states[0], samples, key=batches[0], **settings)
         return Baseline(one.trainable, one.status, one.message, one.history)
     many = training_loop.fit_ensemble(loss, states, samples, keys=batches, **settings)
-    return tuple(Baseline(state, many.status, "", ()) for state in many.members)
+    return tuple(Baseline(state, many.status, many.message, ()) for state in many.members)

@@ -28,7 +28,7 @@ from difana.hist import TrainableEdges
 from difana.likelihood import Channel, Parameter, channel_from_events
 from difana.losses import cross_entropy, with_multipliers
 from difana.nn import MLP, Standardised, trainable
-from difana.train import Step, TrainResult
+from difana.train import Step, Training, TrainResult
 
 # The smallest width of a trained bin: a fiftieth of the median one, so that edges may nearly meet,
 # and no more than half of the narrowest at the start, which must be able to shrink, too.
@@ -274,6 +274,7 @@ def pretrain(
         settings: Further options of `difana.train.fit`.
     """
     start = _network(network, train, weights_key)
+    own = pretraining(training)
     steps = training.pretrain_steps
 
     @eqx.filter_jit
@@ -286,12 +287,23 @@ def pretrain(
         train,
         steps=steps,
         batch_size=training.pretrain_batch,
-        optimizer=optax.adam(optax.cosine_decay_schedule(training.pretrain_rate, steps)),
+        optimizer=own.optimizer(steps),
         key=key,
         trained=trainable(start),
         validate=lambda net: measure(net, validation),
         stage=stage,
         **settings,
+    )
+
+
+def pretraining(options: TrainingOptions = TrainingOptions()) -> Training:  # noqa: B008  # frozen
+    """Return how a network is trained on cross-entropy, as ``difana run`` does it."""
+    return Training(
+        steps=options.pretrain_steps,
+        batch_size=options.pretrain_batch,
+        learning_rate=options.pretrain_rate,
+        final_rate=0.0,
+        patience=None,
     )
 
 

@@ -1,6 +1,7 @@
 """The training loop: steps, early stopping, checkpoints, history, devices."""
 
 from difana.losses.step import Step as Step
+from difana.train._options import LoopOptions as LoopOptions
 from difana.train.average import Average as Average
 from difana.train.checkpoint import Checkpoints as Checkpoints
 from difana.train.checkpoint import Restored as Restored
@@ -40,6 +41,7 @@ __all__ = [
     "EnsembleResult",
     "JSONLLogger",
     "Logger",
+    "LoopOptions",
     "ProgressBar",
     "ReplicaRows",
     "Restored",

@@ -56,6 +56,7 @@ def fit_ensemble(
     keys: Sequence[PRNGKeyArray] | Shaped[Array, " members"] | None = None,
     key: PRNGKeyArray | None = None,
     trained: Callable[[Any], bool] | PyTree = eqx.is_inexact_array,
+    average: float | None = None,
     max_nonfinite: int = 10,
     progress_bar: bool = True,
     stage: str = "ensemble",
@@ -77,6 +78,7 @@ def fit_ensemble(
         key: Instead of ``keys``: all members see the batches of this key, which costs least; they
             must share the samples, too.
         trained: Which leaves of a member are trained, as in :func:`fit`.
+        average: Decay of an average of the weights, as in :func:`difana.train.minimise`.
         max_nonfinite: Stop when a member has skipped this many steps in a row.
         progress_bar: False for no bar.
         stage: Name on the bar.
@@ -125,7 +127,8 @@ def fit_ensemble(
     number = 1 if keys is None else len(members)
     pairs = list(zip(own, each, strict=True))[:number]
     samplers = [BatchSampler(s, key=k, size=batch_size) for s, k in pairs]
-    state = jax.vmap(lambda start, key: start_state(start, optimizer, key=key))(
+    averaged = average is not None
+    state = jax.vmap(lambda start, key: start_state(start, optimizer, key=key, averaged=averaged))(
         _stacked([start for start, _ in parts]), jnp.stack(each)
     )
     one_batch = shared and (keys is None or all(sampler.whole for sampler in samplers))
@@ -134,6 +137,7 @@ def fit_ensemble(
         optimizer,
         combine=lambda leaves, rest: eqx.combine(leaves, rest, static),
         steps=steps,
+        average=average,
     )
     step = jax.jit(jax.vmap(step, in_axes=(0, 0, None if one_batch else 0)), donate_argnums=0)
     plan = Plan(
@@ -153,7 +157,7 @@ def fit_ensemble(
     with ProgressBar(stage, steps=steps, enabled=progress_bar) as bar:
         state, book = run(plan, state, Book(best=None), journal=journal, store=None, bar=bar)
     done = [
-        eqx.combine(*(jax.tree.map(lambda leaf, i=i: leaf[i], t) for t in (state.trained, fixed)),
+        eqx.combine(*(jax.tree.map(lambda leaf, i=i: leaf[i], t) for t in (state.weights, fixed)),
                     static)
         for i in range(len(members))
     ]  # fmt: skip

@@ -63,9 +63,7 @@ def classifier(name: str, train, validation, *, size: float, network, training, 
         samples,
         key=key,
         network=network,
-        steps=training.pretrain_steps,
-        batch_size=training.pretrain_batch,
-        rate=training.pretrain_rate,
+        training=analysis.pretraining(training),
         **call,
     )
     extra = {"aware": 2, "parametrised": 1}.get(name, 0)  # nominal nuisances, the one signal

@@ -45,6 +45,7 @@ from difana.data import Sample
 from difana.infer import describe, trustworthy
 from difana.metrics import roc_auc
 from difana.nn import Parametrised
+from difana.train import Training
 
 HERE = Path(__file__).parent
 METHODS = (
@@ -160,11 +161,11 @@ def train_one(
     shared: dict[str, Any] = {"network": NetworkOptions(hidden), "members": members}
     if method == "exact":
         return [Exact(jnp.asarray(2 / SPREAD**2, jnp.float32))]
-    shared |= {"steps": steps, "batch_size": batch_size}
+    training = Training(steps=steps, batch_size=batch_size, learning_rate=3e-3, final_rate=0.0)
+    shared["training"] = training
     if method in LEARNED:
         told = method in AWARE
         return train_on_sigma(samples, key=key, bins=bins, is_aware=told, **shared)
-    shared["rate"] = 3e-3
     opponent = NetworkOptions(hidden, "tanh")
     game = {**shared, "draw": draw, "adversary_network": opponent}
     calls: dict[str, Callable] = {

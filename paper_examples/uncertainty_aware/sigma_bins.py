@@ -22,7 +22,7 @@ from difana.analysis import NetworkOptions, samples_at, train_aware
 from difana.data import Events, Sample
 from difana.losses import Step, inferno
 from difana.nn import MLP, Parametrised
-from difana.train import fit_ensemble
+from difana.train import Training, fit_ensemble
 
 ANGLES = STEP * np.array(list(TRUTHS.values()))
 
@@ -104,8 +104,7 @@ def _start_fixed(
     keys: jax.Array,
     hidden: tuple[int, ...],
     bins: int,
-    steps: int,
-    batch_size: int,
+    training: Training,
 ) -> list[Callable]:
     """Return networks that know the number of the nearest centre without knowing the angle."""
     x, weights = pooled(samples, ANGLES, events=10_000)
@@ -120,9 +119,9 @@ def _start_fixed(
         _label_loss,
         [MLP(2, hidden, bins, activation="tanh", key=key) for key in keys],
         labelled,
-        steps=steps,
-        batch_size=2 * batch_size,
-        optimizer=_adam(5e-3, steps),
+        steps=training.steps,
+        batch_size=2 * training.batch_size,
+        optimizer=_adam(5e-3, training.steps),
         keys=list(keys),
         progress_bar=False,
     )
@@ -150,8 +149,7 @@ def train_on_sigma(
     key: jax.Array,
     network: NetworkOptions,
     bins: int,
-    steps: int,
-    batch_size: int,
+    training: Training,
     members: int,
     is_aware: bool,
     trained_steps: int = 40,
@@ -165,8 +163,7 @@ def train_on_sigma(
         key: Random key.
         network: Size of the networks.
         bins: Number of bins.
-        steps: Steps of the cross-entropies of the start.
-        batch_size: Their events of each class.
+        training: Steps, batch size and rate of the cross-entropies of the start.
         members: Seeds.
         is_aware: Whether the bins are told the angle, which then is known; else it is profiled,
             with exact derivatives at each of five angles.
@@ -175,16 +172,15 @@ def train_on_sigma(
         rate: Their learning rate.
     """
     keys = jax.random.split(key, 3)
-    shared = {"steps": steps, "batch_size": batch_size}
     found = train_aware(
-        samples, key=keys[0], draw=draw, network=network, members=members, rate=3e-3, **shared
+        samples, key=keys[0], draw=draw, network=network, members=members, training=training
     )
     nets = [baseline.net for baseline in found]
     if is_aware:
         starts = _start_aware(nets, samples, bins=bins)
     else:
         own = {"keys": jax.random.split(keys[1], members), "hidden": network.hidden}
-        starts = _start_fixed(nets, samples, bins=bins, **own, **shared)
+        starts = _start_fixed(nets, samples, bins=bins, training=training, **own)
 
     def loss(net: Any, batch: Any, step: Step) -> tuple[jax.Array, dict[str, jax.Array]]:
         def one(truth: jax.Array) -> jax.Array:

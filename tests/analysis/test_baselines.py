@@ -25,6 +25,7 @@ from difana.analysis import (
 from difana.data import Events, Normalisation, Sample, Transformation
 from difana.likelihood import Channel, NormFactor, NormSys, Template, build_model
 from difana.nn import Parametrised
+from difana.train import Training
 
 
 def move(features, alpha):
@@ -45,9 +46,13 @@ SAMPLES = (
 SMALL = NetworkOptions((8,), activation="tanh")
 
 
+def training(steps, size):
+    return Training(steps=steps, batch_size=size, learning_rate=0.02, final_rate=0.0)
+
+
 @pytest.mark.parametrize("train", [train_augmented, train_adversarial])
 def test_each_baseline_is_one_call(train):
-    options = {"network": SMALL, "steps": 60, "batch_size": 200, "rate": 0.02}
+    options = {"network": SMALL, "training": training(60, 200)}
     found = train(SAMPLES, key=jax.random.key(0), **options)
     assert found.status == "finished"
     low, high = found.net(jnp.array([[-2.0], [2.0]]))[:, 0]
@@ -57,7 +62,7 @@ def test_each_baseline_is_one_call(train):
 
 
 def test_several_seeds_at_once():
-    options = {"network": SMALL, "steps": 30, "batch_size": 200, "rate": 0.02}
+    options = {"network": SMALL, "training": training(30, 200)}
     key = jax.random.key(0)
     many = train_cross_entropy(SAMPLES, key=key, members=2, **options)
     alone = train_cross_entropy(SAMPLES, key=jax.random.split(key)[1], **options)
@@ -67,9 +72,7 @@ def test_several_seeds_at_once():
 
 
 def test_aware_network_follows_the_nuisance():
-    found = train_aware(
-        SAMPLES, key=jax.random.key(0), network=SMALL, steps=400, batch_size=500, rate=0.02
-    )
+    found = train_aware(SAMPLES, key=jax.random.key(0), network=SMALL, training=training(400, 500))
     # the point of equal densities moves by 0.4 a standard deviation
     cuts = []
     for value in (-1.0, 1.0):
@@ -89,9 +92,7 @@ def test_parametrised_network():
         theta=theta,
         key=jax.random.key(1),
         network=SMALL,
-        steps=300,
-        batch_size=500,
-        rate=0.02,
+        training=training(300, 500),
     )
     # equal densities of signal and background halfway to the mass
     for mass in (100.0, 300.0):

@@ -52,6 +52,17 @@ def test_members_are_single_trainings(shared):
         np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
+def test_members_are_averaged_as_alone():
+    nets = [MLP(2, (4,), param_dtype=jnp.float64, key=jax.random.key(i)) for i in range(2)]
+    options = {**OPTIONS, "optimizer": optax.sgd(0.1), "average": 0.8}
+    keys = jax.random.split(jax.random.key(1), 2)
+    found = fit_ensemble(loss, nets, samples(0), keys=keys, **options)
+    alone = fit(loss, nets[1], samples(0), key=keys[1], **options)
+    pairs = zip(jax.tree.leaves(found.members[1]), jax.tree.leaves(alone.trainable), strict=True)
+    for one, other in pairs:
+        np.testing.assert_allclose(one, other, rtol=1e-10)
+
+
 def test_divergence_and_bad_options():
     def broken(w, batch, step):
         return w * jnp.where(w > 1, jnp.nan, 1.0), {}
