@@ -50,6 +50,6 @@ class Average(eqx.Module):
         weight = (1 - decay) / share
 
         def mean(old: Array, new: Array) -> Array:
-            return old + weight.astype(jnp.finfo(old.dtype).dtype) * (new - old)
+            return old + weight.astype(jnp.finfo(old.dtype).dtype) * (new.astype(old.dtype) - old)
 
         return Average(jax.tree.map(mean, self.leaves, trained), share)

@@ -40,8 +40,8 @@ def test_statistics_move_in_training_only():
     still = evaluation_mode(net, statistics=[after])
     out = still(X)
     np.testing.assert_array_equal(out, still(X))
-    mean, var = after["norm"]["mean"][...], after["norm"]["var"][...]
-    expected = still.net.linear((X - mean) / jnp.sqrt(var + 1e-5))
+    mean, var = (np.asarray(after["norm"][name][...]) for name in ("mean", "var"))
+    expected = still.net.linear(jnp.asarray((np.asarray(X) - mean) / np.sqrt(var + 1e-5)))
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
 
 
