@@ -11,6 +11,10 @@ from difana.analysis.best_bins import best_bins as best_bins
 from difana.analysis.config import AnalysisConfig as AnalysisConfig
 from difana.analysis.coverage import CoverageResult as CoverageResult
 from difana.analysis.coverage import coverage as coverage
+from difana.analysis.efficient_score import EfficientScore as EfficientScore
+from difana.analysis.efficient_score import efficient_score_of as efficient_score_of
+from difana.analysis.fit_efficient_score import EfficientScoreResult as EfficientScoreResult
+from difana.analysis.fit_efficient_score import fit_efficient_score as fit_efficient_score
 from difana.analysis.gradient_importance import gradient_importance as gradient_importance
 from difana.analysis.gradient_importance import stretch_importance as stretch_importance
 from difana.analysis.hepdata import Table as Table
@@ -51,6 +55,8 @@ __all__ = [
     "BestBins",
     "ConstraintOptions",
     "CoverageResult",
+    "EfficientScore",
+    "EfficientScoreResult",
     "Importance",
     "Inference",
     "Loaded",
@@ -66,6 +72,8 @@ __all__ = [
     "best_bins",
     "config_schema",
     "coverage",
+    "efficient_score_of",
+    "fit_efficient_score",
     "gradient_importance",
     "hepdata_tables",
     "importance",

@@ -77,7 +77,7 @@ class AbstractVariation(eqx.Module):
         """Return the events of its own by side, ``up`` and ``down``; empty if it has none."""
         return {}
 
-    def factors(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
+    def factors(self) -> tuple[Array | float, Array | float] | None:
         """Return the factors on the yield at +1 and -1 if it changes nothing else, else None."""
         return None
 
@@ -227,7 +227,7 @@ class Normalisation(AbstractVariation):
         """Return nothing: the shape stays."""
         return ()
 
-    def factors(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def factors(self) -> tuple[Array | float, Array | float]:
         """Return both factors."""
         return self.up, self.down
 

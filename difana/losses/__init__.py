@@ -10,6 +10,7 @@ from difana.losses.classify.adversarial import (
 from difana.losses.classify.augmented import augmented
 from difana.losses.classify.aware import aware
 from difana.losses.classify.cross_entropy import cross_entropy
+from difana.losses.classify.efficient_score import ScorePlan, efficient_score
 from difana.losses.classify.parametrised import parametrised
 from difana.losses.classify.random_nuisances import (
     VariedEvents,
@@ -62,6 +63,7 @@ __all__ = [
     "Constraint",
     "Pivot",
     "RunningSums",
+    "ScorePlan",
     "Step",
     "VariedEvents",
     "abcd_non_closure",
@@ -77,6 +79,7 @@ __all__ = [
     "constrained",
     "cross_entropy",
     "discovery",
+    "efficient_score",
     "expected_cls",
     "expected_limit",
     "full_sample_sums",

@@ -1,0 +1,246 @@
+"""The observable that keeps the information on a signal when nuisance parameters are profiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from difana._errors import InputError
+from difana._typing import Network, PyTree
+from difana.data import Sample
+from difana.losses import ScorePlan
+from difana.losses.classify.efficient_score import version
+
+_LEAST, _MOST = -20.0, 10.0  # logarithms of signal over background beyond are not believed
+_CHUNK = 1 << 16
+
+
+class EfficientScore(eqx.Module):
+    r"""A network of log ratios, read as the efficient score of the parameters of interest.
+
+    With the scores of all parameters at the reference point,
+
+    .. math::
+        t_\mu(x) = \frac{\lambda_s}{\lambda_b + \mu_0 \lambda_s}, \qquad
+        t_k(x) = \tfrac12 \ln\frac{\lambda(x; +1_k)}{\lambda(x; -1_k)}, \qquad
+        I = \sum_\text{events} w\, t\, t^T + \mathrm{diag}(0, 1, \dots, 1),
+
+    the efficient score is the score of :math:`\mu` minus its projection on those of the nuisances:
+
+    .. math:: e_\mu(x) = \sum_k \frac{(I^{-1})_{\mu k}}{(I^{-1})_{\mu\mu}}\, t_k(x).
+
+    It keeps, to first order in :math:`\mu` and the nuisances, all the information on :math:`\mu`
+    that is left when the nuisances are profiled. Called, it returns
+    :math:`\operatorname{arcsinh}(c\, e_\mu)`, one column a parameter of interest: monotonic, and of
+    one scale in the bulk and in the tail.
+
+    Attributes:
+        nets: The networks; the mean of their outputs counts.
+        offsets: Logarithms of the ratios of the yields, ``[outputs]``.
+        rates: Half the logarithm of the factors at +1 and -1 of the parameters that only scale,
+            ``[scaled, processes]``, background processes first, then one column a signal.
+        mix: Rows of the inverse information, normalised, ``[pois, parameters]``.
+        scale: The factor in the arcsinh, ``[pois]``.
+        information: The matrix I, ``[parameters, parameters]``.
+        plan: What each output means (static).
+    """
+
+    nets: tuple[Network, ...]
+    offsets: Float[Array, " outputs"]
+    rates: Float[Array, "scaled processes"]
+    mix: Float[Array, "pois parameters"]
+    scale: Float[Array, " pois"]
+    information: Float[Array, "parameters parameters"]
+    plan: ScorePlan = eqx.field(static=True)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters, in the order of the scores."""
+        return (*self.plan.pois, *self.plan.nuisances)
+
+    @property
+    def uncertainties(self) -> Float[np.ndarray, " pois"]:
+        """Expected uncertainties of the parameters of interest without any binning, ``[pois]``."""
+        covariance = np.linalg.inv(np.asarray(self.information, np.float64))
+        return np.sqrt(np.diag(covariance)[: len(self.plan.pois)])
+
+    def logits(self, inputs: PyTree) -> Float[Array, "events outputs"]:
+        """Return the mean outputs of the networks with the ratios of the yields put in."""
+        mean = jnp.mean(jnp.stack([net(inputs) for net in self.nets]), axis=0)
+        return mean + jax.lax.stop_gradient(jnp.asarray(self.offsets, mean.dtype))
+
+    def scores(self, inputs: PyTree) -> Float[Array, "events parameters"]:
+        """Return the scores of all parameters."""
+        signal, processes, weighted, moved = self.plan.split(self.logits(inputs))
+        ratio = jnp.exp(jnp.clip(signal, _LEAST, _MOST))
+        total = 1 + self.plan.strength * jnp.sum(ratio, axis=-1, keepdims=True)
+        fractions = jax.nn.softmax(processes, axis=-1) if self.plan.processes else 1.0
+        fractions = jnp.concatenate(
+            [jnp.broadcast_to(fractions / total, (len(total), self._backgrounds)),
+             self.plan.strength * ratio / total], axis=-1
+        )  # fmt: skip
+        scaled = fractions @ jax.lax.stop_gradient(jnp.asarray(self.rates, total.dtype)).T
+        return jnp.concatenate([ratio / total, weighted / 2, moved / 2, scaled], axis=-1)
+
+    def __call__(self, inputs: PyTree) -> Float[Array, "events pois"]:
+        """Return the observable, one column a parameter of interest."""
+        scores = self.scores(inputs)
+        mix = jax.lax.stop_gradient(jnp.asarray(self.mix, scores.dtype))
+        scale = jax.lax.stop_gradient(jnp.asarray(self.scale, scores.dtype))
+        return jnp.arcsinh(scale * (scores @ mix.T))
+
+    @property
+    def _backgrounds(self) -> int:
+        return max(len(self.plan.processes), 1)
+
+
+def efficient_score_of(
+    nets: Network | Sequence[Network], samples: Sequence[Sample], *, plan: ScorePlan
+) -> EfficientScore:
+    """Return the efficient score from networks trained with `difana.losses.efficient_score`.
+
+    Args:
+        nets: One network, or those of an ensemble.
+        samples: Events, each sample standing for its full yield, that give the ratios of the
+            yields and the information; not those of the test split.
+        plan: The plan of the training.
+
+    Raises:
+        InputError: If a yield is not positive, or the information has no inverse: two parameters
+            do the same.
+
+    Example:
+        >>> from difana.data import Events, Normalisation
+        >>> x = jnp.linspace(-3, 3, 2000)[:, None]
+        >>> def gauss(mean): return Events(x, jnp.exp(-((x[:, 0] - mean) ** 2) / 2))
+        >>> lumi = Normalisation(up=1.1, down=1 / 1.1, name="lumi")
+        >>> samples = [Sample(gauss(1.0), name="s", normfactors=("mu",)),
+        ...            Sample(gauss(0.0), (lumi,), name="b")]
+        >>> exact = efficient_score_of(lambda x: x - 0.5, samples, plan=ScorePlan.of(samples))
+        >>> exact.parameters, exact(x).shape
+        (('mu', 'lumi'), (2000, 1))
+    """
+    members = (nets,) if callable(nets) else tuple(nets)
+    size = len(plan.pois) + len(plan.nuisances)
+    raw = EfficientScore(
+        members,
+        offsets=jnp.asarray(_offsets(samples, plan)),
+        rates=jnp.asarray(_rates(samples, plan)),
+        mix=jnp.zeros((len(plan.pois), size)),
+        scale=jnp.ones(len(plan.pois)),
+        information=jnp.zeros((size, size)),
+        plan=plan,
+    )
+    matrix = _information(raw, samples)
+    try:
+        covariance = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError as error:
+        raise InputError(f"the information has no inverse: {_degenerate(raw, matrix)}") from error
+    if not np.isfinite(covariance).all() or not (np.diag(covariance) > 0).all():
+        raise InputError(f"the information has no inverse: {_degenerate(raw, matrix)}")
+    number = len(plan.pois)
+    mix = covariance[:number] / np.diag(covariance)[:number, None]
+    yields = {s.name: _total(s.nominal.weights) for s in samples}
+    background = sum(yields[s.name] for s in samples if not set(s.normfactors) & set(plan.pois))
+    scale = [
+        background / sum(yields[s.name] for s in samples if poi in s.normfactors)
+        for poi in plan.pois
+    ]
+    return eqx.tree_at(
+        lambda e: (e.mix, e.scale, e.information),
+        raw,
+        (jnp.asarray(mix), jnp.asarray(scale), jnp.asarray(matrix)),
+    )
+
+
+def _total(weights: Any) -> float:
+    return float(np.sum(np.asarray(weights, np.float64)))
+
+
+def _side(sample: Sample, name: str, side: int) -> float:
+    """Return the yield at +1 (side 0) or -1 (side 1) of one nuisance parameter."""
+    return _total(version(sample, name, side).weights)
+
+
+def _offsets(samples: Sequence[Sample], plan: ScorePlan) -> Float[np.ndarray, " outputs"]:
+    """Return the logarithms of the ratios of the yields that the classes were normalised by."""
+    pois = set(plan.pois)
+    background = [s for s in samples if not set(s.normfactors) & pois]
+    factors = [plan.strength if set(s.normfactors) & pois else 1.0 for s in samples]
+    total = sum(_total(s.nominal.weights) for s in background)
+    ratios = [
+        sum(_total(s.nominal.weights) for s in samples if poi in s.normfactors) / total
+        for poi in plan.pois
+    ]
+    by_name = {s.name: _total(s.nominal.weights) for s in background}
+    ratios += [by_name[name] for name in plan.processes]
+    for name in (*plan.weighted, *plan.moved):
+        up, down = (
+            sum(f * _side(s, name, side) for s, f in zip(samples, factors, strict=True) if f)
+            for side in (0, 1)
+        )
+        ratios.append(up / down)
+    if not (np.isfinite(ratios).all() and np.min(ratios) > 0):
+        raise InputError("a yield is not positive: scores are logarithms of ratios of yields")
+    return np.log(ratios)
+
+
+def _rates(samples: Sequence[Sample], plan: ScorePlan) -> Float[np.ndarray, "scaled processes"]:
+    """Return what each scaling parameter does to the logarithm of the yield of each process."""
+    pois = set(plan.pois)
+    background = [s for s in samples if not set(s.normfactors) & pois]
+    groups = [[s] for s in background] if plan.processes else [background]
+    groups += [[s for s in samples if poi in s.normfactors] for poi in plan.pois]
+    rates = np.zeros((len(plan.scaled), len(groups)))
+    for k, name in enumerate(plan.scaled):
+        for p, group in enumerate(groups):
+            logs = [
+                1.0
+                if name in s.normfactors
+                else 0.5 * np.log(_side(s, name, 0) / _side(s, name, 1))
+                for s in group
+            ]
+            rates[k, p] = np.average(logs, weights=[_total(s.nominal.weights) for s in group])
+    return rates
+
+
+def _information(raw: EfficientScore, samples: Sequence[Sample]) -> np.ndarray:
+    """Return the information of one experiment at the reference point, constraints added."""
+    plan, size = raw.plan, len(raw.parameters)
+    scores: Callable = eqx.filter_jit(raw.scores)
+    found = np.zeros((size, size))
+    for sample in samples:
+        factor = plan.strength if set(sample.normfactors) & set(plan.pois) else 1.0
+        if factor == 0:
+            continue
+        weights = factor * np.asarray(sample.nominal.weights, np.float64)
+        for start in range(0, len(weights), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            inputs = jax.tree.map(partial(_cut, part=part), sample.nominal.inputs)
+            t = np.asarray(scores(inputs), np.float64)
+            found += t.T @ (weights[part, None] * t)
+    constrained = {v.name for s in samples for v in s.variations}
+    prior = [0.0] * len(plan.pois) + [float(n in constrained) for n in plan.nuisances]
+    return found + np.diag(prior)
+
+
+def _cut(leaf: Array, *, part: slice) -> Array:
+    return leaf[part]
+
+
+def _degenerate(raw: EfficientScore, matrix: np.ndarray) -> str:
+    """Name the parameters that cannot be told apart."""
+    values, vectors = np.linalg.eigh(matrix)
+    worst = np.abs(vectors[:, 0])
+    names = [raw.parameters[i] for i in np.argsort(-worst)[:3] if worst[i] > 0.1]
+    return (
+        f"{', '.join(names)} cannot be told apart (smallest eigenvalue {values[0]:.3g}); give a"
+        " constraint to one of them, or leave it out"
+    )

@@ -1,0 +1,153 @@
+"""Train networks for the efficient score."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from difana._errors import ConfigError
+from difana._options import whole_number
+from difana._typing import Network
+from difana.analysis.efficient_score import EfficientScore, efficient_score_of
+from difana.analysis.options import NetworkOptions
+from difana.data import Sample
+from difana.losses import ScorePlan, Step, efficient_score
+from difana.nn import MLP, Standardised, trainable
+from difana.train import Training, TrainResult, fit
+
+USUAL = Training(steps=1500, batch_size=4000, learning_rate=2e-3, final_rate=0.0, patience=None)
+"""Enough steps for the tail of the signal, with a rate that falls to zero."""
+
+
+class EfficientScoreResult(eqx.Module):
+    """The outcome of a training.
+
+    Attributes:
+        observable: The efficient score.
+        trainings: The trainings of the networks, one a member.
+    """
+
+    observable: EfficientScore
+    trainings: tuple[TrainResult, ...]
+
+    @property
+    def status(self) -> str:
+        """``"diverged"`` if one of the trainings did, else how the first ended."""
+        states = [training.status for training in self.trainings]
+        return "diverged" if "diverged" in states else states[0]
+
+
+def fit_efficient_score(
+    train: Sequence[Sample],
+    validation: Sequence[Sample],
+    *,
+    key: PRNGKeyArray,
+    network: NetworkOptions = NetworkOptions(hidden=(64, 64), activation="silu"),  # noqa: B008
+    training: Training = USUAL,
+    pois: Sequence[str] = ("mu",),
+    strength: float = 0.0,
+    members: int = 1,
+    per_step: int | None = 4,
+    start: Network | None = None,
+    checkpoint: str | Path | None = None,
+    progress_bar: bool = True,
+) -> EfficientScoreResult:
+    r"""Train networks on the scores of all parameters, and return the efficient score.
+
+    One network learns all log ratios (`difana.losses.efficient_score`); the state that is best on
+    held-out events counts. See `EfficientScore` for the formula, and `best_bins` for its bins.
+
+    Args:
+        train: Samples to train on, each standing for its full yield.
+        validation: Held-out samples, the same.
+        key: Key of weights and batches.
+        network: Size of the network.
+        training: Steps, batch, rate, schedule, patience, average.
+        pois: Parameters of interest; the samples that they multiply are signals.
+        strength: Signal strength at which the scores are taken: 0 for limits, 1 for measurements.
+        members: Networks of an ensemble, whose outputs are averaged.
+        per_step: Of the nuisances that move events, how many are drawn at each step.
+        start: Instead of a new network: one with ``ScorePlan.of(...).outputs`` outputs.
+        checkpoint: Folder of the checkpoints; a killed run continues there.
+        progress_bar: Show progress.
+
+    Returns:
+        The observable and how the trainings went.
+
+    Raises:
+        ConfigError: If an option is out of range, or an ensemble is asked of one start.
+        InputError: If the samples are not fit for it; see `ScorePlan` and `efficient_score_of`.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from difana.data import Events, Normalisation
+        >>> rng = np.random.default_rng(0)
+        >>> def sample(name, mean, total, **kwargs):
+        ...     x = rng.normal(mean, 1.0, (300, 1)).astype(np.float32)
+        ...     return Sample(Events(x, np.full(300, total / 300, np.float32)), name=name, **kwargs)
+        >>> norm = Normalisation(up=1.1, down=1 / 1.1, name="norm")
+        >>> def split():
+        ...     return [sample("s", 1.0, 10.0, normfactors=("mu",)),
+        ...             sample("b", 0.0, 100.0, variations=(norm,))]
+        >>> found = fit_efficient_score(
+        ...     split(), split(), key=jax.random.key(0),
+        ...     training=Training(steps=50, batch_size=300, patience=None), progress_bar=False)
+        >>> found.status, found.observable.parameters
+        ('finished', ('mu', 'norm'))
+    """
+    members = whole_number("members", members)
+    if start is not None and members > 1:
+        raise ConfigError(f"{members} members of one start are the same network: give no start")
+    plan = ScorePlan.of(train, pois=pois, strength=strength)
+    rows = max(len(sample.nominal) for sample in train)
+    steps = training.steps_for(rows)
+
+    def loss(net: Network, batch: Sequence[Sample], step: Step) -> tuple[Array, dict[str, Array]]:
+        return efficient_score(net, batch, step, plan=plan, per_step=per_step)
+
+    @eqx.filter_jit
+    def measure(net: Network, held_out: Sequence[Sample]) -> tuple[Array, dict[str, Array]]:
+        return efficient_score(net, held_out, plan=plan)
+
+    trainings = []
+    for member in range(members):
+        weights_key, batches_key = jax.random.split(jax.random.fold_in(key, member))
+        net = _network(network, train, plan.outputs, weights_key) if start is None else start
+        folder = None if checkpoint is None else Path(checkpoint) / str(member)
+        trainings.append(
+            fit(
+                loss,
+                net,
+                train,
+                steps=steps,
+                batch_size=training.batch(rows),
+                optimizer=training.optimizer(steps),
+                key=batches_key,
+                trained=trainable(net),
+                validate=lambda net: measure(net, validation),
+                patience=training.patience,
+                average=training.average,
+                checkpoint=folder,
+                fingerprint=f"{plan} {dataclasses.astuple(training)}",
+                stage="efficient score" + (f" {member + 1}/{members}" if members > 1 else ""),
+                progress_bar=progress_bar,
+            )
+        )
+    nets = [training.trainable for training in trainings]
+    return EfficientScoreResult(efficient_score_of(nets, train, plan=plan), tuple(trainings))
+
+
+def _network(
+    options: NetworkOptions, samples: Sequence[Sample], outputs: int, key: PRNGKeyArray
+) -> Standardised:
+    """Return a new network behind the standardisation of the events; all samples count alike."""
+    features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
+    weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])
+    net = MLP(features.shape[1], options.hidden, outputs, activation=options.activation, key=key)
+    return Standardised.fit(net, features, weights, columns=samples[0].nominal.columns)
