@@ -12,12 +12,13 @@ from difana.unfold.compatibility import (
     covariance_rank,
 )
 from difana.unfold.config import UnfoldingConfig, read_unfolding, unfolding_schema
-from difana.unfold.dataset import load_dataset, save_dataset
+from difana.unfold.dataset import save_dataset
 from difana.unfold.fit_flow_unfolding import fit_flow_unfolding
 from difana.unfold.fit_omnifold import fit_omnifold, start_nets
 from difana.unfold.flow_result import FlowUnfoldingResult
 from difana.unfold.inversion import invert
 from difana.unfold.likelihood import fit_truth, truth_names, unfolding_model
+from difana.unfold.load_dataset import load_dataset
 from difana.unfold.nuisance import (
     NuisanceFit,
     NuisanceWeights,

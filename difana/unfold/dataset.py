@@ -7,19 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Shaped
 
 from difana._errors import InputError, nearest
-from difana.data import Events, read_identifiers, read_metadata, to_hdf5, to_parquet
+from difana.data import Events, to_hdf5, to_parquet
 from difana.unfold.result import UnfoldedEvents
 from difana.unfold.status import describe
 
-_KEY = "difana_unfolded"
-_VERSION = 1
-_PREFIX = "weights_"
-_NOMINAL = f"{_PREFIX}nominal"
+KEY = "difana_unfolded"
+VERSION = 1
+PREFIX = "weights_"
+NOMINAL = f"{PREFIX}nominal"
 _TEXTS = ("method", "fiducial", "luminosity", "normalisation")
 _NORMALISATION = (
     "the weights are yields: their sum is the number of events in the fiducial region that the"
@@ -69,11 +68,13 @@ def save_dataset(
 
     Example:
         >>> import tempfile
+        >>> import jax.numpy as jnp
         >>> result = UnfoldedEvents(
         ...     status=jnp.asarray(0), observables=jnp.array([[30.0], [50.0]]),
         ...     weights=jnp.array([1.0, 2.0]), replicas={}, variations={"jes": jnp.ones(2)},
         ...     fiducial=jnp.array([True, True]), names=("pt",), units=("GeV",),
         ... )
+        >>> from difana.unfold import load_dataset
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = save_dataset(result, Path(folder) / "unfolded.parquet", fiducial="pt > 20")
         ...     again = load_dataset(path)
@@ -91,7 +92,7 @@ def save_dataset(
     texts |= {key: text for key, text in given.items() if text}
     texts.setdefault("normalisation", _NORMALISATION)
     document = {
-        "version": _VERSION,
+        "version": VERSION,
         "observables": [
             {"name": name, "unit": unit} for name, unit in zip(names, units, strict=True)
         ],
@@ -100,65 +101,17 @@ def save_dataset(
         "status": int(np.asarray(events.status)),
         "status_text": describe(events.status),
     }
-    nominal = weights.pop(_NOMINAL)[kept]
-    for name, column in {_NOMINAL: nominal, **weights}.items():
+    nominal = weights.pop(NOMINAL)[kept]
+    for name, column in {NOMINAL: nominal, **weights}.items():
         if not np.isfinite(column).all():
             raise InputError(f"{name} are not finite: such a result cannot be published")
     write = to_parquet if path.suffix == ".parquet" else to_hdf5
     return write(
         Events(table[kept], nominal, columns=names, units=units),  # pyright: ignore
         path,
-        weight=_NOMINAL,
+        weight=NOMINAL,
         extra={name: column[kept] for name, column in weights.items()},
-        metadata={_KEY: json.dumps(document)},
-    )
-
-
-def load_dataset(path: str | Path) -> UnfoldedEvents:
-    """Return the unfolded events of a dataset.
-
-    Args:
-        path: What ``save_dataset`` wrote.
-
-    Returns:
-        The events; ``histogram`` gives any distribution with its full covariance.
-
-    Raises:
-        InputError: If the file is truncated, no such dataset, of a newer version, or contradicts
-            its own metadata; names the culprit.
-
-    Example:
-        >>> load_dataset("missing.parquet")
-        Traceback (most recent call last):
-        difana._errors.InputError: no file 'missing.parquet'...
-    """
-    metadata = read_metadata(path)
-    if _KEY not in metadata:
-        raise InputError(f"'{path}' is no dataset of difana: it has no metadata '{_KEY}'")
-    names, units, texts, columns, status = _content(metadata[_KEY], path)
-    wanted = [*names, _NOMINAL, *(name for group in columns.values() for name in group)]
-    if len(set(wanted)) < len(wanted):
-        raise InputError(f"the metadata of '{path}' name a column twice")
-    found = read_identifiers(str(path), columns={name: f"`{name}`" for name in wanted})
-    arrays = {name: _numbers(found[name], name, path) for name in wanted}
-    replicas = {
-        kind: jnp.asarray(np.stack([arrays[name] for name in group]))
-        for kind, group in columns.items()
-        if kind
-    }
-    variations = {
-        name.removeprefix(_PREFIX): jnp.asarray(arrays[name]) for name in columns.get("", ())
-    }
-    return UnfoldedEvents(
-        status=jnp.asarray(status),
-        observables=jnp.asarray(np.stack([arrays[name] for name in names], axis=1)),
-        weights=jnp.asarray(arrays[_NOMINAL]),
-        replicas=replicas,
-        variations=variations,
-        fiducial=jnp.ones(len(arrays[_NOMINAL]), bool),
-        names=names,
-        units=units,
-        metadata=tuple(texts.items()),
+        metadata={KEY: json.dumps(document)},
     )
 
 
@@ -187,10 +140,10 @@ def _observables(
         table = np.concatenate([table, column[:, None]], axis=1)
         names, units = (*names, name), (*units, "")
     for name in names:
-        if "`" in name or name.startswith(_PREFIX) or names.count(name) > 1:
+        if "`" in name or name.startswith(PREFIX) or names.count(name) > 1:
             raise InputError(
                 f"an observable cannot be called '{name}': names must differ, hold no backquote"
-                f" and not start with '{_PREFIX}'"
+                f" and not start with '{PREFIX}'"
             )
     inside = np.isfinite(table) | ~np.asarray(events.fiducial)[:, None]
     if not inside.all():
@@ -208,8 +161,8 @@ def _weights(
         name = sorted(unknown)[0]
         known = [*events.replicas, *events.variations]
         raise InputError(f"no replicas or variation '{name}'.{nearest(name, known)}")
-    columns = {_NOMINAL: np.asarray(events.weights)}
-    content: dict[str, Any] = {"nominal": _NOMINAL, "replicas": {}, "variations": {}}
+    columns = {NOMINAL: np.asarray(events.weights)}
+    content: dict[str, Any] = {"nominal": NOMINAL, "replicas": {}, "variations": {}}
 
     def add(name: str, values: Any) -> None:
         if name in columns or "`" in name:
@@ -217,63 +170,14 @@ def _weights(
         columns[name] = np.asarray(values)
 
     for kind, rows in events.replicas.items():
-        label = f"{_PREFIX}{kind}_<i>"
+        label = f"{PREFIX}{kind}_<i>"
         text = sentences.get(kind, _SPREAD.format(columns=label))
         content["replicas"][kind] = {"columns": label, "number": len(rows), "uncertainty": text}
         for i, row in enumerate(np.asarray(rows)):
-            add(f"{_PREFIX}{kind}_{i}", row)
+            add(f"{PREFIX}{kind}_{i}", row)
     for name, row in events.variations.items():
-        label = f"{_PREFIX}{name}"
+        label = f"{PREFIX}{name}"
         text = sentences.get(name, _SHIFT.format(columns=label))
         content["variations"][name] = {"column": label, "uncertainty": text}
         add(label, row)
     return columns, content
-
-
-def _content(
-    text: str, path: str | Path
-) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str], dict[str, list[str]], int]:
-    """Return names, units, texts, columns of weights by kind ("" for variations) and status."""
-    try:
-        document = json.loads(text)
-        version = document["version"]
-        if version != _VERSION:
-            raise InputError(
-                f"'{path}' is a dataset of version {version!r}; this difana reads {_VERSION}"
-            )
-        names = tuple(_text(entry["name"]) for entry in document["observables"])
-        units = tuple(_text(entry["unit"]) for entry in document["observables"])
-        texts = {_text(key): _text(value) for key, value in document["texts"].items()}
-        kinds = {
-            _text(kind): int(entry["number"])
-            for kind, entry in document["weights"]["replicas"].items()
-        }
-        variations = [_text(name) for name in document["weights"]["variations"]]
-        status = int(document["status"])
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
-        raise InputError(f"the metadata '{_KEY}' of '{path}' are damaged ({reason})") from error
-    if not names or any("`" in name for name in (*names, *kinds, *variations)):
-        raise InputError(f"the metadata of '{path}' name no observable, or a backquote in a name")
-    if "" in kinds or any(not 0 < number <= 100_000 for number in kinds.values()):
-        raise InputError(f"the metadata of '{path}' hold numbers of replicas that make no sense")
-    columns = {
-        kind: [f"{_PREFIX}{kind}_{i}" for i in range(number)] for kind, number in kinds.items()
-    }
-    if variations:
-        columns[""] = [f"{_PREFIX}{name}" for name in variations]
-    return names, units, texts, columns, status
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, got {value!r}")
-    return value
-
-
-def _numbers(column: np.ndarray, name: str, path: str | Path) -> np.ndarray:
-    if column.dtype.kind not in "fiu" or not np.isfinite(column).all():
-        raise InputError(f"column '{name}' of '{path}' holds entries that are no finite numbers")
-    return column.astype(float)
