@@ -49,7 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     mean, sd = gaussian_recursion("minimal", iterations=1)[0]
     expected = options.events * np.diff(norm.cdf(EDGES, mean, sd))
-    training = Training(epochs=25, batch_size=200, learning_rate=5e-3)
+    training = Training(epochs=25, batch_size=200, learning_rate=5e-3, average=0.99)
     pulls: dict[str, list] = {"data": [], "data, simulation and training": []}
     for number in range(options.experiments):
         key, key_yield, key_fit = jax.random.split(jax.random.fold_in(jax.random.key(0), number), 3)

@@ -142,12 +142,27 @@ def fill(outputs: Outputs, jobs: Sequence[Job], one: Sums) -> tuple[Array, Array
             ]
         )
         mine = [i for rows in members.values() for i in rows]
-        different = {id(jobs[i].weights): jobs[i].weights for i in mine}
-        index = {name: row for row, name in enumerate(different)}
-        weights = jnp.stack([w.astype(x.dtype) for w in different.values()])
-        rows = np.array([index[id(jobs[i].weights)] for i in mine])
+        different, rows = _distinct([jobs[i].weights for i in mine])
+        weights = jnp.stack([w.astype(x.dtype) for w in different])
         parts.append(jax.vmap(one)(x, weights[rows]))
         order += mine
     back = np.argsort(order)
     contents, squares = (wide(jnp.concatenate(rows))[back] for rows in zip(*parts, strict=True))
     return contents, squares
+
+
+def _distinct(arrays: Sequence[Array]) -> tuple[list[Array], np.ndarray]:
+    """Return each array once, and which of them stands at each place.
+
+    Samples hand the weights of an event to all variations that do not change them: the array is the
+    same one, which is all that can be known of numbers that are traced.
+    """
+    found: list[Array] = []
+    places = []
+    for array in arrays:
+        # the latest is the likeliest: variations of a sample stand together
+        place = next((k for k in reversed(range(len(found))) if found[k] is array), len(found))
+        if place == len(found):
+            found.append(array)
+        places.append(place)
+    return found, np.array(places)
