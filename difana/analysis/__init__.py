@@ -27,9 +27,7 @@ from difana.analysis.inference import Inference as Inference
 from difana.analysis.load import Loaded as Loaded
 from difana.analysis.load import load as load
 from difana.analysis.nuisance_scan import NuisanceScan as NuisanceScan
-from difana.analysis.nuisance_scan import ScanInterval as ScanInterval
 from difana.analysis.nuisance_scan import nuisance_scan as nuisance_scan
-from difana.analysis.nuisance_scan import profiled_interval as profiled_interval
 from difana.analysis.nuisance_scan import refined_scan as refined_scan
 from difana.analysis.nuisance_scan import samples_at as samples_at
 from difana.analysis.optimise import Optimised as Optimised
@@ -38,6 +36,8 @@ from difana.analysis.optimise import pretraining as pretraining
 from difana.analysis.options import ConstraintOptions as ConstraintOptions
 from difana.analysis.options import NetworkOptions as NetworkOptions
 from difana.analysis.options import TrainingOptions as TrainingOptions
+from difana.analysis.profiled_interval import ScanInterval as ScanInterval
+from difana.analysis.profiled_interval import profiled_interval as profiled_interval
 from difana.analysis.profiles import Profile as Profile
 from difana.analysis.profiles import observable_profiles as observable_profiles
 from difana.analysis.publish import hepdata_tables as hepdata_tables
