@@ -55,7 +55,7 @@ docs: $(VENV)/.docs
 
 notebooks: $(VENV)/.test
 	DIFANA_WRITE_NOTEBOOKS=$(WRITE) $(BIN)/python -m pytest -n $(WORKERS) -m notebook -q -rA \
-	tests/test_notebooks.py
+	tests/test_notebooks.py tests/test_pages.py
 
 # Old releases warn about the names that newer neighbours have replaced.
 LOWEST := tests/test_imports.py tests/hist tests/nn tests/metrics tests/data/test_readers.py \

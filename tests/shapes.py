@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 from beartype.door import is_bearable
-from jaxtyping import jaxtyped
+from jaxtyping import AnnotationError, jaxtyped
 
 SHAPED = ("Float[", "Int[", "Bool[", "Shaped[", "PRNGKeyArray", "Scalar")
 NAME = "_check_annotated_shapes"
@@ -149,11 +149,18 @@ def _check(
             wrong += [
                 f"{name}: {hints.texts[name]} is {_described(one)}"
                 for one in held
-                if not is_bearable(one, hint)
-                and (name == "return" or not any(is_bearable(x, hint) for x in _forms(one)))
+                if not _fits(one, hint)
+                and (name == "return" or not any(_fits(form, hint) for form in _forms(one)))
             ]
     if wrong:
         raise TypeError(f"{where}: " + "; ".join(wrong))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    try:
+        return is_bearable(value, hint)
+    except AnnotationError:  # params + 1, where nothing else says what params is
+        return True
 
 
 def _forms(value: Any) -> Iterator[Any]:

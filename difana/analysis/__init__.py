@@ -31,6 +31,7 @@ from difana.analysis.nuisance_scan import nuisance_scan as nuisance_scan
 from difana.analysis.nuisance_scan import refined_scan as refined_scan
 from difana.analysis.nuisance_scan import samples_at as samples_at
 from difana.analysis.optimise import Optimised as Optimised
+from difana.analysis.optimise import new_network as new_network
 from difana.analysis.optimise import optimise as optimise
 from difana.analysis.optimise import pretraining as pretraining
 from difana.analysis.options import ConstraintOptions as ConstraintOptions
@@ -47,6 +48,9 @@ from difana.analysis.read import read_config as read_config
 from difana.analysis.result import AnalysisResult as AnalysisResult
 from difana.analysis.run import run as run
 from difana.analysis.shuffle_importance import shuffle_importance as shuffle_importance
+from difana.analysis.templates import ObservedSample as ObservedSample
+from difana.analysis.templates import Values as Values
+from difana.analysis.templates import observe as observe
 
 __all__ = [
     "AnalysisConfig",
@@ -62,12 +66,14 @@ __all__ = [
     "Loaded",
     "NetworkOptions",
     "NuisanceScan",
+    "ObservedSample",
     "Optimised",
     "Profile",
     "ScanInterval",
     "Table",
     "TrainingOptions",
     "Uncertainty",
+    "Values",
     "Variable",
     "best_bins",
     "config_schema",
@@ -79,8 +85,10 @@ __all__ = [
     "importance",
     "load",
     "log_objective",
+    "new_network",
     "nuisance_scan",
     "observable_profiles",
+    "observe",
     "optimise",
     "pretraining",
     "profiled_interval",

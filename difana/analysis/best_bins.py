@@ -66,7 +66,7 @@ def best_bins(
 
     Args:
         splits: Training and validation samples with their observable, each split standing for the
-            full yield.
+            full yield: what :func:`difana.analysis.observe` makes of networks and samples.
         score: What to minimise, compiled, e.g. what `log_objective` returns.
         poi: Parameter of interest; what it multiplies is signal.
         bins: Number of bins.
@@ -84,7 +84,7 @@ def best_bins(
         InputError: If the observable has too few distinct values.
 
     Example:
-        >>> from difana.analysis.templates import Values
+        >>> from difana.analysis import ObservedSample, Values
         >>> x = np.linspace(0, 1, 101)
         >>> signal = ObservedSample("s", Values(x, x**4), normfactors=("mu",))
         >>> background = ObservedSample("b", Values(x, np.full(101, 1.0)))

@@ -273,7 +273,7 @@ def pretrain(
         stage: Name in the history.
         settings: Further options of `difana.train.fit`.
     """
-    start = _network(network, train, weights_key)
+    start = new_network(network, train, key=weights_key)
     own = pretraining(training)
     steps = training.pretrain_steps
 
@@ -317,10 +317,24 @@ def _rounded_ends(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edg
     return np.concatenate([[np.floor(edges[0])], edges[1:-1], [np.ceil(edges[-1])]])
 
 
-def _network(options: NetworkOptions, samples: Sequence[Sample], key: PRNGKeyArray) -> Network:
-    """Return a new network behind the standardisation of the training events.
+def new_network(
+    options: NetworkOptions, samples: Sequence[Sample], *, key: PRNGKeyArray
+) -> Network:
+    """Return the untrained network of a run, behind the standardisation of the training events.
 
     Every sample counts the same, whatever its yield: a rare signal must not lie far outside.
+    :func:`difana.nn.load_weights` reads ``weights.eqx`` of a run into it.
+
+    Args:
+        options: Section ``Network`` of the configuration.
+        samples: Training samples.
+        key: Random key.
+
+    Example:
+        >>> from difana.data import Events
+        >>> sample = Sample(Events(jnp.ones((4, 2)), jnp.ones(4)), name="s")
+        >>> new_network(NetworkOptions(hidden=(8,)), [sample], key=jax.random.key(0)).mean.tolist()
+        [1.0, 1.0]
     """
     features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
     weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])

@@ -261,7 +261,7 @@ def check_channel(
 
 def merge_empty(
     samples: Sequence[ObservedSample], edges: Float[np.ndarray, " edges"], *, poi: str
-) -> tuple[Float[np.ndarray, " edges"], int]:
+) -> tuple[Float[np.ndarray, " left"], int]:
     """Merge bins without background with a neighbour: the one before, the first with the second.
 
     Returns:

@@ -50,7 +50,7 @@ def trustworthy(status: Int[Array, "..."]) -> Bool[Array, "..."]:
     return (jnp.asarray(status) & ~int(_HARMLESS)) == 0
 
 
-def describe(status: Int[Array, ""] | int) -> str:
+def describe(status: Int[Array, "..."] | int) -> str:
     """Return a status in words.
 
     Example:

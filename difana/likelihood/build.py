@@ -33,7 +33,7 @@ def _flat(parts: Sequence[Any]) -> Float[Array, " entries"]:
         return jax.device_put(np.zeros(0))
     if any(isinstance(part, jax.Array) for part in parts):
         # one precision for all numbers: networks may run in float32, yields may be integers
-        return jnp.concatenate([jnp.reshape(part, -1).astype(float) for part in parts])
+        return jnp.concatenate([jnp.ravel(jnp.asarray(part)).astype(float) for part in parts])
     return jax.device_put(np.concatenate([np.atleast_1d(np.asarray(x, float)) for x in parts]))
 
 

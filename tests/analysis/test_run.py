@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 
 from difana._errors import ConfigError
-from difana.analysis import AnalysisResult, Inference, load, run
+from difana.analysis import AnalysisResult, Inference, load, new_network, run
 from difana.likelihood import channel_from_events
-from difana.nn import MLP, Standardised, load_weights
+from difana.nn import load_weights
 from difana.plot import analysis_report
 from difana.train import JSONLLogger, read_history
 
@@ -113,7 +113,7 @@ def test_workspace_is_valid_and_agrees_with_pyhf(finished: AnalysisResult) -> No
 
 def test_templates_are_those_of_the_saved_network(finished: AnalysisResult) -> None:
     loaded = load(finished.config)
-    like = Standardised.fit(MLP(3, [8], key=jax.random.key(0)), np.ones((2, 3), np.float32))
+    like = new_network(finished.config.network, loaded.train, key=jax.random.key(0))
     net = load_weights(finished.out / "weights.eqx", like)
     edges = np.asarray(finished.trained.edges, np.float32)
     channel = channel_from_events(net, loaded.test, edges=edges, bandwidth=None)

@@ -398,3 +398,17 @@ def test_constants_of_few_and_many_counts_are_those_of_scipy():
     exact = stats.poisson.logpmf(counts, yields).sum()
     found = model.logpdf(model.pack({"mu": 1.0}), model.data(counts))
     assert float(found) == pytest.approx(exact, rel=1e-11)
+
+
+def test_traced_templates_beside_lists_of_numbers():
+    def expected(signal):
+        background = Template([50.0, 52.0], (StatError([3.0, 4.0], "stat"),), name="b")
+        other = Template([5.0, 6.0], (HistoSys([6.0, 7.0], [4.0, 5.0], "tilt"),), name="o")
+        tilt = HistoSys(1.1 * signal, 0.9 * signal, "tilt")
+        moved = Template(signal, (NormFactor("mu"), tilt), name="s")
+        model = build_model([Channel((moved, background, other), name="SR")])
+        return model.expected_main(model.init)
+
+    signal = jnp.array([5.0, 6.0])
+    np.testing.assert_allclose(jax.jit(expected)(signal), [60.0, 64.0])
+    np.testing.assert_allclose(jax.jacobian(expected)(signal), np.eye(2))

@@ -29,10 +29,10 @@ class ConditionalFits(eqx.Module):
         status: Bit flags, ``[fits]``.
     """
 
-    params: Float[Array, "fits params"]
-    half_deviance: Float[Array, " fits"]
-    gradient: Float[Array, "fits params"]
-    status: Int[Array, " fits"]
+    params: Float[Array, "*fits params"]
+    half_deviance: Float[Array, "*fits"]
+    gradient: Float[Array, "*fits params"]
+    status: Int[Array, "*fits"]
 
 
 def traced(*trees: Any) -> bool:
