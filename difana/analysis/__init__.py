@@ -23,7 +23,6 @@ from difana.analysis.hepdata import Variable as Variable
 from difana.analysis.hepdata import write_hepdata as write_hepdata
 from difana.analysis.importance import Importance as Importance
 from difana.analysis.importance import importance as importance
-from difana.analysis.inference import Inference as Inference
 from difana.analysis.load import Loaded as Loaded
 from difana.analysis.load import load as load
 from difana.analysis.nuisance_scan import NuisanceScan as NuisanceScan
@@ -62,7 +61,6 @@ __all__ = [
     "EfficientScore",
     "EfficientScoreResult",
     "Importance",
-    "Inference",
     "Loaded",
     "NetworkOptions",
     "NuisanceScan",

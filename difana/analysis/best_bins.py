@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int
 from difana._errors import ConfigError, InputError
 from difana._options import whole_number
 from difana.analysis.start_edges import candidate_edges, pooled
-from difana.analysis.templates import ObservedSample, hard_channel, is_signal
+from difana.analysis.templates import ObservedSample, hard_channel
+from difana.data import is_signal
 from difana.likelihood import Channel, HistoSys, StatError
 
 _WANTED = 4.0  # the strength at which dynamic programming works has this likelihood ratio

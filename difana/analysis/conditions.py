@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import ConfigError
 from difana.analysis.options import ConstraintOptions
-from difana.analysis.templates import is_signal
+from difana.data import is_signal
 from difana.likelihood import Channel, Model
 from difana.losses import (
     Constraint,

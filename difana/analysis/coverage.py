@@ -15,7 +15,7 @@ from difana._errors import ConfigError, ModelError
 from difana._numerics import after
 from difana._options import whole_number
 from difana.infer import (
-    describe,
+    AbstractResult,
     fit,
     hypotest,
     map_points,
@@ -29,7 +29,7 @@ from difana.likelihood import Model
 KINDS = ("limit", "clsb", "interval")
 
 
-class CoverageResult(eqx.Module):
+class CoverageResult(AbstractResult):
     """Toys at each true value: what is tested there, and what is fitted.
 
     Toys whose fits fail are left out; ``failed`` counts them.
@@ -138,7 +138,7 @@ class CoverageResult(eqx.Module):
         lost = int(self.failed.sum())
         if not lost:
             return "ok"
-        return f"{lost} of {self.good.size} toys failed and are left out: {describe(self.status)}"
+        return f"{lost} of {self.good.size} toys failed and are left out: {super().message}"
 
     def _mean(self, values: np.ndarray) -> np.ndarray:
         number = np.sum(self.good, axis=1)

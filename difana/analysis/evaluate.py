@@ -21,12 +21,11 @@ from difana.analysis.statistics import Final, asimov_vector, data_vector, final_
 from difana.analysis.templates import (
     ObservedSample,
     Values,
-    is_signal,
     network_scores,
     observe,
     yields,
 )
-from difana.data import Sample
+from difana.data import Sample, is_signal
 from difana.hist import soft_histogram
 from difana.likelihood import Channel, Model, build_model
 

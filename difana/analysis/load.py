@@ -31,6 +31,7 @@ from difana.data import (
     Sample,
     ShiftedEvents,
     WeightVariation,
+    is_signal,
     split,
     transformation,
 )
@@ -102,7 +103,7 @@ def _load(config: AnalysisConfig) -> Loaded:
     parts, empty = _all_parts(config)
     train, validation, test = zip(*parts, strict=True)
     used = {name for sample in train for name in sample.normfactors} | {
-        m.name for c in channels for t in c.templates for m in t.modifiers if m.kind == "normfactor"
+        name for c in channels for t in c.templates for name in t.normfactors
     }
     observed, counts = None, {}
     if (data := config.observed) is not None:
@@ -150,7 +151,7 @@ def _all_parts(
         except NothingSelectedError as error:
             empty.append(sample)
             errors.append(error)
-    signal = [config.general.poi in part[0].normfactors for part in parts]
+    signal = [is_signal(part[0], config.general.poi) for part in parts]
     if errors and not (any(signal) and not all(signal)):
         raise errors[0]
     for error in errors:

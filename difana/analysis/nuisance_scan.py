@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import equinox as eqx
 import jax
@@ -18,7 +18,7 @@ from difana._typing import Network
 from difana.data import Events, Sample
 from difana.hist import hard_histogram, soft_histogram
 from difana.likelihood import Model
-from difana.losses import model_of, nuisance_names
+from difana.losses import ModelOptions, model_of, nuisance_names
 
 
 class NuisanceScan(eqx.Module):
@@ -95,7 +95,7 @@ def nuisance_scan(
     mu: Float[ArrayLike, ""] = 1.0,
     center: Float[ArrayLike, ""] = 0.0,
     observed: Events | None = None,
-    **options: Any,
+    **options: Unpack[ModelOptions],
 ) -> NuisanceScan:
     """Return the likelihood with the templates of one nuisance made exactly, value by value.
 
@@ -117,7 +117,7 @@ def nuisance_scan(
         mu: Signal strength in the Asimov data.
         center: Centre of the Gaussian constraint of the nuisance (its width is 1).
         observed: Events to analyse instead of Asimov data.
-        **options: As in :func:`difana.losses.expected_limit`: ``poi``, ``staterror``, ...
+        **options: As in :func:`difana.losses.model_of`: ``poi``, ``staterror``, ...
 
     Raises:
         InputError: If there are fewer than three values, or they are not evenly spaced.
@@ -131,7 +131,7 @@ def nuisance_scan(
         raise InputError("the values of the nuisance must be three or more, evenly rising")
     true = samples_at(samples, nuisance, truth)
     at: Any = net if per_value else lambda value: net
-    filled = {"edges": edges, "bandwidth": bandwidth, **options}
+    filled: dict[str, Any] = {"edges": edges, "bandwidth": bandwidth, **options}
 
     def counts(own: Network) -> Array:
         """Return the data that a network makes of the events."""

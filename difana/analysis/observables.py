@@ -9,15 +9,15 @@ import numpy as np
 from jaxtyping import Float
 
 from difana._errors import InputError
-from difana.analysis.inference import Inference
 from difana.analysis.templates import (
     ObservedSample,
     hard_channel,
-    is_signal,
     merge_empty,
     spread_last_bin,
 )
+from difana.data import is_signal
 from difana.hist import equal_yield_edges, quantile_edges
+from difana.infer import Inference
 from difana.likelihood import Channel, Model, Parameter, build_model
 
 ONE_BIN = "one bin"
@@ -133,10 +133,10 @@ def expectation(
     return Expectation(
         name,
         tuple(map(float, edges)),
-        limits.expected,
-        cls.expected,
-        discovery.expected,
-        discovery.status,
+        tuple(limits.expected),
+        tuple(cls.expected),
+        float(discovery.expected),
+        discovery.verdict,
         notes,
     )
 

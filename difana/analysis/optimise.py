@@ -15,18 +15,18 @@ from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from difana import train as training_loop
-from difana._errors import ConfigError, nearest
+from difana._errors import ConfigError
 from difana._typing import Network
 from difana.analysis.best_bins import best_bins
 from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
 from difana.analysis.options import NetworkOptions, TrainingOptions
-from difana.analysis.question import OBJECTIVES, log_objective, question_of
+from difana.analysis.question import log_objective, question_of
 from difana.analysis.start_edges import start_edges
 from difana.analysis.templates import observe
 from difana.data import Sample
 from difana.hist import TrainableEdges
 from difana.likelihood import Channel, Parameter, channel_from_events
-from difana.losses import cross_entropy, with_multipliers
+from difana.losses import cross_entropy, objective_named, with_multipliers
 from difana.nn import MLP, Standardised, trainable
 from difana.train import Step, Training, TrainResult
 
@@ -114,11 +114,7 @@ def optimise(
     Raises:
         ConfigError: If the objective is unknown or there are fewer than two bins.
     """
-    if training.objective not in OBJECTIVES:
-        raise ConfigError(
-            f"objective '{training.objective}' is not one of {list(OBJECTIVES)}."
-            f"{nearest(training.objective, OBJECTIVES)}"
-        )
+    objective_named(training.objective)
     if training.bins < 2:
         raise ConfigError(f"{training.bins} bin(s): an observable needs at least two")
     weights_key, first_key, second_key = jax.random.split(key, 3)

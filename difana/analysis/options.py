@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from difana.config import EVENTS, choice, filled, integer, key, number, numbers
+from difana.losses import OBJECTIVES
 
-OBJECTIVES = ("expected_limit", "expected_cls", "discovery", "poi_uncertainty")
 ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "silu", "softplus", "tanh")
 
 _WIDTH = integer(1, 100_000, "the weights would not fit into the memory")
@@ -61,7 +61,7 @@ class TrainingOptions:
     """How the network is trained: cross-entropy first, then the objective.
 
     Attributes:
-        objective: ``expected_limit``, ``expected_cls``, ``discovery`` or ``poi_uncertainty``.
+        objective: A name of the table `difana.losses.OBJECTIVES`.
         bins: Number of bins of the observable.
         seed: Seed of the weights, the batches and the split.
         pretrain_steps: Steps on cross-entropy.

@@ -6,41 +6,18 @@ from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array
 
 from difana.analysis.conditions import Closing, Subject, constraints_of, price
 from difana.analysis.options import ConstraintOptions, TrainingOptions
-from difana.infer import Status, expected_limits, hypotest, significance
 from difana.likelihood import Channel, Model, Parameter, build_model
-from difana.losses import lagrangian, minimum_events, sigma_of
-
-
-def _limit(model: Model) -> Array:
-    found = expected_limits(model, median_only=True)
-    # where no limit exists the number is small: a search would choose it
-    lost = found.status & int(Status.NOT_BRACKETED | Status.NOT_FINITE)
-    return jnp.log(jnp.where(lost == 0, found.median, jnp.inf))
-
-
-def _cls(model: Model) -> Array:
-    root = jnp.sqrt(jnp.maximum(hypotest(model).q_asimov, 1e-12))
-    return jax.scipy.special.log_ndtr(-root)
-
-
-OBJECTIVES: dict[str, Callable[[Model], Array]] = {
-    "expected_limit": _limit,
-    "expected_cls": _cls,
-    "discovery": lambda model: -significance(model).expected,
-    "poi_uncertainty": lambda model: jnp.log(sigma_of(model)[0]),
-}
-"""What can be minimised; logarithms make one learning rate fit all scales."""
+from difana.losses import Objective, lagrangian, minimum_events, objective_named
 
 
 class Question(eqx.Module):
     """The objective of a channel and its penalties; equal questions share compiled programs."""
 
-    objective: Callable[[Model], Array] = eqx.field(static=True)
+    objective: Objective = eqx.field(static=True)
     others: tuple[Channel, ...] = eqx.field(kw_only=True)
     parameters: tuple[Parameter, ...] = eqx.field(kw_only=True)
     poi: str = eqx.field(static=True, kw_only=True)
@@ -89,7 +66,7 @@ def question_of(
 ) -> Question:
     """Return the question of a training."""
     return Question(
-        OBJECTIVES[training.objective],
+        objective_named(training.objective),
         others=tuple(others),
         parameters=tuple(parameters),
         poi=poi,

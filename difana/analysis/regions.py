@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.evaluate import Evaluated
+from difana.data import is_signal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +51,7 @@ def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYield
     for channel in model.structure.channels:
         own = slice(channel.start, channel.start + channel.bins)
         parts = {t.name: slice(t.start, t.start + channel.bins) for t in channel.templates}
-        signals = [
-            t.name
-            for t in channel.templates
-            if any(m.kind == "normfactor" and m.name == poi for m in t.modifiers)
-        ]
+        signals = [t.name for t in channel.templates if is_signal(t, poi)]
         by_sample = {
             when: {name: np.asarray(values[part]) for name, part in parts.items()}
             for when, values in rows.items()
@@ -66,8 +63,8 @@ def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYield
                 edges=np.asarray(binnings[channel.name] or found.edges, float),
                 prefit=by_sample["prefit"],
                 postfit=by_sample["postfit"],
-                prefit_errors=np.asarray(final.prefit.errors[own]),
-                postfit_errors=np.asarray(final.postfit.errors[own]),
+                prefit_errors=np.asarray(final.prefit.bin_errors[own]),
+                postfit_errors=np.asarray(final.postfit.bin_errors[own]),
                 signal={name: np.asarray(final.unit[parts[name]]) for name in signals},
                 data=observed[own],
             )

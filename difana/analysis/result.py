@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from difana._result import AbstractResult
+from difana._status import joined
 from difana.analysis.conditions import Condition
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.observables import DIFANA, Expectation
@@ -19,8 +20,7 @@ from difana.analysis.templates import ObservedSample
 from difana.likelihood import Channel, Model
 
 
-@dataclasses.dataclass(frozen=True)
-class AnalysisResult:
+class AnalysisResult(AbstractResult):
     """What `run` found; host-side numbers, ready to be drawn.
 
     Attributes:
@@ -61,7 +61,19 @@ class AnalysisResult:
         return next(entry for entry in self.comparison if entry.name == DIFANA)
 
     @property
-    def status(self) -> str:
+    def status(self) -> int:
+        """Bit flags of the final fit and, with data, of what they say."""
+        own = self.statistics.observed
+        seen = [] if own is None else [own.limits, own.cls, own.significance]
+        return joined([joined(part.status) for part in (self.statistics.fit, *seen)])
+
+    @property
+    def ok(self) -> bool:
+        """True if the numbers of the trained observable can be trusted."""
+        return self.message == "ok"
+
+    @property
+    def message(self) -> str:
         """``ok``, or why the numbers of the trained observable cannot be trusted."""
         return str(self.summary["status"])
 

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from difana._errors import InputError
-from difana.analysis.templates import ObservedSample, Values, hard_channel, is_signal
+from difana.analysis.templates import ObservedSample, Values, hard_channel
+from difana.data import is_signal
 from difana.likelihood import Channel
 
 # Quantiles of the background between which the bulk edges lie: below, a good observable has no

@@ -6,12 +6,19 @@ import dataclasses
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from difana.analysis.inference import CLs, Inference, Limits, Significance
-from difana.infer import FitResult
+from difana.infer import (
+    CLsResult,
+    FitResult,
+    Inference,
+    LimitResult,
+    SignificanceResult,
+    YieldsResult,
+    prefit_covariance,
+    yields,
+)
 from difana.likelihood import Model
 
 SCAN_POINTS = 31
@@ -41,21 +48,9 @@ class Observed:
         significance: Observed significance, and the expected one.
     """
 
-    limits: Limits
-    cls: CLs
-    significance: Significance
-
-
-class Yields(eqx.Module):
-    """Expected yields of all templates and the uncertainty of their sum.
-
-    Attributes:
-        rows: Yields of every template and bin.
-        errors: Standard deviation of the total of every bin, correlations included.
-    """
-
-    rows: Float[Array, " rows"]
-    errors: Float[Array, " bins"]
+    limits: LimitResult
+    cls: CLsResult
+    significance: SignificanceResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +67,8 @@ class Final:
     """
 
     fit: FitResult
-    prefit: Yields
-    postfit: Yields
+    prefit: YieldsResult
+    postfit: YieldsResult
     unit: Float[Array, " rows"]
     scan: Scan
     observed: Observed | None
@@ -100,8 +95,9 @@ def final_statistics(model: Model, data: Float[Array, " data"], *, top: float, r
     observed = None
     if real:
         observed = Observed(inference.limits(), inference.cls(1.0), inference.significance())
-    prefit, postfit, unit = _all_yields(model, best.params, best.covariance)
-    return Final(best, prefit, postfit, unit, scan, observed)
+    start, covariance, unit = _before(model)
+    prefit = yields(model, start, covariance, label="pre-fit")
+    return Final(best, prefit, yields(model, fit=best), unit, scan, observed)
 
 
 # compiled whole: one by one, the operations of a model cost seconds of compilation
@@ -119,34 +115,8 @@ def data_vector(model: Model, observed: Float[Array, " bins"]) -> Float[Array, "
     return model.data(observed)
 
 
-def prior_variances(model: Model) -> Float[Array, " params"]:
-    """Return the variance of each parameter before the fit; zero for free and held ones.
-
-    Example:
-        >>> from difana.likelihood import Channel, NormSys, Template, build_model
-        >>> sample = Template([4.0], (NormSys(1.1, 0.9, "norm"),), name="b")
-        >>> prior_variances(build_model([Channel((sample,), name="SR")], poi=None)).tolist()
-        [1.0]
-    """
-    widths, tau = model.constraint_scales()
-    poisson = model.structure.poisson
-    variances = jnp.where(poisson, 1 / tau, widths**2)
-    found = jnp.zeros_like(model.init).at[model.structure.constrained].set(variances)
-    return jnp.where(model.fixed, 0.0, found)
-
-
 @jax.jit
-def _all_yields(model: Model, best: Array, covariance: Array) -> tuple[Yields, Yields, Array]:
-    """Return yields before and after the fit, and those of unit signal."""
-    start = model.init.at[model.poi_index].set(0.0)
-    params = jnp.stack([start, best])
-    covariances = jnp.stack([jnp.diag(prior_variances(model)), covariance])
-    both = jax.vmap(lambda p, c: _yields(model, p, c))(params, covariances)
-    prefit, postfit = (jax.tree.map(lambda leaf, i=i: leaf[i], both) for i in (0, 1))
-    return prefit, postfit, model.rows(model.init.at[model.poi_index].set(1.0))
-
-
-def _yields(model: Model, params: Array, covariance: Array) -> Yields:
-    jacobian = jax.jacfwd(model.expected_main)(params)
-    variances = jnp.einsum("bi,ij,bj->b", jacobian, covariance, jacobian)
-    return Yields(model.rows(params), jnp.sqrt(jnp.maximum(variances, 0.0)))
+def _before(model: Model) -> tuple[Array, Array, Array]:
+    """Return parameters without signal, their covariance, and the yields of unit signal."""
+    start = model.init.at[model.poi_index]
+    return start.set(0.0), prefit_covariance(model), model.rows(start.set(1.0))

@@ -9,13 +9,12 @@ import numpy as np
 
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.evaluate import Evaluated
-from difana.analysis.inference import say
 from difana.analysis.load import Loaded
 from difana.analysis.observables import Expectation
 from difana.analysis.optimise import Optimised
 from difana.analysis.statistics import Final
 from difana.config import git_hash, versions
-from difana.infer import describe, notes
+from difana.infer import notes
 
 
 def summary_of(
@@ -34,7 +33,7 @@ def summary_of(
             "expected_limits": own.limits.expected,
             "cls": own.cls.observed,
             "significance": own.significance.observed,
-            "status": own.significance.status,
+            "status": own.significance.verdict,
         }
     instead = f"difana toys workspace.json --mu {best.median:.4g}"
     checked = notes(found.model, mu=best.median, fit=final.fit, instead=instead)
@@ -80,7 +79,7 @@ def summary_of(
             for condition in conditions
         },
         "fit": {
-            "status": describe(final.fit.status),
+            "status": final.fit.message,
             "parameters": {
                 name: [value, error]
                 for name, value, error in zip(
@@ -118,9 +117,9 @@ def _status(best: Expectation, optimised: Optimised, final: Final) -> str:
     found = []
     if optimised.status in ("diverged", "no finite metric"):
         found.append(f"training {optimised.status}: {optimised.message}")
-    statuses = {"expected limit": best.status, "fit": say(final.fit.status)}
+    statuses = {"expected limit": best.status, "fit": final.fit.verdict}
     if (own := final.observed) is not None:
-        statuses |= {"observed limit": own.limits.status, "observed CLs": own.cls.status,
-                     "observed significance": own.significance.status}  # fmt: skip
+        statuses |= {"observed limit": own.limits.verdict, "observed CLs": own.cls.verdict,
+                     "observed significance": own.significance.verdict}  # fmt: skip
     found += [f"{name}: {text}" for name, text in statuses.items() if text != "ok"]
     return "; ".join(found) or "ok"

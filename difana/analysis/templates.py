@@ -213,13 +213,6 @@ def hard_channel(
     return Channel(tuple(templates), name=name)
 
 
-def is_signal(template: Template | ObservedSample, poi: str) -> bool:
-    """Say whether the parameter of interest multiplies a template."""
-    if isinstance(template, ObservedSample):
-        return poi in template.normfactors
-    return any(m.kind == "normfactor" and m.name == poi for m in template.modifiers)
-
-
 def check_channel(
     channel: Channel, edges: Float[np.ndarray, " edges"], *, poi: str, remedy: str
 ) -> None:

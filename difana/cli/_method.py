@@ -44,7 +44,7 @@ def run_method(
 
     Args:
         run: The method: ``run(config, out, resume=, progress=, report=)``; its result has ``out``
-            and ``status``.
+            and ``message``.
         config: The configuration.
         out: Folder of the results.
         page: Function of ``difana.plot`` that writes the report.
@@ -69,4 +69,4 @@ def run_method(
         for label, path in listed.items():
             if path is not None and path.exists():
                 click.echo(f"{label + ':':<13}{path}")
-    finish(result.status)
+    finish(result.message)

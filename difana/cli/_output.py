@@ -39,17 +39,15 @@ def note(text: str) -> None:
 @contextlib.contextmanager
 def reporting(title: str) -> Iterator[Callable[[int, int], None]]:
     """Yield ``report(done, total)`` behind a progress bar, shown from the first report on."""
-    from difana.infer.parallel._progress import Progress
+    from difana._progress import ProgressBar
 
     with contextlib.ExitStack() as stack:
-        bars: list[Progress] = []
-        before = [0]
+        bars: list[ProgressBar] = []
 
         def report(done: int, total: int) -> None:
             if not bars:
-                bars.append(stack.enter_context(Progress(title, total=total)))
-            bars[0].advance(done - before[0])
-            before[0] = done
+                bars.append(stack.enter_context(ProgressBar(title, total=total)))
+            bars[0].update(done)
 
         yield report
 

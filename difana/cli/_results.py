@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from difana.cli._options import option_of, same_source
@@ -11,7 +10,7 @@ from difana.cli._output import note
 from difana.cli._workspace import BAND
 
 if TYPE_CHECKING:
-    from difana.analysis import Inference
+    from difana.infer import Inference
 
 
 def chosen(observed: Any, expected: Any) -> dict[str, Any]:
@@ -20,7 +19,7 @@ def chosen(observed: Any, expected: Any) -> dict[str, Any]:
     return found if option_of("observed") else {**found, "expected": expected}
 
 
-def band_rows(observed: float | None, expected: Sequence[float]) -> list[list[Any]]:
+def band_rows(observed: Any, expected: Any) -> list[list[Any]]:
     """Return the rows of a table that ``--observed`` or ``--expected`` leave."""
     rows: list[list[Any]] = [] if observed is None else [["observed", observed]]
     if not option_of("observed"):

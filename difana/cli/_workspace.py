@@ -14,8 +14,7 @@ from difana.cli._options import bounds_of, fixed_of, option_of, values_of
 if TYPE_CHECKING:
     from jaxtyping import Array
 
-    from difana.analysis import Inference
-    from difana.infer import FitResult
+    from difana.infer import FitResult, Inference
     from difana.likelihood import Model
 
 BAND = ("-2", "-1", "0", "+1", "+2")
@@ -155,18 +154,19 @@ def need_poi(model: Model, *, free: bool = True) -> str:
 def vary_poi(model: Model) -> Model:
     """Return the model with its parameter of interest free; say so where the file holds it."""
     from difana.cli._output import note
-    from difana.infer._checks import with_free_poi
+    from difana.likelihood import model_with
 
     if model.structure.fixed[model.poi_index]:
         note(f"the file holds '{model.structure.poi}'; it is varied here (difana fit holds it)")
-    return with_free_poi(model)
+        return model_with(model, free=[str(model.structure.poi)])
+    return model
 
 
 def open_inference(workspace: str, measurement: str | None) -> Inference:
     """Return the inference on the parameter of interest of a workspace."""
     model, data = open_model(workspace, measurement)
     poi = need_poi(model)
-    from difana.analysis import Inference
+    from difana.infer import Inference
 
     upper = float(model.upper[model.poi_index])
     if upper <= 0:
@@ -209,7 +209,7 @@ def best_fit(
         need_poi(model)
         model = vary_poi(model)
     data = data_to_fit(model, data)
-    from difana.analysis import Inference
+    from difana.infer import Inference
 
     return model, data, Inference(model, data).best
 

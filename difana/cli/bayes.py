@@ -67,7 +67,7 @@ def command(
         name: np.asarray(getattr(summary, name)).tolist()
         for name in ("mean", "std", "median", "low", "high", "r_hat", "effective")
     }
-    status = "ok" if found.ok else found.message
+    status = found.verdict
     if as_json:
         print_json(
             {

@@ -37,7 +37,7 @@ def command(
     found = inference.cls(mu, statistic=statistic)
     if as_json:
         values = chosen(found.observed, found.expected)
-        print_json({"mu": mu, **values, "status": found.status})
+        print_json({"mu": mu, **values, "status": found.verdict})
     else:
         poi = inference.model.structure.poi
         rows = band_rows(found.observed, found.expected)
@@ -45,4 +45,4 @@ def command(
     value = found.expected[2] if found.observed is None else found.observed
     tested = {"mu": mu, "statistic": statistic, "sigmas": abs(float(norm.isf(value)))}
     note_validity(inference, workspace, measurement, f"--mu {mu:g}", **tested)
-    finish(found.status)
+    finish(found.verdict)

@@ -49,9 +49,9 @@ def command(*, as_json: bool, minos: tuple[str, ...], plot: Path | None, **sourc
         names = _free(model) if minos == ("all",) else list(dict.fromkeys(minos))
         with reporting("intervals") as report:
             intervals = profile_interval(model, data, names, fit=best, report=report)
-    status = "ok" if best.ok else best.message
-    if intervals is not None and not intervals.ok and best.ok:
-        status = intervals.message
+    status = best.verdict
+    if intervals is not None and best.ok:
+        status = intervals.verdict
     if as_json:
         print_json(_numbers(model, best, goodness, intervals, status))
     else:

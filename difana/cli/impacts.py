@@ -100,7 +100,7 @@ def command(
             _print_split(found, most)
         if helps is not None:
             _print_helps(helps, most)
-    finish("ok" if found.ok else found.message)
+    finish(found.verdict)
 
 
 def _group(text: str) -> tuple[str, list[str]]:

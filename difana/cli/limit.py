@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from difana.cli._options import (
@@ -24,14 +26,14 @@ from difana.cli._workspace import open_inference
 @statistic_option("qtilde", "q", "qmu")
 @click.option("--level", default=0.95, show_default=True, type=LEVEL, help="Confidence level.")
 def command(
-    *, workspace: str, measurement: str | None, as_json: bool, level: float, statistic: str
+    *, workspace: str, measurement: str | None, as_json: bool, level: float, statistic: Any
 ) -> None:
     """Print observed and expected CLs upper limits of WORKSPACE ('-': standard input)."""
     inference = open_inference(workspace, measurement)
     found = inference.limits(level=level, statistic=statistic)
     if as_json:
         values = chosen(found.observed, found.expected)
-        print_json({"level": level, **values, "status": found.status})
+        print_json({"level": level, **values, "status": found.verdict})
     else:
         poi = inference.model.structure.poi
         rows = band_rows(found.observed, found.expected)
@@ -39,4 +41,4 @@ def command(
     limit = found.expected[2] if found.observed is None else found.observed
     tested = {"mu": limit, "statistic": statistic}
     note_validity(inference, workspace, measurement, f"--mu {limit:.4g}", **tested)
-    finish(found.status)
+    finish(found.verdict)

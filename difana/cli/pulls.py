@@ -43,7 +43,7 @@ def command(*, as_json: bool, plot: Path | None, **source: Any) -> None:
         for name in ("pulls", "ratios", "centers", "widths", "free")
     }
     values = np.asarray(best.params)[model.structure.constrained].tolist()
-    status = "ok" if best.ok else best.message
+    status = best.verdict
     if plot is not None:
         from difana import plot as pictures
 

@@ -65,7 +65,7 @@ def command(
         print_json(found.as_dict())
     else:
         _print(found)
-    finish("ok" if found.ok else found.message)
+    finish(found.verdict)
 
 
 def _values(

@@ -29,10 +29,12 @@ def command(*, workspace: str, measurement: str | None, as_json: bool, statistic
         for name, z in values.items()
     }
     if as_json:
-        print_json({**values, **{f"{k}_p": p for k, p in p_values.items()}, "status": found.status})
+        print_json(
+            {**values, **{f"{k}_p": p for k, p in p_values.items()}, "status": found.verdict}
+        )
     else:
         rows = [[name, z, p_values[name]] for name, z in values.items() if z is not None]
         print_table(["", "sigma", "p-value"], rows, title="Discovery significance")
     far = found.expected if found.observed is None else found.observed
-    note_validity(inference, workspace, measurement, "", statistic=statistic, sigmas=far)
-    finish(found.status)
+    note_validity(inference, workspace, measurement, "", statistic=statistic, sigmas=float(far))
+    finish(found.verdict)

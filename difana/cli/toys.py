@@ -85,7 +85,7 @@ def command(
         file=resume,
         progress=True,
     )
-    status = "ok" if found.ok else found.message
+    status = found.verdict
     numbers = _numbers(found)
     if as_json:
         about = {"mu": mu, "statistic": statistic, "seed": seed, "toys": number}

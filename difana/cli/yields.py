@@ -59,7 +59,7 @@ def command(
     kept = [name for name in channels if not channel or name in channel]
     found = [] if postfit and not prefit else [yields(model)]
     found += [] if best is None else [yields(model, fit=best)]
-    status = "ok" if best is None or best.ok else best.message
+    status = next((result.verdict for result in found if not result.ok), "ok")
     if option_of("expected"):
         data = None
     if as_json:

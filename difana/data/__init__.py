@@ -8,12 +8,9 @@ from difana.data.batches import BatchSampler, draw_batch
 from difana.data.convert import ConversionReport, convert
 from difana.data.events import Events
 from difana.data.expressions import Expression, functions
-from difana.data.files import read_events, read_identifiers
-from difana.data.hdf5 import from_hdf5, iterate_hdf5
+from difana.data.files import iterate_events, read_events, read_identifiers
 from difana.data.inputs import Given, Inputs, features_of, joined, moved, with_columns
 from difana.data.metadata import read_metadata
-from difana.data.parquet import from_parquet, iterate_parquet
-from difana.data.root import from_root, iterate_root
 from difana.data.samples import (
     AbstractVariation,
     Normalisation,
@@ -22,6 +19,7 @@ from difana.data.samples import (
     Transformation,
     Variant,
     WeightVariation,
+    is_signal,
     variants,
 )
 from difana.data.split import event_hash, split
@@ -48,13 +46,9 @@ __all__ = [
     "event_hash",
     "features_of",
     "from_arrays",
-    "from_hdf5",
-    "from_parquet",
-    "from_root",
     "functions",
-    "iterate_hdf5",
-    "iterate_parquet",
-    "iterate_root",
+    "is_signal",
+    "iterate_events",
     "joined",
     "moved",
     "read_events",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
@@ -14,6 +14,18 @@ from difana.data.expressions import Expression
 
 Columns = Sequence[str] | Mapping[str, str | float]
 """Branch names or expressions, or a mapping from column names to expressions."""
+
+
+class Reading(TypedDict, total=False):
+    """What both doors, `read_events` and `iterate_events`, take besides the columns."""
+
+    weight: str | float | None
+    selection: str | None
+    units: Sequence[str] | Mapping[str, str] | None
+    particles: Columns | None
+    max_particles: int | None
+    aliases: Mapping[str, str] | None
+    dtype: Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +102,7 @@ def recipe(
     aliases: Mapping[str, str] | None = None,
     dtype: Any = np.float32,
 ) -> Recipe:
-    """Return the checked recipe; see `difana.data.from_root` for the arguments."""
+    """Return the checked recipe; see `difana.data.read_events` for the arguments."""
     named = _named(columns, "columns")
     channels = _named(particles, "particles") if particles is not None else {}
     if not named and not channels:

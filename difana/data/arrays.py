@@ -36,14 +36,14 @@ def from_arrays(
         weights: Array ``[events]``, or an expression of the names, or one number for all; 1 if
             left out.
         columns: With a table: the names of its columns (``x0``, ``x1``, ... if left out). With a
-            mapping: names or expressions, as in `from_root` (all that are one number an event if
+            mapping: names or expressions, as in `read_events` (all that are one number an event if
             left out).
-        selection: See `from_root`.
-        units: See `from_root`.
-        particles: See `from_root`.
-        max_particles: See `from_root`.
-        aliases: See `from_root`.
-        dtype: See `from_root`.
+        selection: See `read_events`.
+        units: See `read_events`.
+        particles: See `read_events`.
+        max_particles: See `read_events`.
+        aliases: See `read_events`.
+        dtype: See `read_events`.
 
     Returns:
         The selected events.

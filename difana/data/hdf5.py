@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from difana._errors import InputError, nearest
-from difana.data import _assemble
 from difana.data._h5 import broken, members, read_offsets, require_sound, require_texts
-from difana.data._recipe import Columns, recipe
 from difana.data._table import (
     AbstractTable,
-    Files,
     existing,
-    expand,
     reason_of,
     reraise_stop,
 )
-from difana.data.events import Events
 
 
 class Hdf5Table(AbstractTable):
@@ -130,105 +123,6 @@ class Hdf5Table(AbstractTable):
             raise ValueError("two datasets share this path")
         self._columns[name] = (item, field)
         self._lengths[name] = length
-
-
-def from_hdf5(
-    files: Files,
-    *,
-    columns: Columns,
-    group: str | None = None,
-    weight: str | float | None = None,
-    selection: str | None = None,
-    units: Sequence[str] | Mapping[str, str] | None = None,
-    particles: Columns | None = None,
-    max_particles: int | None = None,
-    aliases: Mapping[str, str] | None = None,
-    entry_start: int | None = None,
-    entry_stop: int | None = None,
-    dtype: Any = np.float32,
-) -> Events:
-    """Read events from HDF5 files.
-
-    Columns are datasets (by their path below ``group``), fields of compound datasets, and groups
-    with ``content`` and ``offsets`` (jagged, as `to_hdf5` writes them). A path with a slash stands
-    in backquotes inside an expression.
-
-    Args:
-        files: Path, glob or list of these.
-        columns: See `from_root`.
-        group: Path of the group or compound dataset; the whole file if left out.
-        weight: See `from_root`.
-        selection: See `from_root`.
-        units: See `from_root`.
-        particles: See `from_root`; a dataset ``[events, particles]`` is one of these, too.
-        max_particles: See `from_root`.
-        aliases: See `from_root`.
-        entry_start: See `from_root`.
-        entry_stop: See `from_root`.
-        dtype: See `from_root`.
-
-    Returns:
-        The selected events, in the order of the files.
-
-    Raises:
-        InputError: See `from_root`.
-
-    Example:
-        >>> import pathlib, tempfile
-        >>> import jax.numpy as jnp
-        >>> from difana.data import Events, from_hdf5, to_hdf5
-        >>> events = Events(jnp.array([[30.0], [50.0]]), jnp.ones(2), columns=("pt",))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = to_hdf5(events, pathlib.Path(folder) / "events.h5")
-        ...     len(from_hdf5(path, columns=["pt"], selection="pt > 40"))
-        1
-    """
-    what = recipe(
-        columns=columns,
-        weight=weight,
-        selection=selection,
-        units=units,
-        particles=particles,
-        max_particles=max_particles,
-        aliases=aliases,
-        dtype=dtype,
-    )
-    openers = [functools.partial(Hdf5Table, path, group) for path in expand(files)]
-    return _assemble.read(openers, what, _assemble.Ranges(entry_start, entry_stop))
-
-
-def iterate_hdf5(
-    files: Files,
-    *,
-    columns: Columns,
-    group: str | None = None,
-    chunk_size: int = 100_000,
-    **options: Any,
-) -> Iterator[Events]:
-    """Yield events of HDF5 files in chunks.
-
-    Args:
-        files: Path, glob or list of these.
-        columns: See `from_root`.
-        group: See `from_hdf5`.
-        chunk_size: Number of entries to read at a time.
-        **options: As `from_hdf5`.
-
-    Yields:
-        The selected events of each chunk; chunks without one are left out.
-
-    Raises:
-        InputError: See `from_root`.
-
-    Example:
-        >>> next(iterate_hdf5("missing.h5", columns=["pt"]))
-        Traceback (most recent call last):
-        difana._errors.InputError: no file 'missing.h5'...
-    """
-    start, stop = options.pop("entry_start", None), options.pop("entry_stop", None)
-    what = recipe(columns=columns, **options)
-    openers = [functools.partial(Hdf5Table, path, group) for path in expand(files)]
-    return _assemble.iterate(openers, what, _assemble.Ranges(start, stop, chunk_size))
 
 
 def _find(file: Any, group: str, path: str) -> Any:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from difana._errors import InputError, nearest
-from difana.data import _assemble
-from difana.data._recipe import Columns, recipe
 from difana.data._table import (
     AbstractTable,
-    Files,
     existing,
-    expand,
     reason_of,
     reraise_stop,
 )
-from difana.data.events import Events
 
 _TREES = ("TTree", "TNtuple", "TNtupleD", "TChain", "ROOT::RNTuple")
 
@@ -79,141 +73,6 @@ class RootTable(AbstractTable):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-
-def from_root(
-    files: Files,
-    *,
-    columns: Columns,
-    tree: str | None = None,
-    weight: str | float | None = None,
-    selection: str | None = None,
-    units: Sequence[str] | Mapping[str, str] | None = None,
-    particles: Columns | None = None,
-    max_particles: int | None = None,
-    aliases: Mapping[str, str] | None = None,
-    entry_start: int | None = None,
-    entry_stop: int | None = None,
-    dtype: Any = np.float32,
-) -> Events:
-    """Read events from ROOT files.
-
-    Everything may be a branch name or an `Expression` of branch names. The selection is applied
-    first, so ``jet_pt[:, 0]`` is safe behind ``num(jet_pt) > 0``.
-
-    Args:
-        files: Path, glob or list of these; ``file.root:tree`` names the tree, too.
-        columns: Features, one number an event: names or expressions, or a mapping from column
-            name to expression.
-        tree: Name of the tree; may be left out where the file has only one.
-        weight: Expression of the event weight; 1 if left out. Kept in float64.
-        selection: Expression that is true for the events to keep.
-        units: Units of the columns: a list in their order or a mapping.
-        particles: Jagged columns that become ``Events.particles``, padded with zeros, in the
-            order of the file: names or a mapping, as ``columns``.
-        max_particles: Number of particles to pad or cut to; the largest number found if left out.
-        aliases: Further names, defined by expressions, for use in all expressions.
-        entry_start: First entry, counted through all files.
-        entry_stop: Entry behind the last one, counted through all files.
-        dtype: Type of features and particles on the way to JAX.
-
-    Returns:
-        The selected events, in the order of the files.
-
-    Raises:
-        InputError: If a file, tree or branch is missing or broken, an expression is wrong, no
-            event is selected, or a feature or weight is not finite. The message names it.
-
-    Example:
-        >>> import pathlib, tempfile
-        >>> import jax.numpy as jnp
-        >>> from difana.data import Events, from_root, to_root
-        >>> events = Events(jnp.array([[30.0], [50.0]]), jnp.ones(2), columns=("pt",))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = to_root(events, pathlib.Path(folder) / "events.root")
-        ...     read = from_root(path, columns={"x": "pt / 100"}, selection="pt > 40")
-        >>> read["x"].tolist()
-        [0.5]
-    """
-    what = recipe(
-        columns=columns,
-        weight=weight,
-        selection=selection,
-        units=units,
-        particles=particles,
-        max_particles=max_particles,
-        aliases=aliases,
-        dtype=dtype,
-    )
-    openers = [functools.partial(RootTable, path, tree) for path in expand(files)]
-    return _assemble.read(openers, what, _assemble.Ranges(entry_start, entry_stop))
-
-
-def iterate_root(
-    files: Files,
-    *,
-    columns: Columns,
-    chunk_size: int = 100_000,
-    tree: str | None = None,
-    weight: str | float | None = None,
-    selection: str | None = None,
-    units: Sequence[str] | Mapping[str, str] | None = None,
-    particles: Columns | None = None,
-    max_particles: int | None = None,
-    aliases: Mapping[str, str] | None = None,
-    entry_start: int | None = None,
-    entry_stop: int | None = None,
-    dtype: Any = np.float32,
-) -> Iterator[Events]:
-    """Yield events of ROOT files in chunks, for files larger than memory.
-
-    The arguments are those of `from_root`. Chunks in which no event is selected are left out.
-    Give ``max_particles``, or each chunk is padded to its own largest number of particles.
-
-    Args:
-        files: See `from_root`.
-        columns: See `from_root`.
-        chunk_size: Number of entries to read at a time (a chunk never spans two files).
-        tree: See `from_root`.
-        weight: See `from_root`.
-        selection: See `from_root`.
-        units: See `from_root`.
-        particles: See `from_root`.
-        max_particles: See `from_root`.
-        aliases: See `from_root`.
-        entry_start: See `from_root`.
-        entry_stop: See `from_root`.
-        dtype: See `from_root`.
-
-    Yields:
-        The selected events of each chunk.
-
-    Raises:
-        InputError: See `from_root`.
-
-    Example:
-        >>> import pathlib, tempfile
-        >>> import jax.numpy as jnp
-        >>> from difana.data import Events, iterate_root, to_root
-        >>> events = Events(jnp.ones((5, 1)), jnp.ones(5), columns=("pt",))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = to_root(events, pathlib.Path(folder) / "events.root")
-        ...     [len(chunk) for chunk in iterate_root(path, columns=["pt"], chunk_size=2)]
-        [2, 2, 1]
-    """
-    what = recipe(
-        columns=columns,
-        weight=weight,
-        selection=selection,
-        units=units,
-        particles=particles,
-        max_particles=max_particles,
-        aliases=aliases,
-        dtype=dtype,
-    )
-    openers = [functools.partial(RootTable, path, tree) for path in expand(files)]
-    wanted = _assemble.Ranges(entry_start, entry_stop, chunk_size)
-    return _assemble.iterate(openers, what, wanted)
 
 
 def open_root(path: str) -> Any:

@@ -7,7 +7,7 @@ the events that need a histogram, or a variation for one of its methods.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import equinox as eqx
 import jax
@@ -294,3 +294,23 @@ def variants(sample: Sample) -> tuple[Variant, ...]:
     nominal = sample.nominal
     own = (v for variation in sample.variations for v in variation.variants(nominal))
     return (Variant("", 0.0, nominal, nominal.weights), *own)
+
+
+class HasFactors(Protocol):
+    """A sample, or what became of one: an observed sample, a template."""
+
+    @property
+    def normfactors(self) -> tuple[str, ...]:
+        """Names of the free factors on the yield."""
+        raise NotImplementedError
+
+
+def is_signal(part: HasFactors, poi: str) -> bool:
+    """Say whether the parameter of interest multiplies a sample or a template.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> is_signal(Sample(Events(jnp.ones((3, 1)), jnp.ones(3)), name="b"), "mu")
+        False
+    """
+    return poi in part.normfactors

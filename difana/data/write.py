@@ -47,11 +47,11 @@ def to_root(
     Example:
         >>> import pathlib, tempfile
         >>> import jax.numpy as jnp
-        >>> from difana.data import Events, from_root, to_root
+        >>> from difana.data import Events, read_events, to_root
         >>> events = Events(jnp.ones((2, 1)), jnp.array([0.5, 1.0]), columns=("pt",))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = to_root(events, pathlib.Path(folder) / "events.root")
-        ...     from_root(path, columns=["pt"], weight="weight").weights.tolist()
+        ...     read_events(path, columns=["pt"], weight="weight").weights.tolist()
         [0.5, 1.0]
     """
     return _write(events, path, (".root",), tree=tree, weight=weight, extra=extra)
@@ -85,11 +85,11 @@ def to_hdf5(
     Example:
         >>> import pathlib, tempfile
         >>> import jax.numpy as jnp
-        >>> from difana.data import Events, from_hdf5, to_hdf5
+        >>> from difana.data import Events, read_events, to_hdf5
         >>> events = Events(jnp.ones((2, 1)), jnp.array([0.5, 1.0]), columns=("pt",))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = to_hdf5(events, pathlib.Path(folder) / "events.h5")
-        ...     from_hdf5(path, columns=["pt"], weight="weight").weights.tolist()
+        ...     read_events(path, columns=["pt"], weight="weight").weights.tolist()
         [0.5, 1.0]
     """
     return _write(events, path, (".h5", ".hdf5"), weight=weight, extra=extra, metadata=metadata)
@@ -121,11 +121,11 @@ def to_parquet(
     Example:
         >>> import pathlib, tempfile
         >>> import jax.numpy as jnp
-        >>> from difana.data import Events, from_parquet, to_parquet
+        >>> from difana.data import Events, read_events, to_parquet
         >>> events = Events(jnp.ones((2, 1)), jnp.array([0.5, 1.0]), columns=("pt",))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = to_parquet(events, pathlib.Path(folder) / "events.parquet")
-        ...     from_parquet(path, columns=["pt"], weight="weight").weights.tolist()
+        ...     read_events(path, columns=["pt"], weight="weight").weights.tolist()
         [0.5, 1.0]
     """
     return _write(events, path, (".parquet",), weight=weight, extra=extra, metadata=metadata)

@@ -1,5 +1,7 @@
 """Room 5: model to inference. Fits, test statistics, CLs, limits, significance."""
 
+from difana._result import AbstractResult
+from difana._status import Status, describe, trustworthy
 from difana.infer.after_fit.delta_nll import DeltaNllResult, delta_nll
 from difana.infer.after_fit.expected_yields import ExpectedYields, normalised, ratio, total
 from difana.infer.after_fit.goodness import GoodnessResult, goodness_of_fit
@@ -24,8 +26,10 @@ from difana.infer.after_fit.yields import YieldsResult, yields
 from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.discrete_limit import discrete_upper_limit
 from difana.infer.discrete_profile import DiscreteProfileResult, discrete_profile
-from difana.infer.fit import FitResult, fisher_information, fit
-from difana.infer.hypotest import BAND, CLsResult, expected_cls, hypotest
+from difana.infer.fit import fisher_information, fit
+from difana.infer.fit_result import FitResult
+from difana.infer.hypotest import BAND, CLsResult, cls_band, hypotest
+from difana.infer.inference import Inference
 from difana.infer.intervals import IntervalResult, profile_interval
 from difana.infer.limit import LimitResult, expected_limits, upper_limit
 from difana.infer.minuit import minuit_fit
@@ -36,12 +40,10 @@ from difana.infer.posterior.numpyro_model import numpyro_model
 from difana.infer.posterior.posterior import posterior, posterior_predictive
 from difana.infer.posterior.posterior_result import PosteriorResult, PosteriorSummary
 from difana.infer.q_limit import upper_limit_q
-from difana.infer.result import AbstractResult
 from difana.infer.scan import ScanResult, profile_scan
 from difana.infer.several_starts import SeveralStartsResult, fit_from_several
 from difana.infer.significance import SignificanceResult, significance
 from difana.infer.statistics import StatisticResult, q0, qmu
-from difana.infer.status import Status, describe, trustworthy
 from difana.infer.toys.feldman_cousins import FeldmanCousinsResult, feldman_cousins
 from difana.infer.toys.sampling import sample_data
 from difana.infer.toys.toy_limit import ToyLimitResult, toy_upper_limit
@@ -62,6 +64,7 @@ __all__ = [
     "GoodnessResult",
     "HelpResult",
     "ImpactsResult",
+    "Inference",
     "IntervalResult",
     "LimitResult",
     "NotesResult",
@@ -81,12 +84,12 @@ __all__ = [
     "UncertaintySplit",
     "YieldsResult",
     "asimov_data",
+    "cls_band",
     "combine_toys",
     "delta_nll",
     "describe",
     "discrete_profile",
     "discrete_upper_limit",
-    "expected_cls",
     "expected_limits",
     "feldman_cousins",
     "fisher_information",

@@ -1,8 +1,7 @@
-"""Values that mean nothing are refused, and one rule for a held parameter of interest."""
+"""Values that mean nothing and models that cannot be tested are refused."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -37,24 +36,21 @@ def check_level(level: float) -> None:
         raise ModelError(f"the confidence level must lie between 0 and 1, not {level}")
 
 
-def with_free_poi(model: Model) -> Model:
-    """Return the model with its parameter of interest free, as every test has it.
-
-    A fit holds what the model holds; a test scans its parameter of interest, held or not.
+def check_free_poi(model: Model) -> None:
+    """Refuse a model whose parameter of interest cannot be varied, as every test does.
 
     Raises:
-        ModelError: If there is none, or its bounds exclude all values that are tested.
+        ModelError: If there is none, it is held, or its bounds exclude all values that are tested.
     """
     index = model.poi_index
     name = model.parameters[index]
+    if model.structure.fixed[index]:
+        raise ModelError(
+            f"the model holds '{name}', which tests, limits and scans vary: free it with "
+            f"difana.likelihood.model_with(model, free=['{name}'])"
+        )
     if not isinstance(model.upper, Tracer) and float(np.asarray(model.upper)[index]) <= 0:
         raise ModelError(
             f"the bounds of '{name}' end at {float(np.asarray(model.upper)[index]):g}: tests and "
             "limits need values above zero"
         )
-    if not model.structure.fixed[index]:
-        return model
-    fixed = model.structure.fixed.copy()
-    fixed[index] = False
-    structure = dataclasses.replace(model.structure, fixed=fixed, digest="")
-    return dataclasses.replace(model, structure=structure)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float, Int
+
+from difana._status import Status, flag
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -61,3 +64,45 @@ def _roots_jvp(function: Callable, primals: tuple, tangents: tuple) -> tuple[Arr
 
 def _slopes(function: Callable, x: Array, *rest: tuple) -> Array:
     return jax.jvp(lambda x: function(x, *rest), (x,), (jnp.ones_like(x),))[1]
+
+
+def rising_root(
+    function: Callable[[Array, Any], tuple[Array, Array, Any]],
+    start: Float[Array, ""],
+    carry: Any,
+    *,
+    max_steps: int = 60,
+) -> tuple[Float[Array, ""], Any, Int[Array, ""]]:
+    """Find the root of a rising function of mu > 0 by Newton steps kept inside a bracket.
+
+    ``function(mu, carry)`` returns the value, the slope and the next carry (warm starts).
+    """
+    eps = jnp.finfo(start.dtype).eps
+
+    def body(state: tuple) -> tuple:
+        mu, low, high, carry, steps, _ = state
+        value, slope, carry = function(mu, carry)
+        low = jnp.where(value < 0, mu, low)
+        high = jnp.where(value >= 0, mu, high)
+        newton = mu - value / jnp.where(slope > 0, slope, jnp.nan)
+        middle = jnp.where(jnp.isfinite(high), 0.5 * (low + high), 2 * mu)
+        limit = jnp.where(jnp.isfinite(high), high, 10 * mu)
+        inside = (newton >= low) & (newton <= limit)  # also false for NaN
+        new = jnp.where(inside, newton, middle)
+        # Newton doubles the digits: after a step of sqrt(eps) it has arrived
+        arrived = inside & (jnp.abs(new - mu) <= 0.1 * jnp.sqrt(eps) * jnp.abs(mu))
+        done = arrived | (jnp.abs(new - mu) <= 64 * eps * jnp.abs(mu)) | (jnp.abs(value) <= 8 * eps)
+        return new, low, high, carry, steps + 1, done
+
+    start = jnp.where(jnp.isfinite(start) & (start > 0), start, 1.0)
+    state = (
+        start,
+        jnp.zeros_like(start),
+        jnp.full_like(start, jnp.inf),
+        carry,
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), bool),
+    )
+    state = jax.lax.while_loop(lambda s: ~s[5] & (s[4] < max_steps) & (s[0] < 1e12), body, state)
+    lost = flag(~state[5], Status.NOT_BRACKETED)
+    return state[0], state[3], lost | flag(state[0] >= 1e12, Status.UNBOUNDED)

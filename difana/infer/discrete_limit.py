@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from difana._errors import InputError
+from difana._errors import ModelError
+from difana._status import Status
+from difana.infer._checks import check_level
 from difana.infer._envelope import Alternatives, alternatives, fits_at
 from difana.infer.hypotest import log_cls_observed, target_root
 from difana.infer.limit import LimitResult
-from difana.infer.status import Status
+from difana.infer.parallel._many import traced
 from difana.likelihood import Model
 
 _TOLERANCE = 1e-9
@@ -41,7 +43,8 @@ def discrete_upper_limit(
     :math:`\mu = 0`, with the auxiliary data of each model at its own fit. With one model it is
     :func:`difana.infer.upper_limit`.
 
-    The search runs outside ``jit`` (its fits inside) and is not differentiable.
+    The search runs outside ``jit`` (its fits inside) and has no derivatives: it refuses to be
+    traced.
 
     Args:
         models: The alternatives, as of :func:`discrete_profile`.
@@ -55,8 +58,9 @@ def discrete_upper_limit(
         The limits.
 
     Raises:
-        ModelError: If the models do not describe the same data or lack the parameter of interest.
-        InputError: If lengths differ, or the level or the correction makes no sense.
+        ModelError: If the models do not describe the same data or lack the parameter of interest,
+            the level makes no sense, or it is traced (by ``jit``, ``grad``, ...).
+        InputError: If lengths differ, or the correction makes no sense.
 
     References:
         P. Dauncey et al., arXiv:1408.6865; G. Cowan et al., arXiv:1007.1727.
@@ -68,8 +72,12 @@ def discrete_upper_limit(
         >>> round(float(found.observed), 6), round(float(found.median), 6)
         (1.011572, 1.062355)
     """
-    if not 0 < level < 1:
-        raise InputError(f"the confidence level must lie between 0 and 1, not {level}")
+    if traced(models, data):
+        raise ModelError(
+            "discrete_upper_limit searches outside jit, so it has no derivatives and cannot be "
+            "traced: call it with numbers, or use upper_limit of one model"
+        )
+    check_level(level)
     found = alternatives(
         models,
         data,

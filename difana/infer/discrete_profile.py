@@ -12,12 +12,12 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError
+from difana._result import AbstractResult
+from difana._status import Status
 from difana.infer._envelope import Alternatives, alternatives, fits_at
-from difana.infer.fit import FitResult
+from difana.infer.fit_result import FitResult
 from difana.infer.intervals import search_end
 from difana.infer.parallel._many import best_fit, in_chunks
-from difana.infer.result import AbstractResult
-from difana.infer.status import Status
 from difana.likelihood import Model
 
 

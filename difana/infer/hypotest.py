@@ -12,13 +12,13 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import safe_sqrt
-from difana.infer._checks import check_tested, with_free_poi
+from difana._result import AbstractResult
+from difana._status import Status
+from difana.infer._checks import check_free_poi, check_tested
 from difana.infer.asimov import Asimov, asimov_data
 from difana.infer.fit import profile
 from difana.infer.newton import Minimum
-from difana.infer.result import AbstractResult
 from difana.infer.statistics import check_negative, four_fits, q_from_fits
-from difana.infer.status import Status
 from difana.likelihood import Model
 
 BAND = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -47,11 +47,11 @@ class CLsResult(AbstractResult):
     status: Int[Array, ""]
 
 
-def expected_cls(q_asimov: Float[Array, ""]) -> Float[Array, " band"]:
+def cls_band(q_asimov: Float[Array, ""]) -> Float[Array, " band"]:
     r"""Return the five expected CLs: :math:`[1-\Phi(\sqrt{q_A}-N)]/\Phi(N)`, N = -2..2.
 
     Example:
-        >>> [f"{value:.4f}" for value in expected_cls(jnp.asarray(4.0))]
+        >>> [f"{value:.4f}" for value in cls_band(jnp.asarray(4.0))]
         ['0.0014', '0.0085', '0.0455', '0.1886', '0.5116']
     """
     root = safe_sqrt(q_asimov)
@@ -130,7 +130,7 @@ def hypotest(
         (0.052516, 0.064455)
     """
     check_tested(mu)
-    model = with_free_poi(model)
+    check_free_poi(model)
     if statistic not in ("qtilde", "qmu"):
         raise ModelError(f"no statistic '{statistic}' for CLs; there are qtilde and qmu")
     tilde = statistic == "qtilde"
@@ -141,7 +141,7 @@ def hypotest(
         asimov = asimov_data(model)
         q_asimov, conditional = asimov_q(model, asimov, mu)
         status = asimov.status | conditional.status
-        return CLsResult(None, expected_cls(q_asimov), None, None, None, q_asimov, status)
+        return CLsResult(None, cls_band(q_asimov), None, None, None, q_asimov, status)
     model.check_data(data)
     fits = four_fits(model, data, mu, tilde=tilde)
     q_asimov = jnp.maximum(2 * fits.asimov.value, 0.0)
@@ -149,7 +149,7 @@ def hypotest(
     log_clsb, log_clb = log_cls_observed(q, q_asimov, tilde=tilde)
     return CLsResult(
         jnp.exp(log_clsb - log_clb),
-        expected_cls(q_asimov),
+        cls_band(q_asimov),
         jnp.exp(log_clsb),
         jnp.exp(log_clb),
         q,

@@ -14,13 +14,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import safe_divide
-from difana.infer._checks import check_level, with_free_poi
+from difana._result import AbstractResult
+from difana._status import Status, flag
+from difana.infer._checks import check_level
 from difana.infer._implicit import roots
-from difana.infer.fit import FitResult, attached_value, solve
+from difana.infer.fit import attached_value, solve
+from difana.infer.fit_result import FitResult
 from difana.infer.newton import Minimum
 from difana.infer.parallel._many import Report, best_fit, in_chunks, minima, traced
-from difana.infer.result import AbstractResult
-from difana.infer.status import Status, flag
 from difana.likelihood import Model
 
 _MAX_STEPS = 40
@@ -100,8 +101,6 @@ def profile_interval(
     """
     check_level(level)
     names = (parameter,) if isinstance(parameter, str) else tuple(parameter)
-    if model.structure.poi in names:
-        model = with_free_poi(model)
     indices = np.array([model.index(name) for name in names], np.int32)
     for name, i in zip(names, indices, strict=True):
         if model.structure.fixed[i]:

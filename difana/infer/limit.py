@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,14 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_divide, safe_sqrt
-from difana.infer._checks import check_level, with_free_poi
-from difana.infer._implicit import roots
+from difana._result import AbstractResult
+from difana._status import Status
+from difana.infer._checks import check_free_poi, check_level
+from difana.infer._implicit import rising_root, roots
 from difana.infer.asimov import asimov_data
 from difana.infer.fit import attached, attached_value, profile
 from difana.infer.hypotest import log_cls_observed, target_root
 from difana.infer.newton import Minimum
-from difana.infer.result import AbstractResult
-from difana.infer.status import Status, flag
 from difana.likelihood import Model
 
 _MEDIAN = 2
@@ -45,48 +44,6 @@ class LimitResult(AbstractResult):
     def median(self) -> Float[Array, ""]:
         """The median expected limit."""
         return self.expected[_MEDIAN]
-
-
-def _rising_root(
-    function: Callable[[Array, Any], tuple[Array, Array, Any]],
-    start: Float[Array, ""],
-    carry: Any,
-    *,
-    max_steps: int = 60,
-) -> tuple[Float[Array, ""], Any, Int[Array, ""]]:
-    """Find the root of a rising function of mu > 0 by Newton steps kept inside a bracket.
-
-    ``function(mu, carry)`` returns the value, the slope and the next carry (warm starts).
-    """
-    eps = jnp.finfo(start.dtype).eps
-
-    def body(state: tuple) -> tuple:
-        mu, low, high, carry, steps, _ = state
-        value, slope, carry = function(mu, carry)
-        low = jnp.where(value < 0, mu, low)
-        high = jnp.where(value >= 0, mu, high)
-        newton = mu - value / jnp.where(slope > 0, slope, jnp.nan)
-        middle = jnp.where(jnp.isfinite(high), 0.5 * (low + high), 2 * mu)
-        limit = jnp.where(jnp.isfinite(high), high, 10 * mu)
-        inside = (newton >= low) & (newton <= limit)  # also false for NaN
-        new = jnp.where(inside, newton, middle)
-        # Newton doubles the digits: after a step of sqrt(eps) it has arrived
-        arrived = inside & (jnp.abs(new - mu) <= 0.1 * jnp.sqrt(eps) * jnp.abs(mu))
-        done = arrived | (jnp.abs(new - mu) <= 64 * eps * jnp.abs(mu)) | (jnp.abs(value) <= 8 * eps)
-        return new, low, high, carry, steps + 1, done
-
-    start = jnp.where(jnp.isfinite(start) & (start > 0), start, 1.0)
-    state = (
-        start,
-        jnp.zeros_like(start),
-        jnp.full_like(start, jnp.inf),
-        carry,
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((), bool),
-    )
-    state = jax.lax.while_loop(lambda s: ~s[5] & (s[4] < max_steps) & (s[0] < 1e12), body, state)
-    lost = flag(~state[5], Status.NOT_BRACKETED)
-    return state[0], state[3], lost | flag(state[0] >= 1e12, Status.UNBOUNDED)
 
 
 def _expected_and_width(model: Model, params: Array) -> tuple[Array, Float[Array, ""]]:
@@ -187,7 +144,7 @@ def _search(
         guess = jnp.where(null | free, model.init[index], guess)
         # of two minima the best fit is the one next to the starting values
         first = _not_fitted(jnp.where(free, model.init, known.params))
-        mu, (fits, slope), searched = _rising_root(height, guess, (first, jnp.zeros_like(guess)))
+        mu, (fits, slope), searched = rising_root(height, guess, (first, jnp.zeros_like(guess)))
         # without signal the data may be impossible: that fit only makes the Asimov data
         seen = jnp.where(null, fits.status[1] & ~int(Status.IMPOSSIBLE), fits.status[1])
         found = _Found(mu, slope, fits, fits.status[0] | seen | searched)
@@ -280,7 +237,8 @@ def _heights(
     return jax.vmap(one)(mu, lanes, found)
 
 
-def _usable(slope: Float[Array, " lanes"]) -> Float[Array, " lanes"]:
+def usable(slope: Float[Array, " *lanes"]) -> Float[Array, " *lanes"]:
+    """Return the slopes at limits; infinite where there is none."""
     return jnp.where(slope > 0, slope, jnp.inf)  # no limit, no gradient
 
 
@@ -313,7 +271,7 @@ def expected_limits(
         ['0.7810', '1.0660', '1.5168', '2.1839', '3.0486']
     """
     check_level(level)
-    model = with_free_poi(model)
+    check_free_poi(model)
     targets = jnp.asarray(target_root(1 - level), model.nominal.dtype)
     targets = targets[_MEDIAN, None] if median_only else targets
     asimov = asimov_data(model, data)
@@ -325,7 +283,7 @@ def expected_limits(
     known = _Known(width, jnp.ones_like(width), params, there.data, zero, zero)
     found = _search(frozen, there.data, lanes, known, alpha=1 - level)
     found = jax.lax.stop_gradient(found)
-    slopes = _usable(found.slope)
+    slopes = usable(found.slope)
     limits = roots(_asimov_heights, found.mu, slopes, (model, asimov.data), (lanes, found))
     status = jnp.bitwise_or.reduce(found.status) | asimov.status
     return LimitResult(None, jnp.broadcast_to(limits, (5,)), status, level)
@@ -354,7 +312,7 @@ def upper_limit(
         (1.011572, 1.062355)
     """
     check_level(level)
-    model = with_free_poi(model)
+    check_free_poi(model)
     if data is None:
         return expected_limits(model, level=level)
     model.check_data(data)
@@ -366,7 +324,7 @@ def upper_limit(
     known = _Known(one, one, jnp.stack([frozen.init] * 2), seen, 0 * one, 0 * one)
     found = jax.lax.stop_gradient(_search(frozen, seen, lanes, known, alpha=1 - level))
     heights = partial(_observed_heights, alpha=1 - level)
-    slopes = _usable(found.slope[2:])
+    slopes = usable(found.slope[2:])
     limits = roots(heights, found.mu[2:], slopes, (model, data), (lanes, found))
     status = jnp.bitwise_or.reduce(found.status)
     return LimitResult(limits[5], limits[:5], status, level)

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
-from difana.infer.fit import FitResult, negative_yield
-from difana.infer.status import Status, flag
+from difana._status import Status, flag
+from difana.infer.fit import negative_yield
+from difana.infer.fit_result import FitResult
 from difana.likelihood import Model
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from difana._numerics import take
-from difana.infer.status import Status, flag
+from difana._status import Status, flag
 from difana.likelihood import Model
 from difana.likelihood.engine.curvature import Evaluation, constants_of, evaluate, layout_of
 

@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError, ModelError
-from difana.infer._checks import with_free_poi
-from difana.infer.fit import FitResult
+from difana._result import AbstractResult
+from difana.infer._checks import check_free_poi
+from difana.infer.fit_result import FitResult
 from difana.infer.parallel._many import Report, best_fit, conditional_fits
-from difana.infer.result import AbstractResult
-from difana.infer.status import describe, trustworthy
 from difana.likelihood import Model
 
 
@@ -40,14 +39,9 @@ class ScanResult(AbstractResult):
     names: tuple[str, ...] = eqx.field(static=True)
 
     @property
-    def ok(self) -> bool:
-        """True if all numbers can be trusted."""
-        return self.best.ok and bool(jnp.all(trustworthy(self.status)))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(jnp.append(self.status, self.best.status))
+    def all_status(self) -> Int[Array, " fits"]:
+        """The status of all points and of the best fit."""
+        return jnp.append(self.status, self.best.status)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON."""
@@ -116,7 +110,7 @@ def profile_scan(
         raise ModelError("a scan needs at least one parameter: {'mu': values}")
     names = tuple(values)
     if model.structure.poi in names:
-        model = with_free_poi(model)
+        check_free_poi(model)
     indices = [model.index(name) for name in names]
     axes = tuple(jnp.asarray(values[name], model.nominal.dtype) for name in names)
     for name, axis in zip(names, axes, strict=True):

@@ -11,9 +11,10 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError
 from difana._options import whole_number
-from difana.infer.fit import FitResult, fit, profile
-from difana.infer.result import AbstractResult
-from difana.infer.status import trustworthy
+from difana._result import AbstractResult
+from difana._status import trustworthy
+from difana.infer.fit import fit, profile
+from difana.infer.fit_result import FitResult
 from difana.likelihood import Model
 
 # Free parameters start between their lower bound and this many times their init: a second minimum

@@ -7,10 +7,10 @@ from jax.scipy.special import log_ndtr
 from jaxtyping import Array, Float, Int
 
 from difana._numerics import safe_sqrt
-from difana.infer._checks import check_tested, with_free_poi
+from difana._result import AbstractResult
+from difana.infer._checks import check_free_poi, check_tested
 from difana.infer.asimov import asimov_data
 from difana.infer.fit import profile
-from difana.infer.result import AbstractResult
 from difana.infer.statistics import excluded, fits_in_turn
 from difana.likelihood import Model
 
@@ -54,7 +54,7 @@ def significance(
         1.3706
     """
     check_tested(mu)
-    model = with_free_poi(model)
+    check_free_poi(model)
     tested = jnp.asarray(mu, model.nominal.dtype)
     zero = jnp.zeros_like(tested)
     if data is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,11 +14,12 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
 from difana._numerics import after
-from difana.infer._checks import check_tested, with_free_poi
-from difana.infer.fit import FitResult, attached, attached_value, fit, profile
+from difana._result import AbstractResult
+from difana._status import Status
+from difana.infer._checks import check_free_poi, check_tested
+from difana.infer.fit import attached, attached_value, fit, profile
+from difana.infer.fit_result import FitResult
 from difana.infer.newton import Minimum
-from difana.infer.result import AbstractResult
-from difana.infer.status import Status
 from difana.likelihood import Model
 
 
@@ -105,8 +107,8 @@ def excluded(
     return jnp.where(only, jnp.inf, value)
 
 
-def check_negative(model: Model) -> None:
-    """Refuse q_mu, as against q-tilde, where the bounds forbid a negative best fit.
+def check_negative(model: Model, statistic: str = "q_mu", instead: str = "q-tilde") -> None:
+    """Refuse a statistic without tilde where the bounds forbid a negative best fit.
 
     Raises:
         ModelError: Says what to do.
@@ -114,8 +116,8 @@ def check_negative(model: Model) -> None:
     lower = model.lower[model.poi_index]
     if not isinstance(lower, Tracer) and float(lower) >= 0:
         raise ModelError(
-            "q_mu needs a parameter of interest that may be negative: set its lower bound below "
-            "zero, or use q-tilde"
+            f"{statistic} needs a parameter of interest that may be negative: set its lower bound "
+            f"below zero, or use {instead}"
         )
 
 
@@ -128,13 +130,27 @@ def q_from_fits(
     return jnp.where(free.params[model.poi_index] <= mu, ratio, 0.0)
 
 
-def _profile_ratio(
-    model: Model, data: Array, mu: Array, poi_lower: float | None, free: FitResult | None
-) -> tuple[FitResult, FitResult]:
-    model = with_free_poi(model)
+def profile_ratio(
+    model: Model,
+    data: Float[Array, " data"],
+    mu: Float[Array, ""] | float,
+    *,
+    poi_lower: float | None,
+    free: FitResult | None,
+) -> StatisticResult:
+    """Return twice the nll at ``mu`` above that of the best fit, whichever side this is on.
+
+    The best fit is not below ``poi_lower`` (None: the lower bound of the model), nor bounded above.
+    """
+    check_tested(mu, least=-np.inf if poi_lower is None else poi_lower)
+    check_free_poi(model)
+    mu = jnp.asarray(mu, model.nominal.dtype)
     free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf) if free is None else free
     poi = model.parameters[model.poi_index]
-    return free, fit(model, after(data, free.status), fixed={poi: mu})
+    conditional = fit(model, after(data, free.status), fixed={poi: mu})
+    value = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
+    value = excluded(value, conditional.status, free.status)
+    return StatisticResult(value, free, conditional, free.status | conditional.status)
 
 
 def qmu(
@@ -173,13 +189,9 @@ def qmu(
     """
     if not tilde:
         check_negative(model)
-    check_tested(mu, least=0.0 if tilde else -np.inf)
-    mu = jnp.asarray(mu, model.nominal.dtype)
-    free, conditional = _profile_ratio(model, data, mu, 0.0 if tilde else None, free)
-    ratio = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
-    ratio = excluded(ratio, conditional.status, free.status)
-    value = jnp.where(free.params[model.poi_index] <= mu, ratio, 0.0)
-    return StatisticResult(value, free, conditional, free.status | conditional.status)
+    found = profile_ratio(model, data, mu, poi_lower=0.0 if tilde else None, free=free)
+    value = jnp.where(found.free.params[model.poi_index] <= mu, found.value, 0.0)
+    return dataclasses.replace(found, value=value)
 
 
 def q0(
@@ -197,10 +209,4 @@ def q0(
         >>> round(float(q0(model, model.data([60.0])).value), 4)
         1.8786
     """
-    zero = jnp.zeros((), model.nominal.dtype)
-    free, conditional = _profile_ratio(model, data, zero, 0.0, free)
-    value = jnp.maximum(
-        2 * (conditional.half_deviance - free.half_deviance), 0.0
-    )  # the best fit is not negative
-    value = excluded(value, conditional.status, free.status)
-    return StatisticResult(value, free, conditional, free.status | conditional.status)
+    return profile_ratio(model, data, 0.0, poi_lower=0.0, free=free)

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jax.scipy.special import log_ndtr, ndtr
 from jaxtyping import Array, Float
 
-from difana._errors import ModelError
-from difana._numerics import after, safe_sqrt
-from difana.infer._checks import check_tested, with_free_poi
-from difana.infer.fit import FitResult, fit
-from difana.infer.statistics import StatisticResult, excluded
+from difana._numerics import safe_sqrt
+from difana.infer.fit_result import FitResult
+from difana.infer.statistics import StatisticResult, check_negative, profile_ratio
 from difana.likelihood import Model
-
-
-def _ratio(
-    model: Model, data: Array, mu: Array | float, poi_lower: float | None, free: FitResult | None
-) -> StatisticResult:
-    check_tested(mu, least=-np.inf if poi_lower is None else poi_lower)
-    model = with_free_poi(model)
-    mu = jnp.asarray(mu, model.nominal.dtype)
-    if free is None:
-        free = fit(model, data, poi_lower=poi_lower, poi_upper=np.inf)
-    poi = model.parameters[model.poi_index]
-    conditional = fit(model, after(data, free.status), fixed={poi: mu})
-    value = jnp.maximum(2 * (conditional.half_deviance - free.half_deviance), 0.0)
-    value = excluded(value, conditional.status, free.status)
-    return StatisticResult(value, free, conditional, free.status | conditional.status)
 
 
 def tmu(
@@ -63,13 +44,8 @@ def tmu(
         >>> round(float(tmu(model, model.data([45.0]), mu=0.0).value), 4)  # 10 + 90 ln 0.9
         0.5176
     """
-    lower = model.lower[model.poi_index]
-    if not isinstance(lower, Tracer) and float(lower) >= 0:
-        raise ModelError(
-            "t_mu needs a parameter of interest that may be negative: set its lower bound below "
-            "zero, or use tmu_tilde"
-        )
-    return _ratio(model, data, mu, None, free)
+    check_negative(model, "t_mu", "tmu_tilde")
+    return profile_ratio(model, data, mu, poi_lower=None, free=free)
 
 
 def tmu_tilde(
@@ -101,7 +77,7 @@ def tmu_tilde(
         >>> round(float(tmu_tilde(model, model.data([70.0]), mu=1.0).value), 4)  # 140 ln 7/6 - 20
         1.5811
     """
-    return _ratio(model, data, mu, 0.0, free)
+    return profile_ratio(model, data, mu, poi_lower=0.0, free=free)
 
 
 def tmu_p_value(value: Float[Array, "..."]) -> Float[Array, "..."]:

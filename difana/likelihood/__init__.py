@@ -18,7 +18,7 @@ from difana.likelihood.formats.workspace import read_workspace, sort_workspace
 from difana.likelihood.interpolation import code4, code4p
 from difana.likelihood.masking import mask
 from difana.likelihood.model import Model
-from difana.likelihood.model_with import model_with
+from difana.likelihood.model_with import model_with, with_yields
 from difana.likelihood.modifiers import (
     AbstractModifier,
     Channel,
@@ -90,4 +90,5 @@ __all__ = [
     "to_workspace",
     "uncorrelated_background",
     "with_signal",
+    "with_yields",
 ]

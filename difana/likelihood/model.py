@@ -5,55 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Bool, Float
+from jaxtyping import Array, Bool, Float
 
 from difana._errors import ModelError, nearest
 from difana._numerics import add_at, take
 from difana.likelihood._clip import clipped
+from difana.likelihood._data import check_counts, check_data
+from difana.likelihood._poisson import poisson_deviance, poisson_peak, safe_log
 from difana.likelihood.interpolation import factor_coefficients, log_factor, shift_basis
 from difana.likelihood.structure import Structure
-
-_TINY = 1e-10  # below this expected yield the logarithm goes on linearly
-
-
-def _log(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return log(x), continued linearly below a tiny value, so that fits stay finite."""
-    large = x > _TINY
-    tail = np.log(_TINY) + (x - _TINY) / _TINY
-    return jnp.where(large, jnp.log(jnp.where(large, x, 1.0)), tail)
-
-
-def _poisson_deviance(
-    counts: Float[Array, "..."], mean: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    """Return half the deviance of counts, exact for huge ones.
-
-    An uncertainty of 1e-6 stands for 1e12 auxiliary counts: there the textbook formula is the
-    difference of terms of 1e13, and its rounding exceeds the likelihood ratios wanted.
-    """
-    some = counts > 0
-    safe = jnp.where(some, counts, 1.0)
-    excess = (mean - safe) / safe
-    near = jnp.abs(excess) < 0.5
-    log_ratio = jnp.where(near, jnp.log1p(jnp.where(near, excess, 0.0)), _log(mean / safe))
-    return jnp.where(some, safe * (excess - log_ratio), mean)
-
-
-def _poisson_peak(counts: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Return the logarithm of the density of counts at their own mean, by Stirling for many."""
-    many = counts > 100.0
-    few = jnp.where(many, 1.0, counts)
-    some = few > 0
-    exact = jnp.where(some, few * jnp.log(jnp.where(some, few, 1.0)) - few, 0.0)
-    exact = exact - jax.lax.lgamma(few + 1.0)
-    inverse = 1.0 / jnp.where(many, counts, 100.0)
-    square = inverse * inverse
-    series = inverse * (1.0 / 12.0 - square * (1.0 / 360.0 - square / 1260.0))
-    return jnp.where(many, 0.5 * jnp.log(inverse / (2.0 * np.pi)) - series, exact)
 
 
 class Model(eqx.Module):
@@ -236,22 +198,8 @@ class Model(eqx.Module):
                 f"observed yields have shape {observed.shape}, the model has {self.bins} bins "
                 f"in channels {[channel.name for channel in self.structure.channels]}"
             )
-        self._check_counts(observed)
+        check_counts(self.structure, observed)
         return jnp.concatenate([observed, self.auxiliary()])
-
-    def _check_counts(self, observed: Float[ArrayLike, " bins"]) -> None:
-        """Refuse counts that are negative or not finite; fractional Asimov data are allowed."""
-        if isinstance(observed, Tracer):
-            return
-        counts = np.asarray(observed)
-        wrong = np.flatnonzero(~(np.isfinite(counts) & (counts >= 0)))
-        if wrong.size:
-            bin_ = int(wrong[0])
-            channel = next(c for c in self.structure.channels if c.start <= bin_ < c.start + c.bins)
-            raise ModelError(
-                f"channel '{channel.name}', bin {bin_ - channel.start}: the observed yield "
-                f"{counts[bin_]:g} is negative or not finite"
-            )
 
     def check_data(self, data: Float[Array, " data"]) -> None:
         """Refuse data of the wrong length, which would otherwise broadcast, and impossible ones.
@@ -260,24 +208,7 @@ class Model(eqx.Module):
             ModelError: If the length is not that of ``expected(params)``, or, outside of jit, an
                 observed yield is negative or any datum not finite.
         """
-        needed = (self.bins + self.structure.constrained.size,)
-        if jnp.shape(data) != needed:
-            raise ModelError(
-                f"data have shape {jnp.shape(data)}, the model needs {needed}: "
-                "use model.data(observed)"
-            )
-        if isinstance(data, Tracer):
-            return
-        plain = np.asarray(data)
-        self._check_counts(plain[: self.bins])
-        auxiliary = plain[self.bins :]
-        wrong = ~np.isfinite(auxiliary) | (self.structure.poisson & (auxiliary < 0))
-        if wrong.any():
-            name = self.parameters[self.structure.constrained[np.flatnonzero(wrong)[0]]]
-            raise ModelError(
-                f"the auxiliary datum of '{name}' is negative or not finite: "
-                f"{auxiliary[wrong][0]:g}"
-            )
+        check_data(self.structure, data)
 
     def logpdf(
         self, params: Float[Array, " params"], data: Float[Array, " data"]
@@ -322,7 +253,7 @@ class Model(eqx.Module):
         """Return half the deviance of each bin; 0 in masked ones."""
         rates, observed = self.expected_main(params), self._unmasked(data[: self.bins])
         seen = observed > 0
-        logs = _log(rates) - jnp.log(jnp.where(seen, observed, 1.0))
+        logs = safe_log(rates) - jnp.log(jnp.where(seen, observed, 1.0))
         return self._unmasked(rates - observed - jnp.where(seen, observed * logs, 0.0))
 
     def _unmasked(self, bins: Float[Array, " bins"]) -> Float[Array, " bins"]:
@@ -354,13 +285,13 @@ class Model(eqx.Module):
         s = self.structure
         pulls = (auxiliary - theta) / widths
         if s.lognormal.any():
-            ratio = jnp.where(s.lognormal, _log(auxiliary) - _log(theta), 0.0)
+            ratio = jnp.where(s.lognormal, safe_log(auxiliary) - safe_log(theta), 0.0)
             pulls = jnp.where(s.lognormal, ratio / widths, pulls)
         terms = 0.5 * pulls**2
         if s.poisson.any():
             mean = jnp.where(s.poisson, theta * tau, 1.0)
             counts = jnp.where(s.poisson, auxiliary, 1.0)
-            terms = jnp.where(s.poisson, _poisson_deviance(counts, mean), terms)
+            terms = jnp.where(s.poisson, poisson_deviance(counts, mean), terms)
         if s.correlated.size:
             joint = pulls[s.correlated]
             terms = terms.at[s.correlated].set(0.5 * joint * (self.precision @ joint))
@@ -368,7 +299,7 @@ class Model(eqx.Module):
 
     def saturated(self, data: Float[Array, " data"]) -> Float[Array, ""]:
         """Return the logpdf of a perfect description of the data: all constants."""
-        main = jnp.sum(self._unmasked(_poisson_peak(self._unmasked(data[: self.bins]))))
+        main = jnp.sum(self._unmasked(poisson_peak(self._unmasked(data[: self.bins]))))
         if not self.structure.constrained.size:
             return main
         widths, _ = self.constraint_scales()
@@ -376,10 +307,10 @@ class Model(eqx.Module):
         poisson = self.structure.poisson
         if poisson.any():
             counts = jnp.where(poisson, data[self.bins :], 1.0)
-            constants = jnp.where(poisson, _poisson_peak(counts), constants)
+            constants = jnp.where(poisson, poisson_peak(counts), constants)
         if self.structure.lognormal.any():
             auxiliary = jnp.where(self.structure.lognormal, data[self.bins :], 1.0)
-            constants = constants - _log(auxiliary)
+            constants = constants - safe_log(auxiliary)
         if self.structure.correlated.size:
             constants = constants.at[0].add(0.5 * jnp.linalg.slogdet(self.precision)[1])
         return main + jnp.sum(constants)
@@ -406,28 +337,3 @@ class Model(eqx.Module):
                 return slice(layout.start, layout.start + layout.bins)
         names = [layout.name for layout in self.structure.channels]
         raise ModelError(f"no channel '{channel}'.{nearest(channel, names)}")
-
-    def with_yields(self, yields: Mapping[tuple[str, str], Float[Array, " bins"]]) -> Model:
-        """Return the model with other nominal yields: nothing is rebuilt or compiled again.
-
-        Args:
-            yields: Maps ``(channel, sample)`` to the yields of its bins.
-
-        Raises:
-            ModelError: If a channel or sample does not exist.
-        """
-        starts = {
-            (channel.name, template.name): (template.start, channel.bins)
-            for channel in self.structure.channels
-            for template in channel.templates
-        }
-        nominal = self.nominal
-        for key, values in yields.items():
-            if key not in starts:
-                raise ModelError(f"no template {key}; there are {sorted(starts)}")
-            start, bins = starts[key]
-            values = jnp.asarray(values, nominal.dtype)
-            if values.shape != (bins,):
-                raise ModelError(f"yields of {key} have shape {values.shape}, not ({bins},)")
-            nominal = nominal.at[start : start + bins].set(values)
-        return eqx.tree_at(lambda model: model.nominal, self, nominal)

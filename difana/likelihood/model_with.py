@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from difana._errors import ModelError, nearest
 from difana.likelihood.model import Model
@@ -20,6 +22,7 @@ def model_with(
     *,
     poi: str | None = None,
     fixed: Mapping[str, float | None] | None = None,
+    free: Sequence[str] = (),
     init: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     clip: bool | None = None,
@@ -33,6 +36,7 @@ def model_with(
         model: The model; it is not changed.
         poi: Another parameter of interest.
         fixed: Parameters held in every fit, at a value or (None) where they start.
+        free: Parameters held so far that fits may vary.
         init: Starting values; those of held parameters are the values they are held at.
         bounds: Lower and upper bounds; infinite ones are allowed. A starting value outside moves
             to the nearest bound unless ``init`` or ``fixed`` gives it.
@@ -69,6 +73,8 @@ def model_with(
         lower[where], upper[where] = low, high
         start[where] = np.clip(start[where], low, high)
     held = structure.fixed.copy()
+    for name in free:
+        held[entries_of(model, name)] = False
     given: dict[str, Any] = dict(init or {})
     for name, value in (fixed or {}).items():
         held[entries_of(model, name)] = True
@@ -92,6 +98,40 @@ def model_with(
         structure = dataclasses.replace(structure, clip=clip)
     start, lower, upper = jax.device_put((start, lower, upper))
     return dataclasses.replace(model, init=start, lower=lower, upper=upper, structure=structure)
+
+
+def with_yields(model: Model, yields: Mapping[tuple[str, str], Float[Array, " bins"]]) -> Model:
+    """Return the model with other nominal yields: nothing is rebuilt or compiled again.
+
+    Args:
+        model: The model; it is not changed.
+        yields: Maps ``(channel, sample)`` to the yields of its bins; they may be traced.
+
+    Raises:
+        ModelError: If a channel or sample does not exist.
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, Template, build_model
+        >>> signal = Template([12.0], (NormFactor("mu"),), name="signal")
+        >>> model = build_model([Channel((signal,), name="SR")])
+        >>> with_yields(model, {("SR", "signal"): [5.0]}).nominal.tolist()
+        [5.0]
+    """
+    starts = {
+        (channel.name, template.name): (template.start, channel.bins)
+        for channel in model.structure.channels
+        for template in channel.templates
+    }
+    nominal = model.nominal
+    for key, values in yields.items():
+        if key not in starts:
+            raise ModelError(f"no template {key}; there are {sorted(starts)}")
+        start, bins = starts[key]
+        values = jnp.asarray(values, nominal.dtype)
+        if values.shape != (bins,):
+            raise ModelError(f"yields of {key} have shape {values.shape}, not ({bins},)")
+        nominal = nominal.at[start : start + bins].set(values)
+    return dataclasses.replace(model, nominal=nominal)
 
 
 def entries_of(model: Model, name: str) -> np.ndarray:

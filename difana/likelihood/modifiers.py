@@ -87,6 +87,11 @@ class Template(eqx.Module):
     modifiers: tuple[AbstractModifier, ...] = ()
     name: str = eqx.field(static=True, kw_only=True)
 
+    @property
+    def normfactors(self) -> tuple[str, ...]:
+        """Names of the free factors on the yield."""
+        return tuple(m.name for m in self.modifiers if m.kind == NormFactor.kind)
+
 
 class Parameter(eqx.Module):
     """Settings of one parameter (set) that replace the defaults of its modifier.

@@ -29,6 +29,11 @@ class TemplateLayout:
     start: int
     modifiers: tuple[ModifierLayout, ...]
 
+    @property
+    def normfactors(self) -> tuple[str, ...]:
+        """Names of the free factors on the yield."""
+        return tuple(m.name for m in self.modifiers if m.kind == "normfactor")
+
 
 @dataclasses.dataclass(frozen=True)
 class ChannelLayout:

@@ -35,7 +35,7 @@ from difana.losses.constraints.mdmm import (
 )
 from difana.losses.constraints.minimum_events import minimum_events
 from difana.losses.gradient_reversal import reverse_gradient
-from difana.losses.objectives._model import model_of
+from difana.losses.objectives._model import ModelOptions, model_of
 from difana.losses.objectives.discovery import discovery
 from difana.losses.objectives.expected_cls import expected_cls
 from difana.losses.objectives.expected_limit import expected_limit
@@ -43,10 +43,10 @@ from difana.losses.objectives.full_sample import accumulated, full_sample_sums
 from difana.losses.objectives.generalised_variance import (
     asimov_covariance,
     generalised_variance,
-    generalised_variance_of,
 )
 from difana.losses.objectives.inferno import inferno
-from difana.losses.objectives.poi_uncertainty import poi_uncertainty, sigma_of
+from difana.losses.objectives.objective import OBJECTIVES, Objective, objective, objective_named
+from difana.losses.objectives.poi_uncertainty import poi_uncertainty
 from difana.losses.objectives.running_templates import RunningSums, running_sums
 from difana.losses.objectives.signal_grid import (
     grid_limits,
@@ -54,13 +54,16 @@ from difana.losses.objectives.signal_grid import (
     stack_points,
     stacked_models,
 )
-from difana.losses.objectives.signal_injection import injected, signal_injection
+from difana.losses.objectives.signal_injection import signal_injection
 from difana.losses.step import Step
 from difana.losses.weighted_sum import weighted_sum
 
 __all__ = [
+    "OBJECTIVES",
     "Constrained",
     "Constraint",
+    "ModelOptions",
+    "Objective",
     "Pivot",
     "RunningSums",
     "ScorePlan",
@@ -84,10 +87,8 @@ __all__ = [
     "expected_limit",
     "full_sample_sums",
     "generalised_variance",
-    "generalised_variance_of",
     "grid_limits",
     "inferno",
-    "injected",
     "lagrangian",
     "minimum_background",
     "minimum_events",
@@ -95,13 +96,14 @@ __all__ = [
     "model_of",
     "nuisance_names",
     "nuisance_width",
+    "objective",
+    "objective_named",
     "parametrised",
     "poi_uncertainty",
     "postfit_widths",
     "relative_difference",
     "reverse_gradient",
     "running_sums",
-    "sigma_of",
     "signal_grid",
     "signal_injection",
     "squared_error",

@@ -107,7 +107,7 @@ def _limits(result: AnalysisResult, draw: _Drawer) -> Section:
 
 def _scan(result: AnalysisResult, draw: _Drawer) -> Section:
     scan, own = result.statistics.scan, result.statistics.observed
-    limit = None if own is None else own.limits.observed
+    limit = None if own is None or own.limits.observed is None else float(own.limits.observed)
     figure = cls_scan(scan.mu, scan.observed, scan.expected, limits=(limit, result.trained.median))
     text = "CLs against the signal strength; values to the right of the crossing are excluded."
     return Section("CLs scan", text, figures=[draw("cls_scan", figure)])

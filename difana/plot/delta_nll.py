@@ -41,7 +41,7 @@ def delta_nll(
     Example:
         >>> import jax.numpy as jnp
         >>> found = DeltaNllResult(jnp.array([0.5, -0.1]), jnp.array([0.2]), jnp.array(0.6),
-        ...                        ("SR[0]", "SR[1]"), ("jes",), ("b", "s+b"))
+        ...                        jnp.array(0), ("SR[0]", "SR[1]"), ("jes",), ("b", "s+b"))
         >>> [text.get_text() for text in delta_nll(found, most=2).axes[0].get_yticklabels()]
         ['bin SR[0]', 'constraint jes', '1 others']
     """

@@ -183,7 +183,7 @@ def unfolding_report(result: UnfoldingRun, out: str | Path | None = None) -> Pat
             simulated = result.simulated[name]
             figures.append(unfolded({method: h}, simulated=simulated, xlabel=f"{name}{unit}"))
         figures += [unfolded_correlation(h), response(result.responses[name])]
-        sections.append(Section(name, f"Status: {h.describe()}.", figures=figures))
+        sections.append(Section(name, f"Status: {h.message}.", figures=figures))
     if result.events is not None:
         figures = [unfolding_weights(result.events)]
         if result.report is not None:

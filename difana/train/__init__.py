@@ -18,7 +18,6 @@ from difana.train.history import read_history as read_history
 from difana.train.mesh import pad_batch as pad_batch
 from difana.train.mesh import shard_batch as shard_batch
 from difana.train.minimise import minimise as minimise
-from difana.train.progress import ProgressBar as ProgressBar
 from difana.train.result import TrainResult as TrainResult
 from difana.train.rows import RowSampler as RowSampler
 from difana.train.rows import Weighted as Weighted
@@ -42,7 +41,6 @@ __all__ = [
     "JSONLLogger",
     "Logger",
     "LoopOptions",
-    "ProgressBar",
     "ReplicaRows",
     "Restored",
     "RowSampler",

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Array
 
 from difana._errors import ConfigError
+from difana._progress import ProgressBar
 from difana._typing import PyTree
 from difana.train._book import Book
 from difana.train._journal import Journal
 from difana.train.checkpoint import Checkpoints
-from difana.train.progress import ProgressBar
 from difana.train.step import StepReport, TrainState
 
 Validate = Callable[..., tuple[Array, Mapping[str, Array]]]
@@ -100,7 +100,7 @@ def run(
                 book = book.stop("finished")
             elif plan.patience is not None and book.waited >= plan.patience:
                 book = book.stop("stopped early")
-        bar.update(step=step, loss=float(report.loss), metric=book.metric)
+        bar.update(step, loss=float(report.loss), metric=book.metric)
         if store is not None and (book.status != "running" or saving):
             journal.sync()
             facts = {**book.facts(), **journal.facts()}

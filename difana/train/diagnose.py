@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from difana.data import is_signal
 from difana.likelihood import Channel, Template
 
 _MOST = 3
@@ -59,8 +60,7 @@ def diagnose(
         signal, background = [], []
         for template in channel.templates:
             found += _of_template(template, f"{where}, sample '{template.name}'")
-            is_signal = any(m.kind == "normfactor" and m.name == poi for m in template.modifiers)
-            (signal if is_signal else background).append(template)
+            (signal if is_signal(template, poi) else background).append(template)
         if background:
             found += _of_background(background, where, minimum, events)
         if signal and not sum(np.abs(_values(t)).sum() for t in signal) > 0:

@@ -15,13 +15,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from difana._errors import ConfigError
 from difana._options import whole_number
+from difana._progress import ProgressBar
 from difana._typing import PyTree
 from difana.data.batches import BatchSampler
 from difana.data.samples import Sample
 from difana.train._book import Book
 from difana.train._journal import Journal
 from difana.train._loop import Plan, run
-from difana.train.progress import ProgressBar
 from difana.train.step import Loss, copy_leaves, make_step, start_state
 
 
@@ -154,7 +154,7 @@ def fit_ensemble(
         max_nonfinite=max_nonfinite,
     )
     journal = Journal(None, None, stage=stage)
-    with ProgressBar(stage, steps=steps, enabled=progress_bar) as bar:
+    with ProgressBar(stage, total=steps, figures=("loss", "metric"), enabled=progress_bar) as bar:
         state, book = run(plan, state, Book(best=None), journal=journal, store=None, bar=bar)
     done = [
         eqx.combine(*(jax.tree.map(lambda leaf, i=i: leaf[i], t) for t in (state.weights, fixed)),

@@ -19,6 +19,7 @@ from jaxtyping import PRNGKeyArray
 
 from difana._errors import ConfigError
 from difana._options import whole_number
+from difana._progress import ProgressBar
 from difana._typing import PyTree
 from difana.train._book import Book
 from difana.train._fingerprint import fingerprint_of
@@ -27,7 +28,6 @@ from difana.train._loop import Draw, Plan, Validate, Watch, run
 from difana.train.checkpoint import Checkpoints
 from difana.train.history import Logger
 from difana.train.mesh import checked_mesh, gather, replicate, shard_batch
-from difana.train.progress import ProgressBar
 from difana.train.result import TrainResult
 from difana.train.step import Loss, LossWithMemory, TrainState, copy_leaves, make_step, start_state
 
@@ -199,7 +199,13 @@ def minimise(
         if book.status == "running":
             stack.callback(journal.close)
             journal.start(step=int(state.step))
-            show = ProgressBar(stage, steps=steps, done=int(state.step), enabled=progress_bar)
+            show = ProgressBar(
+                stage,
+                total=steps,
+                done=int(state.step),
+                figures=("loss", "metric"),
+                enabled=progress_bar,
+            )
             bar = stack.enter_context(show)
             state = state if mesh is None else replicate(state, mesh=mesh)
             state, book = run(plan, state, book, journal=journal, store=store, bar=bar)

@@ -35,7 +35,7 @@ from difana.unfold.response import Response, response
 from difana.unfold.result import AbstractUnfolded, UnfoldedEvents, UnfoldedHistogram
 from difana.unfold.run import UnfoldingRun, run_unfolding
 from difana.unfold.settings import Settings
-from difana.unfold.status import UnfoldStatus, describe
+from difana.unfold.status import UnfoldStatus
 
 __all__ = [
     "AbstractUnfolded",
@@ -63,7 +63,6 @@ __all__ = [
     "closure_test",
     "compatibility",
     "covariance_rank",
-    "describe",
     "fit_flow_unfolding",
     "fit_nuisance",
     "fit_omnifold",

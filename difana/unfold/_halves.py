@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from difana._progress import ProgressBar
 from difana._typing import PyTree
 from difana.train.checkpoint import Checkpoints
-from difana.train.progress import ProgressBar
 from difana.unfold._levels import Inputs, levels_of
 from difana.unfold.omnifold import finished
 from difana.unfold.report import IterationReport, OmniFoldWeights
@@ -78,13 +78,19 @@ def omnifold_with_checkpoints(
             done, tree = found.step, found.tree
             for name in ("history", "report"):  # filled in below
                 tree[name] = jax.tree.map(lambda leaf: np.array(leaf), tree[name])
-        with ProgressBar("unfold", steps=2 * iterations, done=done, enabled=progress_bar) as bar:
+        with ProgressBar(
+            "unfold",
+            total=2 * iterations,
+            done=done,
+            figures=("loss", "change"),
+            enabled=progress_bar,
+        ) as bar:
             for half in range(done, 2 * iterations):
                 tree = _half(inputs, tree, half)
                 store.save(half + 1, tree, facts={})
                 one = tree["state"].one
                 change = float(np.mean(tree["report"].change[half // 2]))
-                bar.update(step=half + 1, loss=float(jnp.mean(one.loss)), metric=change)
+                bar.update(half + 1, loss=float(jnp.mean(one.loss)), change=change)
                 if stop_after is not None and half + 1 >= stop_after:
                     return None
     report = jax.tree.map(jnp.asarray, tree["report"])

@@ -70,7 +70,7 @@ def unfolded_channel(
     bad = int(UnfoldStatus.FEW_REPLICAS | UnfoldStatus.NO_COVARIANCE | UnfoldStatus.NOT_FINITE)
     if not isinstance(unfolded.status, Tracer) and int(unfolded.status) & bad:
         raise InputError(
-            f"this histogram cannot be a measurement: {unfolded.describe()}. Merge bins, or unfold"
+            f"this histogram cannot be a measurement: {unfolded.message}. Merge bins, or unfold"
             " with more replicas"
         )
     if not isinstance(values, Tracer) and bool(jnp.any(values <= 0)):

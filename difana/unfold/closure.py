@@ -9,17 +9,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from difana._errors import InputError
 from difana._numerics import safe_divide
+from difana._result import AbstractResult
 from difana.unfold._fold import bin_index, equal_bins, fill
 from difana.unfold.problem import UnfoldingProblem, unfolding_problem
+from difana.unfold.status import UnfoldStatus
 
 Fit = Callable[..., Any]
 
 
-class ClosureResult(eqx.Module):
+class ClosureResult(AbstractResult):
     r"""How well a known truth was found, for each truth-level observable.
 
     Attributes:
@@ -28,13 +30,17 @@ class ClosureResult(eqx.Module):
         after: The same of the unfolded events and the target.
         chi2: Squared difference of unfolded and target over their variances, per bin.
         norm: Unfolded yield over that of the target.
+        status: Bits of ``UnfoldStatus`` of the unfolded events.
         result: What the fit returned.
     """
+
+    bits = UnfoldStatus
 
     before: Float[Array, " observables"]
     after: Float[Array, " observables"]
     chi2: Float[Array, " observables"]
     norm: Float[Array, ""]
+    status: Int[Array, ""]
     result: Any
 
 
@@ -145,6 +151,7 @@ def closure_test(
         triangular(after, wanted),
         jnp.mean(safe_divide((after - wanted) ** 2, variance + spread), axis=1),
         jnp.sum(found.weights) / jnp.sum(half.weights),
+        found.status,
         result,
     )
 

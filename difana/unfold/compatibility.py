@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +10,15 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError
 from difana._numerics import after, safe_divide
+from difana._result import AbstractResult
+from difana._status import flag
 from difana.unfold.result import UnfoldedHistogram
+from difana.unfold.status import UnfoldStatus
 
 _SMALLEST = 1e-10
 
 
-class CompatibilityResult(eqx.Module):
+class CompatibilityResult(AbstractResult):
     r"""Agreement of an unfolded histogram with a prediction.
 
     Attributes:
@@ -26,10 +28,17 @@ class CompatibilityResult(eqx.Module):
         rank: Rank of the covariance; below ``dof`` there is no inverse, and the others are NaN.
     """
 
+    bits = UnfoldStatus
+
     chi2: Float[Array, ""]
     dof: Int[Array, ""]
     p_value: Float[Array, ""]
     rank: Int[Array, ""]
+
+    @property
+    def status(self) -> Int[Array, ""]:
+        """Bits of ``UnfoldStatus``."""
+        return flag(self.rank < self.dof, UnfoldStatus.FEW_REPLICAS)
 
 
 def covariance_rank(covariance: Float[Array, "bins bins"]) -> Int[Array, ""]:

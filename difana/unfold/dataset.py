@@ -13,7 +13,6 @@ from jaxtyping import ArrayLike, Shaped
 from difana._errors import InputError, nearest
 from difana.data import Events, to_hdf5, to_parquet
 from difana.unfold.result import UnfoldedEvents
-from difana.unfold.status import describe
 
 KEY = "difana_unfolded"
 VERSION = 1
@@ -99,7 +98,7 @@ def save_dataset(
         "texts": {key: texts[key] for key in sorted(texts, key=_order)},
         "weights": content,
         "status": int(np.asarray(events.status)),
-        "status_text": describe(events.status),
+        "status_text": events.message,
     }
     nominal = weights.pop(NOMINAL)[kept]
     for name, column in {NOMINAL: nominal, **weights}.items():

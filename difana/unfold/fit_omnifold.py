@@ -27,7 +27,7 @@ from difana.unfold.omnifold_result import OmniFoldResult, joined_parts
 from difana.unfold.problem import UnfoldingProblem
 from difana.unfold.replicas import Replicas, checked_variations
 from difana.unfold.settings import Background, Missed, Settings
-from difana.unfold.status import UnfoldStatus, describe
+from difana.unfold.status import UnfoldStatus
 
 MakeNet = Callable[[Array], PyTree]
 _USUAL = Settings()
@@ -170,7 +170,7 @@ def fit_omnifold(
     bad = np.flatnonzero(np.asarray(found.status) & int(UnfoldStatus.NOT_FINITE))
     if bad.size:
         raise ModelError(
-            f"replicas {bad.tolist()}: {describe(int(UnfoldStatus.NOT_FINITE))}; lower"
+            f"replicas {bad.tolist()}: {UnfoldStatus.sentences()[UnfoldStatus.NOT_FINITE]}; lower"
             " learning_rate, or check that the weights of data minus background are positive"
         )
     return OmniFoldResult.of(

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from difana._errors import InputError
+from difana._result import AbstractResult
 from difana.flows import SplineFlow
 from difana.unfold._precision import Origin, held, shifted
 from difana.unfold.problem import UnfoldingProblem
@@ -15,7 +16,7 @@ from difana.unfold.result import UnfoldedEvents
 from difana.unfold.status import UnfoldStatus
 
 
-class FlowUnfoldingResult(eqx.Module):
+class FlowUnfoldingResult(AbstractResult):
     """The trained flow and the unfolded events.
 
     Attributes:
@@ -30,6 +31,8 @@ class FlowUnfoldingResult(eqx.Module):
         flags: Bits of ``UnfoldStatus`` (static).
     """
 
+    bits = UnfoldStatus
+
     flow: SplineFlow
     draws: Float[Array, "data samples truth"]
     draw_weights: Float[Array, "data samples"]
@@ -38,6 +41,11 @@ class FlowUnfoldingResult(eqx.Module):
     problem: UnfoldingProblem
     origin: Origin
     flags: int = eqx.field(static=True)
+
+    @property
+    def status(self) -> int:
+        """Bits of ``UnfoldStatus``."""
+        return self.flags
 
     def sample(
         self, reco: Float[ArrayLike, "events reco"], *, key: PRNGKeyArray, samples: int = 100

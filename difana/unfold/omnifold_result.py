@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError
 from difana._typing import PyTree
@@ -48,6 +48,11 @@ class OmniFoldResult(OmniFoldWeights):
     factors: Float[Array, "_replicas events"] | None
     origin: Float[np.ndarray, " truth"]
     flags: int = eqx.field(static=True)
+
+    @property
+    def all_status(self) -> Int[Array, " replicas"]:
+        """The status of all replicas, and what they share."""
+        return self.status | self.flags
 
     @classmethod
     def of(

@@ -6,7 +6,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from difana._result import AbstractResult
 from difana._typing import PyTree
+from difana.unfold.status import UnfoldStatus
 
 
 class IterationReport(eqx.Module):
@@ -61,7 +63,7 @@ class IterationReport(eqx.Module):
         return "\n".join(rows)
 
 
-class OmniFoldWeights(eqx.Module):
+class OmniFoldWeights(AbstractResult):
     """Log weights of all iterations and replicas.
 
     Attributes:
@@ -74,6 +76,8 @@ class OmniFoldWeights(eqx.Module):
         status: Bits of ``UnfoldStatus``, ``[replicas]``.
         log_scale: Log of the ratio of the yields in it; the cap counts from there.
     """
+
+    bits = UnfoldStatus
 
     log_weights: Float[Array, "iterations replicas events"]
     report: IterationReport

@@ -13,27 +13,24 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from difana._errors import InputError, nearest
 from difana._numerics import safe_divide, safe_sqrt
+from difana._result import AbstractResult
 from difana.hist import Histogram, check_edges, hard_histogram
-from difana.unfold.status import UnfoldStatus, describe
+from difana.unfold.status import UnfoldStatus
 
 Observables = str | Sequence[str] | Float[ArrayLike, " events"]
 """Name of an observable, several of them, or one number an event."""
 
 
-class AbstractUnfolded(eqx.Module):
+class AbstractUnfolded(AbstractResult):
     """An unfolded result: something that can be histogrammed with its covariance."""
 
-    status: eqx.AbstractVar[Int[Array, ""]]
+    bits = UnfoldStatus
 
     @abc.abstractmethod
     def histogram(
         self, observable: Observables | None = None, edges: Sequence | ArrayLike | None = None
     ) -> UnfoldedHistogram:
         """Return the unfolded distribution with its full covariance."""
-
-    def describe(self) -> str:
-        """Return the status in words."""
-        return describe(self.status)
 
 
 class UnfoldedHistogram(AbstractUnfolded):
@@ -55,7 +52,7 @@ class UnfoldedHistogram(AbstractUnfolded):
         ...     values=jnp.array([4.0, 9.0]), covariance=jnp.array([[4.0, 3.0], [3.0, 9.0]]),
         ...     names=("pt",),
         ... )
-        >>> h.errors.tolist(), h.correlation[0, 1].item(), h.describe()
+        >>> h.errors.tolist(), h.correlation[0, 1].item(), h.message
         ([2.0, 3.0], 0.5, 'ok')
     """
 

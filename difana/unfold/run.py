@@ -60,7 +60,7 @@ class UnfoldingRun:
     summary: Mapping[str, Any]
 
     @property
-    def status(self) -> str:
+    def message(self) -> str:
         """``ok``, or why the numbers cannot be trusted."""
         return str(self.summary["status"])
 
@@ -224,7 +224,7 @@ def _summary(
     histograms: Mapping[str, UnfoldedHistogram],
     simulated: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    statuses = [(name, h.describe()) for name, h in histograms.items()]
+    statuses = [(name, h.message) for name, h in histograms.items()]
     wrong = [f"{name}: {text}" for name, text in statuses if text != "ok"]
     return {
         "status": "; ".join(wrong) or "ok",
@@ -240,7 +240,7 @@ def _summary(
                 "errors": h.errors,
                 "covariance": h.covariance,
                 "simulated": simulated[name],
-                "status": h.describe(),
+                "status": h.message,
             }
             for name, h in histograms.items()
         },

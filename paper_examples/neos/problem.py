@@ -17,7 +17,7 @@ from difana.likelihood import (
     build_model,
     channel_from_events,
 )
-from difana.losses import sigma_of
+from difana.losses import poi_uncertainty
 
 METRICS = ("CLs", "p0", "sigma_mu")
 MEANS = {"signal": (-1, 1), "background": (1, -1), "up": (2.5, 2), "down": (-2.5, -1.5)}
@@ -51,10 +51,11 @@ def _figures(
     channel = channel_from_events(wide, samples, edges=edges, bandwidth=None, staterror=False)
     model = build_model([channel])
     cls, found = hypotest(model), significance(model)
+    sigma, aux = poi_uncertainty.of_model(model)
     return {
         "CLs": (cls.expected[2], cls.status),
         "p0": (found.expected_p, found.status),
-        "sigma_mu": sigma_of(model),
+        "sigma_mu": (sigma, aux["status"]),
     }
 
 

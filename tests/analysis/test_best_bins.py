@@ -11,7 +11,8 @@ from difana._errors import ConfigError, InputError
 from difana.analysis import best_bins
 from difana.analysis.best_bins import _dynamic, _moves, merged
 from difana.analysis.start_edges import start_edges
-from difana.analysis.templates import ObservedSample, Values, hard_channel, is_signal
+from difana.analysis.templates import ObservedSample, Values, hard_channel
+from difana.data import is_signal
 from difana.likelihood import Channel, NormFactor, StatError, Template
 
 

@@ -21,13 +21,14 @@ from difana.analysis.conditions import (
 )
 from difana.analysis.optimise import optimise
 from difana.analysis.options import ConstraintOptions, NetworkOptions, TrainingOptions
-from difana.analysis.question import OBJECTIVES, log_objective
+from difana.analysis.question import log_objective
 from difana.analysis.start_edges import candidate_edges, pooled, start_edges
-from difana.analysis.templates import ObservedSample, Values, hard_channel, is_signal, observe
-from difana.data import split
+from difana.analysis.templates import ObservedSample, Values, hard_channel, observe
+from difana.data import is_signal, split
 from difana.data.generate import resonance
 from difana.infer import Status, expected_limits
 from difana.likelihood import Channel, NormFactor, NormSys, StatError, Template, build_model
+from difana.losses import OBJECTIVES, Objective
 
 TINY = {
     "bins": 4,
@@ -175,12 +176,12 @@ def test_the_score_is_that_of_the_recipe(splits, optimised):
 def separation(model):
     """An objective that compiles in no time, for -ln(sum s^2 / b)."""
     b, both = (model.expected_main(model.init.at[model.poi_index].set(mu)) for mu in (0.0, 1.0))
-    return -jnp.log(jnp.sum((both - b) ** 2 / b))
+    return -jnp.log(jnp.sum((both - b) ** 2 / b)), {"status": jnp.asarray(0)}
 
 
 def test_conditions_hold_in_the_end(splits, optimised, monkeypatch):
     """The last bin begins with a tenth of the background it must have; the objective wants less."""
-    monkeypatch.setitem(OBJECTIVES, "discovery", separation)
+    monkeypatch.setitem(OBJECTIVES, "discovery", Objective("discovery", separation, ""))
     train = [observe(optimised.baseline_net, part) for part in splits[:2]]
     x = np.concatenate([sample.nominal.x for sample in pooled(train)[1:]])
     w = np.concatenate([sample.nominal.weights for sample in pooled(train)[1:]])
@@ -250,15 +251,17 @@ def test_the_width_of_nuisances_is_judged():
 
 
 def test_objectives_of_a_counting_experiment():
-    """One bin without uncertainties: all four objectives have a closed form."""
+    """One bin without uncertainties: all objectives have a closed form."""
     s, b = 12.0, 50.0
     parts = (Template([s], (NormFactor("mu"),), name="s"), Template([b], name="b"))
     model = build_model([Channel(parts, name="SR")])
     q_asimov = 2 * (s - b * np.log1p(s / b))
     exact = {
-        "expected_cls": norm.logcdf(-np.sqrt(q_asimov)),
+        "expected_cls": np.log(2) + norm.logcdf(-np.sqrt(q_asimov)),
         "discovery": -np.sqrt(2 * ((s + b) * np.log1p(s / b) - s)),
+        "signal_injection": -np.sqrt(2 * ((s + b) * np.log1p(s / b) - s)),
         "poi_uncertainty": np.log(np.sqrt(s + b) / s),
+        "generalised_variance": np.log((s + b) / s**2),
     }
     target = norm.isf(0.025)
 
@@ -323,7 +326,9 @@ def test_a_binning_without_a_limit_is_never_the_best(monkeypatch):
     status = [Status.NOT_BRACKETED | Status.NEGATIVE_YIELD, Status.AT_BOUND, Status.NOT_FINITE]
     found = SimpleNamespace(median=jnp.array([1e-19, 2.0, jnp.nan]), status=jnp.array(status))
     monkeypatch.setitem(
-        OBJECTIVES["expected_limit"].__globals__, "expected_limits", lambda model, **options: found
+        OBJECTIVES["expected_limit"].of_model.__globals__,
+        "expected_limits",
+        lambda model, **options: found,
     )
     value = OBJECTIVES["expected_limit"](None)
     assert value.tolist() == [np.inf, pytest.approx(np.log(2)), np.inf]

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 
 from difana._errors import ConfigError
-from difana.analysis import AnalysisResult, Inference, load, new_network, run
+from difana.analysis import AnalysisResult, load, new_network, run
+from difana.infer import Inference
 from difana.likelihood import channel_from_events
 from difana.nn import load_weights
 from difana.plot import analysis_report

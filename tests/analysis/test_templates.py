@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from difana._errors import InputError
-from difana.analysis.inference import Inference
 from difana.analysis.observables import Setting, baseline_edges, expectation
 from difana.analysis.templates import (
     ObservedSample,
@@ -30,6 +29,7 @@ from difana.data import (
     transformation,
 )
 from difana.hist import hard_histogram
+from difana.infer import Inference
 from difana.likelihood import build_model, channel_from_events
 
 

@@ -21,7 +21,7 @@ from difana._errors import ConfigError
 from difana.analysis import Optimised, read_config
 from difana.cli import main
 from difana.cli._setup import cache_folder
-from difana.data import Events, from_hdf5, to_root
+from difana.data import Events, read_events, to_root
 
 Invoke = Callable[..., Result]
 
@@ -162,7 +162,7 @@ def test_convert(invoke: Invoke, tmp_path: Path) -> None:
     result = invoke("convert", tmp_path / "a.root", tmp_path / "a.h5")
     assert result.exit_code == 0, result.stderr
     assert "3 entries, 2 columns converted" in result.stdout
-    read = from_hdf5(tmp_path / "a.h5", columns=["pt"])
+    read = read_events(tmp_path / "a.h5", columns=["pt"])
     assert read["pt"].tolist() == [0, 1, 2]
     bad = invoke("convert", tmp_path / "b.root", tmp_path / "b.h5")
     assert bad.exit_code == 2

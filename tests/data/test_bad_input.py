@@ -8,10 +8,7 @@ import uproot
 from difana._errors import InputError
 from difana.data import (
     from_arrays,
-    from_hdf5,
-    from_parquet,
-    from_root,
-    iterate_root,
+    iterate_events,
     read_events,
     to_hdf5,
     to_parquet,
@@ -41,7 +38,7 @@ def folder(tmp_path_factory):
 
 def read(folder, **options):
     files = folder / "events.root"
-    return from_root(**{"files": files, "tree": "nominal", "columns": ["met"]} | options)
+    return read_events(**{"files": files, "tree": "nominal", "columns": ["met"]} | options)
 
 
 CASES = {
@@ -133,13 +130,13 @@ def test_message_names_the_culprit(folder, case):
 
 def test_missing_files(folder):
     with pytest.raises(InputError, match=r"no file '.*event.root'. Did you mean 'events.root'"):
-        from_root(folder / "event.root", columns=["met"])
+        read_events(folder / "event.root", columns=["met"])
     with pytest.raises(InputError, match=r"no file matches '.*evnt\*.root'"):
-        from_root(folder / "evnt*.root", columns=["met"])
+        read_events(folder / "evnt*.root", columns=["met"])
     with pytest.raises(InputError, match=r"There is no folder '.*nowhere'"):
-        from_root(folder / "nowhere" / "a.root", columns=["met"])
+        read_events(folder / "nowhere" / "a.root", columns=["met"])
     with pytest.raises(InputError, match="is a folder"):
-        from_root(folder, columns=["met"])
+        read_events(folder, columns=["met"])
     with pytest.raises(InputError, match=r"the suffix must be one of"):
         read_events(folder / "a.txt", columns=["met"])
 
@@ -152,7 +149,7 @@ def test_truncated_root_file(folder, tmp_path, kept):
     with pytest.raises(
         InputError, match=r"file '.*cut.root' is (empty|truncated)|cannot read"
     ) as e:
-        from_root(path, tree="nominal", columns=["met"])
+        read_events(path, tree="nominal", columns=["met"])
     assert "cut.root" in str(e.value)
 
 
@@ -163,41 +160,41 @@ def test_damaged_and_foreign_files(folder, tmp_path):
         hurt = whole[:start] + bytes(400) + whole[start + 400 :]
         (tmp_path / "hurt.root").write_bytes(hurt[: len(whole)])
         try:
-            from_root(tmp_path / "hurt.root", tree="nominal", columns=["met", "sum(jet_pt)"])
+            read_events(tmp_path / "hurt.root", tree="nominal", columns=["met", "sum(jet_pt)"])
         except InputError as error:
             messages.append(str(error))
     assert len(messages) > 2
     assert all("hurt.root" in message for message in messages)
-    for name, reader in (("a.root", from_root), ("a.h5", from_hdf5), ("a.parquet", from_parquet)):
+    for name in ("a.root", "a.h5", "a.parquet"):
         (tmp_path / name).write_bytes(b"some text" * 100)
         with pytest.raises(InputError, match=rf"cannot read '.*{name}': it is truncated or no"):
-            reader(tmp_path / name, columns=["met"])
+            read_events(tmp_path / name, columns=["met"])
         (tmp_path / name).write_bytes(b"")
         with pytest.raises(InputError, match=rf"{name}' is empty \(0 bytes\)"):
-            reader(tmp_path / name, columns=["met"])
+            read_events(tmp_path / name, columns=["met"])
 
 
 def test_truncated_hdf5_and_parquet(tmp_path):
     events = from_arrays(np.ones((1000, 3)))
-    for path, reader in (
-        (to_hdf5(events, tmp_path / "cut.h5"), from_hdf5),
-        (to_parquet(events, tmp_path / "cut.parquet"), from_parquet),
+    for path in (
+        to_hdf5(events, tmp_path / "cut.h5"),
+        to_parquet(events, tmp_path / "cut.parquet"),
     ):
         whole = path.read_bytes()
         for kept in (0.3, 0.9):
             path.write_bytes(whole[: int(kept * len(whole))])
             with pytest.raises(InputError, match=f"cannot read '.*{path.name}'"):
-                reader(path, columns=["x0"])
+                read_events(path, columns=["x0"])
 
 
 def test_iteration_finds_the_same_errors(folder):
     path = folder / "events.root"
     with pytest.raises(InputError, match="keeps none of the 10 events"):
-        list(iterate_root(path, tree="nominal", columns=["met"], selection="met < 0"))
+        list(iterate_events(path, tree="nominal", columns=["met"], selection="met < 0"))
     with pytest.raises(InputError, match="first at entry 7"):
-        list(iterate_root(path, tree="nominal", columns=["hole"], chunk_size=3))
+        list(iterate_events(path, tree="nominal", columns=["hole"], chunk_size=3))
     with pytest.raises(InputError, match="chunk_size must be at least 1"):
-        iterate_root(path, columns=["met"], chunk_size=0)
+        iterate_events(path, columns=["met"], chunk_size=0)
 
 
 @pytest.mark.parametrize(

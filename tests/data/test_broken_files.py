@@ -18,9 +18,6 @@ from difana._errors import InputError
 from difana.data import (
     convert,
     from_arrays,
-    from_hdf5,
-    from_parquet,
-    from_root,
     read_events,
     to_hdf5,
     to_parquet,
@@ -55,11 +52,11 @@ def test_offsets_of_hdf5(tmp_path, case, target):
     path = jagged(tmp_path / "bad.h5", offsets)
     if target is None:
         with pytest.raises(InputError, match=rf"dataset 'j' of group '/' of '.*bad.h5'.*{message}"):
-            from_hdf5(path, columns=["x"], particles=["j"])
+            read_events(path, columns=["x"], particles=["j"])
         # entries before the broken ones are refused, too: nothing tells which are right
         with pytest.raises(InputError, match=message):
-            from_hdf5(path, columns=["sum(j)"], entry_stop=1)
-        assert from_hdf5(path, columns=["x"]).features.ravel().tolist() == [0.0, 1.0, 2.0]
+            read_events(path, columns=["sum(j)"], entry_stop=1)
+        assert read_events(path, columns=["x"]).features.ravel().tolist() == [0.0, 1.0, 2.0]
     else:
         report = convert(path, tmp_path / f"a{target}")
         assert report.converted == ("x",)
@@ -69,7 +66,7 @@ def test_offsets_of_hdf5(tmp_path, case, target):
 def test_good_offsets_in_ranges(tmp_path):
     path = jagged(tmp_path / "good.h5", np.array([0, 2, 2, 6], np.uint32))
     for start, stop, sums in ((0, 3, [1, 0, 14]), (1, 3, [0, 14]), (2, 3, [14])):
-        events = from_hdf5(path, columns=["sum(j)"], entry_start=start, entry_stop=stop)
+        events = read_events(path, columns=["sum(j)"], entry_start=start, entry_stop=stop)
         assert events.features.ravel().tolist() == sums
 
 
@@ -87,11 +84,11 @@ def test_links_that_lead_nowhere_matter_only_when_asked_for(tmp_path):
         file["loop/z"] = np.arange(3.0)
         file["empty"] = h5py.Empty("f8")
     path = tmp_path / "a.h5"
-    events = from_hdf5(path, columns=["x", "other", "`loop/z`"])
+    events = read_events(path, columns=["x", "other", "`loop/z`"])
     assert events.features[0].tolist() == [0.0, 5.0, 0.0]
     for name in ("gone", "outside", "pipe"):
         with pytest.raises(InputError, match=rf"cannot read dataset '{name}' of .*a\.h5'"):
-            from_hdf5(path, columns=["x", name])
+            read_events(path, columns=["x", name])
     report = convert(path, tmp_path / "a.root")
     assert set(report.converted) == {"x", "other", "loop/z"}
     assert set(report.skipped) == {"gone", "outside", "pipe"}
@@ -112,9 +109,9 @@ def test_sizes_declared_by_hdf5(tmp_path):
             file.copy(name, other)
             del file
         with pytest.raises(InputError, match=message):
-            from_hdf5(tmp_path / f"{name}.h5", columns=[name])
+            read_events(tmp_path / f"{name}.h5", columns=[name])
     with pytest.raises(InputError, match=r"most others 3|chunks"):
-        from_hdf5(path, columns=["unwritten"])
+        read_events(path, columns=["unwritten"])
 
 
 def test_texts_of_hdf5_that_would_never_end(tmp_path):
@@ -123,7 +120,7 @@ def test_texts_of_hdf5_that_would_never_end(tmp_path):
         file["x"], file["s"] = np.arange(50.0), [f"name {i}" for i in range(50)]
     whole = path.read_bytes()
     heap = whole.index(b"GCOL")
-    assert len(from_hdf5(path, columns=["x"], selection="s == 'name 7'")) == 1
+    assert len(read_events(path, columns=["x"], selection="s == 'name 7'")) == 1
     for hurt in (
         whole[: heap + 16] + bytes(400) + whole[heap + 416 :],
         whole[: heap + 24] + b"\xff" * 8 + whole[heap + 32 :],
@@ -132,7 +129,7 @@ def test_texts_of_hdf5_that_would_never_end(tmp_path):
         faulthandler.dump_traceback_later(60, exit=True)  # nothing else ends a loop in C
         try:
             with pytest.raises(InputError, match=r"cannot read dataset 's' of .*texts.h5'"):
-                from_hdf5(path, columns=["x"], selection="s == 'a'")
+                read_events(path, columns=["x"], selection="s == 'a'")
         finally:
             faulthandler.cancel_dump_traceback_later()
 
@@ -165,7 +162,7 @@ def test_offsets_of_root(trees, tmp_path):
             hurt[place] ^= 0x7F
             (tmp_path / "hurt.root").write_bytes(hurt)
             try:
-                from_root(tmp_path / "hurt.root", columns=["x", "sum(j)"])
+                read_events(tmp_path / "hurt.root", columns=["x", "sum(j)"])
             except InputError as error:
                 wrong.append("hurt.root" in str(error))
     assert len(wrong) > 5
@@ -240,13 +237,13 @@ def test_pages_of_parquet_are_checked(tmp_path):
     middle = whole.index(np.float64(2000).tobytes())
     path.write_bytes(whole[:middle] + np.float64(2001).tobytes() + whole[middle + 8 :])
     with pytest.raises(InputError, match=r"column 'x' of parquet file '.*a.parquet'.*CRC"):
-        from_parquet(path, columns=["x"])
+        read_events(path, columns=["x"])
 
 
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.root")
     with pytest.raises(InputError, match=r"pipe.root' is a device or pipe"):
-        from_root(tmp_path / "pipe.root", columns=["x"])
+        read_events(tmp_path / "pipe.root", columns=["x"])
     for name in ("a\0b.root", "x" * 300 + ".root", "~nobody-knows/a.root"):
         with pytest.raises(InputError, match=r"a.b\.root|xxx\.root|a\.root"):
-            from_root(name, columns=["x"])
+            read_events(name, columns=["x"])

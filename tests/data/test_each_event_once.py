@@ -20,8 +20,7 @@ from difana.data import (
     ShiftedEvents,
     event_hash,
     from_arrays,
-    from_root,
-    iterate_root,
+    iterate_events,
     read_events,
     read_identifiers,
     split,
@@ -62,13 +61,13 @@ TWICE = {
 def test_a_file_counts_once(folder, case):
     files = [str(folder / name) for name in TWICE[case]]
     with pytest.warns(UserWarning, match="(named twice|which is named, too): it"):
-        events = from_root(files, columns=["x"])
+        events = read_events(files, columns=["x"])
     assert sorted(np.asarray(events["x"]).tolist()) == [0, 1, 2, 10, 11, 12]
     with pytest.warns(UserWarning, match="it is read once"):
         found = read_identifiers(files, columns=["x"])
     assert len(found["x"]) == 6
     with pytest.warns(UserWarning, match="it is read once"):
-        assert sum(map(len, iterate_root(files, columns=["x"], chunk_size=2))) == 6
+        assert sum(map(len, iterate_events(files, columns=["x"], chunk_size=2))) == 6
 
 
 def test_different_files_and_trees_are_no_doubles(folder, tmp_path):
@@ -76,9 +75,9 @@ def test_different_files_and_trees_are_no_doubles(folder, tmp_path):
         for name in ("one", "two"):
             file.mktree(name, {"x": "float64"}).extend({"x": np.arange(2.0)})
     path = str(tmp_path / "two.root")
-    assert len(from_root([f"{path}:one", f"{path}:two"], columns=["x"])) == 4
+    assert len(read_events([f"{path}:one", f"{path}:two"], columns=["x"])) == 4
     for _ in range(2):  # two samples may share a file
-        assert len(from_root([folder / "a.root", folder / "ab.root"], columns=["x"])) == 6
+        assert len(read_events([folder / "a.root", folder / "ab.root"], columns=["x"])) == 6
 
 
 NUMBERS = np.arange(SIZE) * 7 + 3
@@ -101,7 +100,7 @@ def test_variations_with_identifiers_of_another_type_stay_in_their_part(tmp_path
     write(tmp_path / "nominal.root", x=x, event=ids)
     write(tmp_path / "up.root", x=x + 1, event=ids.astype(float))
     write(tmp_path / "down.root", x=x - 1, event=ids.astype(np.uint64))
-    read = {name: from_root(tmp_path / f"{name}.root", columns=["x"], dtype=np.float64)
+    read = {name: read_events(tmp_path / f"{name}.root", columns=["x"], dtype=np.float64)
             for name in ("nominal", "up", "down")}  # fmt: skip
     names = {name: read_identifiers(tmp_path / f"{name}.root", columns=["event"]) for name in read}
     sample = Sample(

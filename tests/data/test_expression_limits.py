@@ -12,7 +12,7 @@ import pytest
 import uproot
 
 from difana._errors import InputError
-from difana.data import Expression, from_arrays, from_root, functions, transformation
+from difana.data import Expression, from_arrays, functions, read_events, transformation
 
 X = np.array([1.0, 2.0, -3.0])
 
@@ -137,7 +137,7 @@ def test_three_points_of_a_file(tmp_path):
     columns = {"a": np.array([3.0]), "b": np.array([4.0]), "c": np.array([0.5])}
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t", dict.fromkeys(columns, "float64")).extend(columns)
-    events = from_root(tmp_path / "a.root", columns={"m": "minimum(a, b, c)", "c": "c"})
+    events = read_events(tmp_path / "a.root", columns={"m": "minimum(a, b, c)", "c": "c"})
     assert events.features.tolist() == [[0.5, 0.5]]
 
 
@@ -162,7 +162,7 @@ NAMES = (
 def test_a_branch_hides_constants_functions_and_words_of_python(name, tmp_path):
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t", {name: "float64"}).extend({name: np.array([9.0, 10.0])})
-    events = from_root(
+    events = read_events(
         tmp_path / "a.root", columns={"a": name, "b": f"2 * `{name}`"}, selection=f"`{name}` > 9"
     )
     assert events.features.tolist() == [[10.0, 20.0]]

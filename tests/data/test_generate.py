@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from difana._errors import InputError
-from difana.data import from_root, read_identifiers
+from difana.data import read_events, read_identifiers
 from difana.data.generate import (
     RESONANCE_COLUMNS,
     RESONANCE_TRANSFORMATION,
@@ -166,12 +166,14 @@ def test_resonance_files_hold_the_samples(tmp_path, dijets):
     paths = write_resonance(tmp_path / "events", events=SIZE)
     assert len(paths) == 7
     for name, sample in dijets.items():
-        read = from_root(paths[name], tree="events", columns=RESONANCE_COLUMNS, weight="weight")
+        read = read_events(paths[name], tree="events", columns=RESONANCE_COLUMNS, weight="weight")
         np.testing.assert_array_equal(read.features, sample.nominal.features)
         np.testing.assert_allclose(read.weights, sample.nominal.weights, rtol=1e-12)
-    up = from_root(paths["continuum"], columns=["mass"], weight="weight_up")
+    up = read_events(paths["continuum"], columns=["mass"], weight="weight_up")
     np.testing.assert_allclose(up.weights, dijets["continuum"].variations[1].up, rtol=1e-12)
-    shifted = from_root(paths["peaking_resolution_up"], columns=RESONANCE_COLUMNS, weight="weight")
+    shifted = read_events(
+        paths["peaking_resolution_up"], columns=RESONANCE_COLUMNS, weight="weight"
+    )
     np.testing.assert_array_equal(shifted.features, dijets["peaking"].variations[1].up.features)
     # the same simulated events
     numbers = [

@@ -11,7 +11,7 @@ import pytest
 import uproot
 
 from difana._errors import InputError
-from difana.data import Expression, from_root
+from difana.data import Expression, read_events
 
 TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 OPERATIONS = {
@@ -157,7 +157,7 @@ def test_features_of_a_file(tmp_path):
     columns = {"x": np.array([50_000, 3], np.int32), "n": np.array([-128, 2], np.int8)}
     with uproot.recreate(tmp_path / "a.root") as file:
         file.mktree("t", {name: array.dtype for name, array in columns.items()}).extend(columns)
-    events = from_root(tmp_path / "a.root", columns=["x * x", "n * 2"])
+    events = read_events(tmp_path / "a.root", columns=["x * x", "n * 2"])
     assert events.features.tolist() == [[25e8, -256], [9, 4]]
     with pytest.raises(InputError, match=r"'x % 0' is not finite"):
-        from_root(tmp_path / "a.root", columns=["x % 0"])
+        read_events(tmp_path / "a.root", columns=["x % 0"])

@@ -11,7 +11,7 @@ import pytest
 import uproot
 
 from difana._errors import InputError
-from difana.data import convert, from_arrays, from_parquet, iterate_parquet, read_identifiers
+from difana.data import convert, from_arrays, iterate_events, read_events, read_identifiers
 from difana.data.parquet import ParquetTable
 
 SIZE = 50
@@ -55,7 +55,7 @@ def test_every_slice_has_its_own_nulls(path):
 @pytest.mark.parametrize("chunk_size", [1, 3, 8, 20])
 def test_values_behind_a_selection_are_those_of_the_file(path, chunk_size):
     chunks = list(
-        iterate_parquet(path, columns=["x", "i"], selection="isfinite(x)", chunk_size=chunk_size)
+        iterate_events(path, columns=["x", "i"], selection="isfinite(x)", chunk_size=chunk_size)
     )
     found = np.concatenate([chunk.features for chunk in chunks])
     np.testing.assert_array_equal(found[:, 0], found[:, 1])
@@ -65,16 +65,16 @@ def test_values_behind_a_selection_are_those_of_the_file(path, chunk_size):
 def test_a_null_is_reported_where_it_lies(path):
     first = int(np.argmax(HOLES))
     with pytest.raises(InputError, match=rf"in {HOLES.sum()} of 50 .* first at entry {first}\."):
-        from_parquet(path, columns=["x"])
+        read_events(path, columns=["x"])
     later = 10 + int(np.argmax(HOLES[10:]))
     with pytest.raises(InputError, match=rf"first at entry {later}\."):
-        from_parquet(path, columns=["n"], entry_start=10)
+        read_events(path, columns=["n"], entry_start=10)
     with pytest.raises(InputError, match=rf"selection 'flag' is missing .*first at entry {first}"):
-        from_parquet(path, columns=["i"], selection="flag")
+        read_events(path, columns=["i"], selection="flag")
     with pytest.raises(InputError, match=rf"'id' is missing \(null\).*first at entry {first}"):
-        from_parquet(path, columns=["id"])
+        read_events(path, columns=["id"])
     with pytest.raises(InputError, match="missing"):
-        from_parquet(path, columns=["i"], particles=["j"])
+        read_events(path, columns=["i"], particles=["j"])
 
 
 def test_large_identifiers_stay_exact_beside_nulls(path):
@@ -89,13 +89,13 @@ def test_large_identifiers_stay_exact_beside_nulls(path):
 
 def test_missing_texts_equal_nothing(path):
     count = int((~HOLES).sum())
-    assert len(from_parquet(path, columns=["i"], selection="s != 't1'")) == SIZE - 1
-    assert len(from_parquet(path, columns=["i"], selection="fill(s, 'none') == 'none'")) == (
+    assert len(read_events(path, columns=["i"], selection="s != 't1'")) == SIZE - 1
+    assert len(read_events(path, columns=["i"], selection="fill(s, 'none') == 'none'")) == (
         SIZE - count
     )
     with pytest.raises(InputError, match=r"column 's' 's' is missing \(null\).*fill\(x, 'none'\)"):
-        from_parquet(path, columns=["s"])
-    assert from_parquet(path, columns=["fill(x, -1)"]).features.min() == -1
+        read_events(path, columns=["s"])
+    assert read_events(path, columns=["fill(x, -1)"]).features.min() == -1
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 100])

@@ -13,12 +13,7 @@ import uproot
 from difana._errors import InputError
 from difana.data import (
     from_arrays,
-    from_hdf5,
-    from_parquet,
-    from_root,
-    iterate_hdf5,
-    iterate_parquet,
-    iterate_root,
+    iterate_events,
     read_events,
     read_identifiers,
     split,
@@ -117,12 +112,12 @@ def check(events, expected) -> None:
 
 
 SOURCES = {
-    "root": lambda d: from_root(d / "a.root", tree="events", **WHAT),
-    "root, tree in the path": lambda d: from_root(f"{d}/a.root:events", **WHAT),
-    "root, glob": lambda d: from_root(d / "part*.root", **WHAT),
-    "root, list": lambda d: from_root([d / "part0.root", f"{d}/part1.root"], **WHAT),
-    "hdf5": lambda d: from_hdf5(d / "a.h5", **WHAT),
-    "parquet": lambda d: from_parquet(d / "a.parquet", **WHAT),
+    "root": lambda d: read_events(d / "a.root", tree="events", **WHAT),
+    "root, tree in the path": lambda d: read_events(f"{d}/a.root:events", **WHAT),
+    "root, glob": lambda d: read_events(d / "part*.root", **WHAT),
+    "root, list": lambda d: read_events([d / "part0.root", f"{d}/part1.root"], **WHAT),
+    "hdf5": lambda d: read_events(d / "a.h5", **WHAT),
+    "parquet": lambda d: read_events(d / "a.parquet", **WHAT),
     "any": lambda d: read_events([d / "part0.root", d / "part1.root"], tree="events", **WHAT),
     "arrays": lambda d: from_arrays(
         TABLE, WHAT["weight"], **{k: v for k, v in WHAT.items() if k != "weight"}
@@ -135,18 +130,10 @@ def test_all_sources_give_the_same_events(folder, expected, source):
     check(SOURCES[source](folder), expected)
 
 
-ITERATORS = {
-    "a.root": iterate_root,
-    "part*.root": iterate_root,
-    "a.h5": iterate_hdf5,
-    "a.parquet": iterate_parquet,
-}
-
-
-@pytest.mark.parametrize("files", ITERATORS)
+@pytest.mark.parametrize("files", ["a.root", "part*.root", "a.h5", "a.parquet"])
 @pytest.mark.parametrize("chunk_size", [1, 4, 100])
 def test_chunks_are_the_whole(folder, expected, files, chunk_size):
-    chunks = list(ITERATORS[files](folder / files, chunk_size=chunk_size, **WHAT))
+    chunks = list(iterate_events(folder / files, chunk_size=chunk_size, **WHAT))
     whole = type(chunks[0])(
         *(
             jnp.concatenate([getattr(chunk, name) for chunk in chunks])
@@ -173,7 +160,7 @@ def test_identifiers_have_the_rows_of_the_events(folder, expected):
 
 
 def test_aliases_units_dtype_and_padding_to_the_largest(folder):
-    events = from_root(
+    events = read_events(
         folder / "a.root",
         columns=["ht", "y"],
         aliases={"ht": "sum(jet_pt)", "y": "ht / met", "met": "`met` * 1"}
@@ -205,15 +192,15 @@ def test_hdf5_groups_paths_and_compound_tables(tmp_path):
         file["in/y"] = np.array([5.0, 6.0])
         file["table"] = compound
     path = tmp_path / "a.h5"
-    events = from_hdf5(path, columns={"a": "in/put/pt", "b": "`in/y` + 1"})
+    events = read_events(path, columns={"a": "in/put/pt", "b": "`in/y` + 1"})
     assert events.features.tolist() == [[1.0, 6.0], [2.0, 7.0]]
-    assert from_hdf5(path, group="in", columns=["put/pt"]).features.tolist() == [[1.0], [2.0]]
-    assert from_hdf5(path, group="table", columns=["pt"]).features.tolist() == [[1.0], [3.0]]
-    assert from_hdf5(path, columns=["table/charge"]).features.tolist() == [[2.0], [4.0]]
+    assert read_events(path, tree="in", columns=["put/pt"]).features.tolist() == [[1.0], [2.0]]
+    assert read_events(path, tree="table", columns=["pt"]).features.tolist() == [[1.0], [3.0]]
+    assert read_events(path, columns=["table/charge"]).features.tolist() == [[2.0], [4.0]]
     with pytest.raises(InputError, match=r"no group 'tablex' in .*Did you mean 'table'"):
-        from_hdf5(path, group="tablex", columns=["pt"])
+        read_events(path, tree="tablex", columns=["pt"])
     with pytest.raises(InputError, match=r"dataset 'in/edges' .* has 4 entries, most others 2"):
-        from_hdf5(path, columns=["in/edges"])
+        read_events(path, columns=["in/edges"])
 
 
 def test_arrays_of_all_kinds():
@@ -230,14 +217,14 @@ def test_arrays_of_all_kinds():
 
 def test_single_precision_raises_no_warning(folder):
     with jax.enable_x64(False):  # noqa: FBT003
-        events = from_root(folder / "a.root", columns=["met"], weight="weight", dtype=np.float64)
+        events = read_events(folder / "a.root", columns=["met"], weight="weight", dtype=np.float64)
         assert events.features.dtype == events.weights.dtype == jnp.float32
         part, _ = split(events, (0.5, 0.5))
         assert part.weights.dtype == jnp.float32
 
 
 def test_public_files(data_dir):
-    events = from_root(
+    events = read_events(
         data_dir / "root" / "uproot-HZZ.root",
         columns={
             "mass": "sqrt((Muon_E[:,0] + Muon_E[:,1])**2 - (Muon_Px[:,0] + Muon_Px[:,1])**2"
@@ -247,14 +234,14 @@ def test_public_files(data_dir):
         weight="EventWeight",
     )
     assert 85 < float(jnp.median(events["mass"])) < 95
-    nano = from_root(
+    nano = read_events(
         data_dir / "root" / "nanoAOD_2015_CMS_Open_Data_ttbar.root",
         columns=["MET_pt", "nJet - 20"],
         particles=["Jet_pt", "Jet_eta"],
     )
     assert len(nano) == 200
     np.testing.assert_array_equal(nano.mask.sum(axis=1), nano["nJet - 20"] + 20)
-    higgs = from_parquet(
+    higgs = read_events(
         data_dir / "higgs" / "higgs_tautau_1000.parquet",
         columns=["DER_mass_vis"],
         weight="weights",

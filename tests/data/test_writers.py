@@ -11,19 +11,13 @@ from difana._errors import InputError
 from difana.data import (
     Events,
     convert,
-    from_hdf5,
-    from_parquet,
-    from_root,
+    read_events,
     to_hdf5,
     to_parquet,
     to_root,
 )
 
-FORMATS = {
-    ".root": (to_root, from_root),
-    ".h5": (to_hdf5, from_hdf5),
-    ".parquet": (to_parquet, from_parquet),
-}
+FORMATS = {".root": to_root, ".h5": to_hdf5, ".parquet": to_parquet}
 SIZE = 12
 COUNTS = np.array([2, 0, 3] * 4)
 
@@ -45,9 +39,12 @@ def events():
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_round_trip_of_events(events, tmp_path, suffix):
-    write, read = FORMATS[suffix]
-    path = write(events, tmp_path / f"a{suffix}", extra={"event": np.arange(SIZE) + 2**60})
-    again = read(path, columns=["pt", "eta"], weight="weight", particles=["part_pt", "part_eta"])
+    path = FORMATS[suffix](
+        events, tmp_path / f"a{suffix}", extra={"event": np.arange(SIZE) + 2**60}
+    )
+    again = read_events(
+        path, columns=["pt", "eta"], weight="weight", particles=["part_pt", "part_eta"]
+    )
     for name in ("features", "weights", "particles", "mask"):
         np.testing.assert_array_equal(getattr(again, name), getattr(events, name))
         assert getattr(again, name).dtype == getattr(events, name).dtype
@@ -57,7 +54,7 @@ def test_round_trip_of_events(events, tmp_path, suffix):
 def test_names_are_made_where_missing(tmp_path):
     events = Events(jnp.ones((2, 2)), jnp.ones(2), jnp.ones((2, 3, 1)))
     path = to_hdf5(events, tmp_path / "a.h5")
-    again = from_hdf5(path, columns=["x0", "x1"], particles=["particle0"])
+    again = read_events(path, columns=["x0", "x1"], particles=["particle0"])
     assert again.particles.shape == (2, 3, 1)
 
 
@@ -170,11 +167,11 @@ def test_several_trees(tmp_path):
             file.mktree(name, {"x": "float32"}).extend({"x": np.arange(size, dtype=np.float32)})
     report = convert(tmp_path / "a.root", tmp_path / "b.h5")
     assert report.converted == ("one/x", "dir/two/x")
-    assert len(from_hdf5(tmp_path / "b.h5", group="dir/two", columns=["x"])) == 3
+    assert len(read_events(tmp_path / "b.h5", tree="dir/two", columns=["x"])) == 3
     convert(tmp_path / "a.root", tmp_path / "c.root")
-    assert len(from_root(tmp_path / "c.root", tree="dir/two", columns=["x"])) == 3
+    assert len(read_events(tmp_path / "c.root", tree="dir/two", columns=["x"])) == 3
     convert(f"{tmp_path}/a.root:one", tmp_path / "d.parquet")
-    assert len(from_parquet(tmp_path / "d.parquet", columns=["x"])) == 2
+    assert len(read_events(tmp_path / "d.parquet", columns=["x"])) == 2
     with pytest.raises(InputError, match=r"several trees and parquet only one.*'one', 'dir/two'"):
         convert(tmp_path / "a.root", tmp_path / "e.parquet")
 

@@ -188,6 +188,7 @@ def test_differentiable_curves(known):
         (lambda m, d: discrete_profile(m, d, correction=-1.0), "not be negative"),
         (lambda m, d: discrete_profile(m, d, level=1.0), "between 0 and 1"),
         (lambda m, d: discrete_upper_limit(m, d, level=0.0), "between 0 and 1"),
+        (lambda m, d: jax.grad(lambda d: discrete_upper_limit(m, d).observed)(d), "no derivatives"),
         (lambda m, d: discrete_profile([m[0], floating(SHAPES[0], NormSys(1.1, 0.9, "x"))], d),
          "model 1: data have shape"),
     ],

@@ -11,12 +11,14 @@ import pytest
 from scipy.stats import poisson
 
 from difana._errors import InputError, ModelError
+from difana._status import describe
 from difana.infer import (
     Status,
     expected_limits,
     fit,
     hypotest,
     impacts,
+    profile_interval,
     profile_scan,
     qmu,
     significance,
@@ -24,7 +26,6 @@ from difana.infer import (
     toys,
     upper_limit,
 )
-from difana.infer.status import describe
 from difana.likelihood import (
     Channel,
     Model,
@@ -35,7 +36,9 @@ from difana.likelihood import (
     Template,
     build_model,
     from_workspace,
+    model_with,
 )
+from difana.losses import poi_uncertainty
 
 
 def counting(signal: float = 10.0, background: float = 50.0, **setting: object) -> Model:
@@ -84,8 +87,9 @@ def test_bounds_that_exclude_every_limit_are_refused() -> None:
         upper_limit(model)
 
 
-def test_a_held_parameter_of_interest_is_held_by_fits_and_free_in_tests() -> None:
+def test_a_held_parameter_of_interest_is_held_by_fits_and_refused_by_tests() -> None:
     held, free = counting(fixed=True, init=1.0), counting(init=1.0)
+    freed = model_with(held, free=["mu"])
     data = free.data([55.0])
     assert float(fit(held, data)["mu"]) == 1.0
     for result in (
@@ -96,8 +100,14 @@ def test_a_held_parameter_of_interest_is_held_by_fits_and_free_in_tests() -> Non
         lambda model: profile_scan(model, data, {"mu": [1.0]}).twice_delta_nll[0],
         lambda model: impacts(model, data, method="gradient").postfit_up[0],
     ):
-        np.testing.assert_allclose(result(held), result(free), rtol=1e-10)
+        with pytest.raises(ModelError, match=r"holds 'mu'.*free=\['mu'\]"):
+            result(held)
+        np.testing.assert_allclose(result(freed), result(free), rtol=1e-10)
         assert float(result(free)) != 0
+    with pytest.raises(ModelError, match="'mu' is held"):
+        profile_interval(held, data, "mu")
+    with pytest.raises(ModelError, match="holds 'mu'"):
+        poi_uncertainty.of_model(held)
 
 
 def test_events_without_any_background_are_infinitely_significant() -> None:

@@ -24,6 +24,7 @@ from difana.likelihood import (
     build_model,
     from_workspace,
     to_workspace,
+    with_yields,
 )
 
 MU = NormFactor("mu")
@@ -128,10 +129,10 @@ WRONG = {
         r"data have shape \(4,\), the model needs \(2,\)",
     ),
     "yields of nothing": (
-        lambda: one().with_yields({("SR", "t"): [1.0, 2.0]}),
+        lambda: with_yields(one(), {("SR", "t"): [1.0, 2.0]}),
         r"no template \('SR', 't'\); there are \[\('SR', 's'\)\]",
     ),
-    "short yields": (lambda: one().with_yields({("SR", "s"): [1.0]}), r"shape \(1,\), not \(2,\)"),
+    "short yields": (lambda: with_yields(one(), {("SR", "s"): [1.0]}), r"shape \(1,\), not \(2,\)"),
     "width that pyhf lacks": (
         lambda: to_workspace(
             m := one(NormSys(1.1, 0.9, "n"), parameters=[Parameter("n", sigma=2.0)]),
@@ -141,7 +142,7 @@ WRONG = {
     ),
     "NaN to a workspace": (
         lambda: to_workspace(
-            m := one().with_yields({("SR", "s"): [1.0, np.nan]}), m.data([1.0, 2.0])
+            m := with_yields(one(), {("SR", "s"): [1.0, np.nan]}), m.data([1.0, 2.0])
         ),
         "not finite",
     ),

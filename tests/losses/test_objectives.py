@@ -23,12 +23,12 @@ from difana.likelihood import (
     build_model,
 )
 from difana.losses import (
-    generalised_variance_of,
+    generalised_variance,
     grid_limits,
-    injected,
     minimum_events,
     postfit_widths,
     signal_grid,
+    signal_injection,
     stack_points,
     stacked_models,
     weighted_sum,
@@ -77,7 +77,7 @@ def widths():
     """What the covariance tells, and the gradient of its sum: one program for all tests."""
 
     def objectives(model):
-        pair = generalised_variance_of(model, ("mu", "scale"), mu=1.0)[0]
+        pair = generalised_variance.of_model(model, of=("mu", "scale"), mu=1.0)[0]
         width = postfit_widths(model, ["scale"], mu=1.0)[0]
         return pair + width, (pair, width)
 
@@ -93,8 +93,8 @@ def fits():
         scale = jnp.array([[1.0], [1.2]])
         stacked = eqx.tree_at(lambda m: m.nominal, stacked, stacked.nominal * scale)
         values = (
-            injected(model, mu=1.0, quantity="significance")[0],
-            injected(model, mu=1.0, quantity="limit")[0],
+            signal_injection.of_model(model, mu=1.0, quantity="significance")[1]["value"],
+            signal_injection.of_model(model, mu=1.0, quantity="limit")[1]["value"],
             jnp.log(grid_limits(stacked)[0]).mean(),
         )
         return values[0] + 2 * values[1] + values[2], values
@@ -173,9 +173,9 @@ def test_a_parameter_without_influence_is_reported():
     s = Template([5.0], (NormFactor("mu"),), name="s")
     b = Template([50.0], (NormFactor("norm"),), name="b")
     model = build_model([Channel((s, b), name="SR")])
-    value, status = eqx.filter_jit(generalised_variance_of)(model, ("mu",))
+    value, aux = eqx.filter_jit(generalised_variance.of_model)(model)
     assert not np.isfinite(float(value))
-    assert int(status) & int(Status.INDEFINITE)
+    assert int(aux["status"]) & int(Status.INDEFINITE)
 
 
 def mass_points(count=3, events=60):
@@ -265,7 +265,7 @@ def test_weighted_sum():
 
 def test_unknown_quantity(model):
     with pytest.raises(ConfigError, match="none of"):
-        injected(model, quantity="power")  # pyright: ignore[reportArgumentType]
+        signal_injection.of_model(model, quantity="power")
 
 
 @pytest.mark.parametrize("of", [("mu",), ("stat[0]",), ("mu", "stat[0]")])
@@ -282,8 +282,8 @@ def test_other_parameters_are_marginalised_not_held(of):
         ]
     )
     chosen = [("mu", "stat[0]").index(name) for name in of]
-    value, status = generalised_variance_of(model, of)
-    assert int(status) == 0
+    value, aux = generalised_variance.of_model(model, of=of)
+    assert int(aux["status"]) == 0
     exact = np.linalg.det(covariance[np.ix_(chosen, chosen)])
     assert float(value) == pytest.approx(np.log(exact), rel=1e-10)
 

@@ -48,7 +48,7 @@ def impacts_result() -> ImpactsResult:
         centers=jnp.array([0.0, 0.0, 1.0, 1.0]), widths=jnp.array([1.0, 1.0, 0.1, 0.0]),
         prefit_up=1.2 * up, prefit_down=-1.1 * up, postfit_up=up, postfit_down=-up, auxiliary=up,
         groups=jnp.zeros(0), groups_auxiliary=jnp.zeros(0), status=jnp.zeros(4, int),
-        names=NAMES[1:], poi="mu", group_names=(), method="refit",
+        fit_status=ZERO, names=NAMES[1:], poi="mu", group_names=(), method="refit",
     )  # fmt: skip
 
 

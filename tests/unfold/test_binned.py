@@ -167,7 +167,7 @@ def test_closure_and_empty_bins(binned):
     )
     blind = eqx.tree_at(lambda r: r.matrix, binned, binned.matrix.at[:, 2].set(0.0))
     unfolded = bayes(blind)
-    assert "never reconstructed" in unfolded.describe()
+    assert "never reconstructed" in unfolded.message
     assert float(unfolded.values.ravel()[2]) == float(binned.prior[2])
     assert bool(jnp.all(jnp.isfinite(unfolded.covariance)))
 

@@ -82,7 +82,7 @@ def test_response_of_a_narrow_peak_far_from_zero(float32):
     far = response(unfolding_problem(gen, gen, gen), gen_edges=edges, reco_edges=edges)
     np.testing.assert_allclose(far.prior, near.prior, atol=1)
     np.testing.assert_array_equal(far.edges[0], edges)
-    assert bayes(far).describe() == "ok"
+    assert bayes(far).message == "ok"
 
 
 @pytest.mark.parametrize(("dtype", "bins", "width"), [("float32", 20, 0.8), ("float64", 14, 2.6)])
@@ -112,7 +112,7 @@ def test_a_singular_response_is_said():
     found = invert(one)
     assert int(found.rank) == 2
     assert np.isinf(float(found.condition))
-    assert "cannot tell all truth bins apart" in found.describe()
+    assert "cannot tell all truth bins apart" in found.message
     np.testing.assert_allclose(found.values, one.prior, rtol=1e-6)  # nothing moved it
     assert int(bayes(one).status) & int(UnfoldStatus.SINGULAR)
     assert int(fit_truth(one)[0].status) & int(UnfoldStatus.SINGULAR)

@@ -34,7 +34,7 @@ def fitted():
 def test_yield_and_moments_with_fakes_misses_and_background(fitted):
     toy, model = fitted
     events = model.unfolded()
-    assert events.describe() == "ok"
+    assert events.message == "ok"
     assert events.observables.shape == (len(events.weights), 1)
     # one iteration: between the simulation at (0, 1) and the truth at (0.2, 0.8)
     mean, sd = moments(np.asarray(events.observables)[:, 0], np.asarray(events.weights))

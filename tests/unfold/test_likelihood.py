@@ -47,7 +47,7 @@ def unfolded():
 def test_the_fit_finds_the_truth_with_the_errors_of_the_inverse(unfolded):
     histogram, result = unfolded
     assert result.ok
-    assert histogram.describe() == "ok"
+    assert histogram.message == "ok"
     np.testing.assert_allclose(histogram.values, TRUTH, rtol=1e-7)
     # as many bins at both levels: the likelihood is that of the inverse matrix
     expected = invert(binned())

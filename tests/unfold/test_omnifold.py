@@ -113,7 +113,7 @@ def test_the_run_stops_at_tolerance_cap_and_non_finite_numbers(minimal, exact):
     # step 2 averages weights that step 1 has cut: few of them reach the cap themselves
     assert int(result.report.saturated[-1, 0]) > 100
     assert float(jnp.abs(logs).max()) <= 0.1 + 1e-6
-    assert "cap of the weights" in result.unfolded().describe()
+    assert "cap of the weights" in result.unfolded().message
 
 
 def test_fakes_misses_and_background_keep_the_yield(exact, moments):

@@ -38,7 +38,7 @@ def test_covariance_is_that_of_the_replicas_and_variations(events):
     np.testing.assert_allclose(h.values, fill(events.weights), rtol=1e-12)
     expected = np.cov(rows, rowvar=False) + np.outer(shift, shift)
     np.testing.assert_allclose(h.covariance, expected, rtol=1e-10)
-    assert h.describe() == "ok"
+    assert h.message == "ok"
 
 
 def test_rank_is_checked(events):

@@ -93,10 +93,10 @@ def write_resonance(
 
     Example:
         >>> import tempfile
-        >>> from difana.data import from_root
+        >>> from difana.data import read_events
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     paths = write_resonance(folder, events=100)
-        ...     read = from_root(paths["signal"], columns=["mass"], weight="weight")
+        ...     read = read_events(paths["signal"], columns=["mass"], weight="weight")
         >>> len(read), round(float(read.total()), 3)
         (100, 100.0)
     """

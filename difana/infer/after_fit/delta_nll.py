@@ -7,21 +7,24 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
-from difana.infer.fit import FitResult
+from difana._result import AbstractResult
+from difana._status import Status, flag
+from difana.infer.fit_result import FitResult
 from difana.infer.parallel._many import traced
 from difana.likelihood import Model
 
 
-class DeltaNllResult(eqx.Module):
+class DeltaNllResult(AbstractResult):
     r"""Change of the negative log-likelihood from fit B to fit A, term by term.
 
     Attributes:
         bins: Change of the Poisson term of each bin, ``[bins]``; 0 in masked ones.
         constraints: Change of each constraint term, ``[constraints]``.
         total: Change of the whole nll: the sum of both, exactly.
+        status: Bit flags of both fits.
         bin_names: ``"SR[0]"``, one a bin (static).
         constraint_names: Names of the constrained parameters (static).
         labels: Names of fits A and B (static).
@@ -30,6 +33,7 @@ class DeltaNllResult(eqx.Module):
     bins: Float[Array, " bins"]
     constraints: Float[Array, " constraints"]
     total: Float[Array, ""]
+    status: Int[Array, ""]
     bin_names: tuple[str, ...] = eqx.field(static=True)
     constraint_names: tuple[str, ...] = eqx.field(static=True)
     labels: tuple[str, str] = eqx.field(static=True)
@@ -143,11 +147,15 @@ def delta_nll(
         a - b for a, b in zip(terms(model, data, points[0]), terms(model, data, points[1]),
                               strict=True)
     )  # fmt: skip
-    s = model.structure
+    s, total = model.structure, jnp.sum(bins) + jnp.sum(constraints)
+    status = flag(~jnp.isfinite(total), Status.NOT_FINITE)
+    for fit in (fit_a, fit_b):
+        status |= fit.status if isinstance(fit, FitResult) else 0
     return DeltaNllResult(
         bins=bins,
         constraints=constraints,
-        total=jnp.sum(bins) + jnp.sum(constraints),
+        total=total,
+        status=status,
         bin_names=tuple(f"{c.name}[{i}]" for c in s.channels for i in range(c.bins)),
         constraint_names=tuple(model.parameters[i] for i in s.constrained),
         labels=labels,

@@ -8,10 +8,9 @@ import numpy as np
 from jax.scipy.special import gammaincc
 from jaxtyping import Array, Float, Int
 
-from difana.infer.fit import FitResult
+from difana._result import AbstractResult
+from difana.infer.fit_result import FitResult
 from difana.infer.parallel._many import best_fit
-from difana.infer.result import AbstractResult
-from difana.infer.status import describe, trustworthy
 from difana.likelihood import Model
 
 
@@ -34,14 +33,14 @@ class GoodnessResult(AbstractResult):
     @property
     def ok(self) -> bool:
         """True if the numbers can be trusted."""
-        return self.dof > 0 and bool(trustworthy(self.status))
+        return self.dof > 0 and super().ok
 
     @property
     def message(self) -> str:
         """The status in words."""
         if self.dof <= 0:
             return f"{self.dof} degrees of freedom: as many free parameters as bins, or more"
-        return describe(self.status)
+        return super().message
 
 
 def goodness_of_fit(

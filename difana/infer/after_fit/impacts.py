@@ -14,15 +14,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import InputError
 from difana._numerics import safe_divide, safe_sqrt
-from difana.infer._checks import with_free_poi
+from difana._result import AbstractResult
+from difana._status import Status, flag
+from difana.infer._checks import check_free_poi
 from difana.infer.after_fit._impact_parts import data_impacts, held_group, in_quadrature, members_of
 from difana.infer.after_fit.pulls import prefit_uncertainties
 from difana.infer.after_fit.uncertainty_split import UncertaintySplit, split
 from difana.infer.asimov import asimov_data
-from difana.infer.fit import FitResult
+from difana.infer.fit_result import FitResult
 from difana.infer.parallel._many import Report, best_fit, conditional_fits
-from difana.infer.result import AbstractResult
-from difana.infer.status import Status, describe, flag
 from difana.likelihood import Model
 
 _CHANGES = ("prefit_up", "prefit_down", "postfit_up", "postfit_down")
@@ -53,6 +53,7 @@ class ImpactsResult(AbstractResult):
         groups_auxiliary: Impact of each group by its auxiliary data, ``[groups]``.
         status: Bit flags; ``AT_BOUND`` where a nuisance could not be moved as far as wanted,
             ``[nuisances]``.
+        fit_status: Bit flags of the fit.
         names: Names of the nuisances (static).
         poi: Name of the parameter of interest (static).
         group_names: Names of the groups (static).
@@ -75,15 +76,16 @@ class ImpactsResult(AbstractResult):
     groups: Float[Array, " groups"]
     groups_auxiliary: Float[Array, " groups"]
     status: Int[Array, " nuisances"]
+    fit_status: Int[Array, ""]
     names: tuple[str, ...] = eqx.field(static=True)
     poi: str = eqx.field(static=True)
     group_names: tuple[str, ...] = eqx.field(static=True)
     method: str = eqx.field(static=True)
 
     @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(self.status) if len(self.names) else "ok"
+    def all_status(self) -> Int[Array, " fits"]:
+        """The status of all nuisances and of the fit."""
+        return jnp.append(self.status, self.fit_status)
 
     @property
     def ranking(self) -> np.ndarray:
@@ -245,7 +247,7 @@ def impacts(
     if method not in ("refit", "gradient"):
         raise InputError(f"method must be 'refit' or 'gradient', not '{method}'")
     if parameter is None or parameter == model.structure.poi:
-        model = with_free_poi(model)
+        check_free_poi(model)
     index = model.poi_index if parameter is None else model.index(parameter)
     nuisances = np.delete(np.arange(len(model.parameters)), index)
     if data is None:
@@ -299,6 +301,7 @@ def _linear(
         groups=jax.vmap(lambda held: held_group(covariance, index, held))(members),
         groups_auxiliary=part(members),
         status=jnp.broadcast_to(best.status, nuisances.shape),
+        fit_status=best.status,
         names=tuple(model.parameters[i] for i in nuisances),
         poi=model.parameters[index],
         group_names=group_names,

@@ -9,23 +9,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError, nearest
 from difana._numerics import safe_divide, safe_sqrt
+from difana._result import AbstractResult
+from difana._status import Status, flag
 from difana.infer.after_fit.expected_yields import ExpectedYields, Observable
 from difana.infer.after_fit.yields import point_of
-from difana.infer.fit import FitResult
+from difana.infer.fit import negative_yield
+from difana.infer.fit_result import FitResult
 from difana.infer.parallel._many import traced
 from difana.likelihood import Model
 
 
-class ObservablesResult(eqx.Module):
+class ObservablesResult(AbstractResult):
     """Values of observables and their joint covariance.
 
     Attributes:
         values: All values, one observable after the other, ``[values]``.
         covariance: Their covariance, ``[values, values]``.
+        status: Bit flags of the fit and of what is expected there.
         names: Name of each value: that of the observable, with a number in brackets where it has
             several (static).
         label: ``"pre-fit"``, ``"post-fit"`` or another name (static).
@@ -33,6 +37,7 @@ class ObservablesResult(eqx.Module):
 
     values: Float[Array, " values"]
     covariance: Float[Array, "values values"]
+    status: Int[Array, ""]
     names: tuple[str, ...] = eqx.field(static=True)
     label: str = eqx.field(static=True)
 
@@ -145,18 +150,19 @@ def observables(
     chosen = tuple(given.values())
     inside = traced(model, params, covariance)
     call = _observables if inside else _compiled
-    parts, values, joint = call(model, chosen, params, covariance)
+    parts, values, joint, status = call(model, chosen, params, covariance)
+    status = status if fit is None else status | fit.status
     names = [
         name if not shape else f"{name}[{', '.join(map(str, index))}]"
         for name, shape in zip(given, (part.shape for part in parts), strict=True)
         for index in np.ndindex(*shape)
     ]
-    return ObservablesResult(values, joint, tuple(names), label)
+    return ObservablesResult(values, joint, status, tuple(names), label)
 
 
 def _observables(
     model: Model, functions: tuple[Observable, ...], params: Array, covariance: Array
-) -> tuple[list[Array], Array, Array]:
+) -> tuple[list[Array], Array, Array, Array]:
     def flat(params: Array) -> tuple[Array, list[Array]]:
         seen = ExpectedYields(model.rows(params), model.structure)
         parts = [_array(function(seen), params.dtype) for function in functions]
@@ -167,7 +173,9 @@ def _observables(
     jacobian, parts = derive(flat, has_aux=True)(params)
     values = jnp.concatenate([jnp.ravel(part) for part in parts])
     covariance = jax.lax.stop_gradient(covariance)
-    return parts, values, jacobian @ covariance @ jacobian.T
+    lost = flag(~jnp.all(jnp.isfinite(values)), Status.NOT_FINITE)
+    status = lost | negative_yield(model, params)
+    return parts, values, jacobian @ covariance @ jacobian.T, status
 
 
 def _array(value: Any, dtype: Any) -> Array:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from difana.infer.fit import FitResult
-from difana.infer.result import AbstractResult
+from difana._result import AbstractResult
+from difana.infer.fit_result import FitResult
 from difana.likelihood import Model
 
 

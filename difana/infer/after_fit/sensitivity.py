@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError
+from difana._result import AbstractResult
 from difana.infer.limit import expected_limits
-from difana.infer.result import AbstractResult
 from difana.likelihood import Model
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from difana._numerics import safe_divide, safe_sqrt
+from difana._result import AbstractResult
+from difana._status import Status, flag
 from difana.infer.after_fit._impact_parts import (
     auxiliary_widths,
     data_impacts,
@@ -20,10 +22,9 @@ from difana.infer.after_fit._impact_parts import (
     in_quadrature,
     members_of,
 )
-from difana.infer.fit import FitResult, solve
+from difana.infer.fit import solve
+from difana.infer.fit_result import FitResult
 from difana.infer.parallel._many import Report, spread
-from difana.infer.result import AbstractResult
-from difana.infer.status import Status, describe, flag, trustworthy
 from difana.likelihood import Model
 
 
@@ -76,14 +77,9 @@ class UncertaintySplit(AbstractResult):
         return (self.statistical**2 + self.systematic**2) / self.uncertainty**2 - 1
 
     @property
-    def ok(self) -> bool:
-        """True if all numbers can be trusted."""
-        return bool(jnp.all(trustworthy(jnp.append(self.status, self.fit_status))))
-
-    @property
-    def message(self) -> str:
-        """The status in words."""
-        return describe(jnp.append(self.status, self.fit_status))
+    def all_status(self) -> Int[Array, " fits"]:
+        """The status of all sources and of the fit."""
+        return jnp.append(self.status, self.fit_status)
 
     @property
     def ranking(self) -> np.ndarray:

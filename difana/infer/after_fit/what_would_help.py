@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError
+from difana._result import AbstractResult
 from difana.infer.after_fit.sensitivity import (
     Scales,
     limit_of,
@@ -20,7 +21,6 @@ from difana.infer.after_fit.sensitivity import (
     sensitivity,
 )
 from difana.infer.parallel._many import Report, in_chunks
-from difana.infer.result import AbstractResult
 from difana.likelihood import Model
 
 

@@ -8,18 +8,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError, ModelError
 from difana._numerics import safe_divide, safe_sqrt
+from difana._result import AbstractResult
+from difana._status import Status, flag
 from difana.infer.after_fit.pulls import prefit_covariance, prefit_parameters
-from difana.infer.fit import FitResult
+from difana.infer.fit import negative_yield
+from difana.infer.fit_result import FitResult
 from difana.infer.parallel._many import traced
 from difana.likelihood import Model
 from difana.likelihood.structure import ChannelLayout, Structure
 
 
-class YieldsResult(eqx.Module):
+class YieldsResult(AbstractResult):
     """Expected yields and their standard deviations.
 
     A *row* is one bin of one template; a *block* is one template (one sample in one channel).
@@ -33,6 +36,7 @@ class YieldsResult(eqx.Module):
         row_errors: Standard deviations, ``[rows]``.
         blocks: Each sample in each channel, ``[blocks]``.
         block_errors: Standard deviations, ``[blocks]``.
+        status: Bit flags of the fit and of what is expected there.
         covariance: Full covariance of the bins, ``[bins, bins]``, if asked for, else None.
         structure: Names and indices of the model (static).
         label: ``"pre-fit"``, ``"post-fit"`` or another name (static).
@@ -46,6 +50,7 @@ class YieldsResult(eqx.Module):
     row_errors: Float[Array, " rows"]
     blocks: Float[Array, " blocks"]
     block_errors: Float[Array, " blocks"]
+    status: Int[Array, ""]
     structure: Structure = eqx.field(static=True)
     label: str = eqx.field(static=True)
     covariance: Float[Array, "bins bins"] | None = None
@@ -186,7 +191,14 @@ def yields(
         raise InputError(f"spread must be 'linear' or 'symmetric', not '{spread}'")
     params, covariance, label = point_of(model, params, covariance, fit, label)
     function = _yields if traced(model, params, covariance) else _compiled
-    return function(model, params, covariance, spread, label, batch, full_covariance)
+    numbers, joint, status = function(model, params, covariance, spread, batch, full_covariance)
+    return YieldsResult(
+        *numbers,
+        status=status if fit is None else status | fit.status,
+        structure=model.structure,
+        label=label,
+        covariance=joint if full_covariance else None,
+    )
 
 
 def point_of(
@@ -231,10 +243,9 @@ def _yields(
     params: Array,
     covariance: Array,
     spread: str,
-    label: str,
     batch: int,
     full: bool,  # noqa: FBT001
-) -> YieldsResult:
+) -> tuple[list[Array], Array, Array]:
     covariance = jax.lax.stop_gradient(covariance)
     width = safe_sqrt(jnp.diagonal(covariance))
     outer = width[:, None] * width[None, :]
@@ -247,9 +258,8 @@ def _yields(
         variances, joint = _symmetric(model, params, width, root, batch, full)
     central = _totals(model.structure, model.rows(params))
     fields = [x for pair in zip(central, map(safe_sqrt, variances), strict=True) for x in pair]
-    return YieldsResult(
-        *fields, structure=model.structure, label=label, covariance=joint if full else None
-    )
+    lost = flag(~jnp.all(jnp.isfinite(central[0])), Status.NOT_FINITE)
+    return fields, joint, lost | negative_yield(model, params)
 
 
 def _linear(

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
-from difana.infer.fit import FitResult, attached, attached_value, fit, solve
+from difana.infer.fit import attached, attached_value, fit, solve
+from difana.infer.fit_result import FitResult
 from difana.infer.newton import Minimum
 from difana.likelihood import Model
 

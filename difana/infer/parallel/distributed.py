@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from difana._errors import ConfigError
+from difana._progress import ProgressBar
 from difana._typing import PyTree
-from difana.infer.parallel._progress import Progress
 from difana.infer.parallel.sharding import (
     _Mapped,
     chunk_size,
@@ -64,7 +64,7 @@ def map_points_distributed(
     """
     parts: dict[int, PyTree] = {}
     work = iterate_tasks(_Mapped(function), points, client=client, constants=constants, chunk=chunk)
-    with Progress("points", total=number_of(points), enabled=progress) as bar:
+    with ProgressBar("points", total=number_of(points), enabled=progress) as bar:
         for start, stop, part in work:
             parts[start] = part
             bar.advance(stop - start)

@@ -12,8 +12,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from difana._errors import ConfigError, InputError
 from difana._options import whole_number
+from difana._progress import ProgressBar
 from difana._typing import PyTree
-from difana.infer.parallel._progress import Progress
 
 _AXIS = "points"
 
@@ -61,7 +61,7 @@ def map_points(
     work = iterate_chunks(
         _Mapped(function), points, constants=constants, devices=devices, chunk=chunk
     )
-    with Progress("points", total=number, enabled=progress) as bar:
+    with ProgressBar("points", total=number, enabled=progress) as bar:
         for start, stop, part in work:
             parts.append(part)
             bar.advance(stop - start)

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import ModelError
 from difana._options import whole_number
+from difana._status import Status, flag
 from difana.infer.fit import fit
 from difana.infer.posterior.numpyro_model import numpyro_model, priors_of
 from difana.infer.posterior.posterior_result import FEWEST_EFFECTIVE, LARGEST_R_HAT, PosteriorResult
-from difana.infer.status import Status, flag
 from difana.infer.toys.sampling import poisson
 from difana.likelihood import Model
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ConfigError, ModelError
-from difana.infer.result import AbstractResult
+from difana._result import AbstractResult
 
 LARGEST_R_HAT = 1.05
 FEWEST_EFFECTIVE = 50.0

@@ -78,7 +78,7 @@ def quantiles(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return middle, 0.5 * (high - low)
 
 
-def expected_cls(signal: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cls_band(signal: np.ndarray, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the five expected CLs, quantiles over the background toys, and their errors."""
     if not background.size:
         return np.full(5, np.nan), np.full(5, np.nan)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from difana._errors import InputError
-
-if TYPE_CHECKING:
-    from difana.infer.toys._toy_loop import Toys
 
 _SECONDS = 1.0  # between two writings
 _UNREADABLE = (
@@ -20,8 +17,16 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
+class Toys(NamedTuple):
+    """Results of all toys, by row and number."""
+
+    statistic: np.ndarray  # [rows, toys]
+    best: np.ndarray  # [rows, toys, tested]
+    status: np.ndarray  # [rows, toys]
+
+
 class ToyFile:
-    """An ``.npz`` file with the toys done so far, bound to one model, data, question and key."""
+    """An ``.npz`` file with the toys done so far, bound to one model, data, statistic and key."""
 
     def __init__(self, path: Path, mark: str) -> None:
         """Remember the path and what the file must belong to."""

@@ -15,12 +15,13 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
 from difana._options import whole_number
-from difana.infer.fit import FitResult, solve
-from difana.infer.parallel._progress import Progress
+from difana._progress import ProgressBar
+from difana._status import Status, flag, trustworthy
+from difana.infer.fit import solve
+from difana.infer.fit_result import FitResult
 from difana.infer.parallel.sharding import iterate_chunks
 from difana.infer.statistics import excluded
-from difana.infer.status import Status, flag, trustworthy
-from difana.infer.toys._toy_file import ToyFile
+from difana.infer.toys._toy_file import ToyFile, Toys
 from difana.infer.toys.sampling import sample_one
 from difana.likelihood import Model
 
@@ -32,7 +33,7 @@ _TRIES = 100
 _HARMLESS = Status.AT_BOUND | Status.NO_INFLUENCE | Status.INDEFINITE | Status.IMPOSSIBLE
 
 
-class Question(eqx.Module):
+class StatisticKind(eqx.Module):
     """What is asked of every data set; one compiled program serves all statistics.
 
     Attributes:
@@ -46,8 +47,10 @@ class Question(eqx.Module):
     tested: tuple[int, ...] = eqx.field(static=True)
 
 
-def question(model: Model, statistic: str, names: Sequence[str] | None = None) -> Question:
-    """Check and return what is asked.
+def statistic_kind(
+    model: Model, statistic: str, names: Sequence[str] | None = None
+) -> StatisticKind:
+    """Check a statistic and return what it asks.
 
     Raises:
         ConfigError: If there is no such statistic.
@@ -64,11 +67,11 @@ def question(model: Model, statistic: str, names: Sequence[str] | None = None) -
             f"{statistic} needs a '{name}' that may be negative: set its lower bound below zero, "
             "or use its variant with a tilde"
         )
-    return Question(jnp.array(physical), jnp.array(statistic in ("qtilde", "qmu")), tested)
+    return StatisticKind(jnp.array(physical), jnp.array(statistic in ("qtilde", "qmu")), tested)
 
 
 def _setting(
-    model: Model, asked: Question
+    model: Model, asked: StatisticKind
 ) -> tuple[Bool[Array, "2 params"], Float[Array, " params"], Float[Array, " params"]]:
     """Return what is held in the free and the conditional fit, and the bounds of the free one."""
     index = jnp.asarray(asked.tested)
@@ -81,13 +84,15 @@ def _setting(
 
 
 def _fit(
-    model: Model, data: Array, values: Array, held: Array, asked: Question, max_steps: int
+    model: Model, data: Array, values: Array, held: Array, asked: StatisticKind, max_steps: int
 ) -> FitResult:
     _, lower, upper = _setting(model, asked)
     return solve(model, data, values, held=held, lower=lower, upper=upper, max_steps=max_steps)
 
 
-def _value(asked: Question, best: Array, tested: Array, deviances: Array, status: Array) -> Array:
+def _value(
+    asked: StatisticKind, best: Array, tested: Array, deviances: Array, status: Array
+) -> Array:
     """Return the statistic from half deviances and status of the free and the conditional fit."""
     ratio = jnp.maximum(2.0 * (deviances[1] - deviances[0]), 0.0)
     ratio = excluded(ratio, status[1], status[0])
@@ -114,7 +119,7 @@ def toy_statistics(
     data: Float[Array, "toys data"],
     tested: Float[Array, "toys tested"],
     *,
-    asked: Question,
+    asked: StatisticKind,
 ) -> tuple[Float[Array, " toys"], Float[Array, "toys tested"], Int[Array, " toys"]]:
     """Return statistic, best fit and status of many data sets, inside jit.
 
@@ -159,7 +164,7 @@ class _Draw(eqx.Module):
     key_kind: str = eqx.field(static=True)
 
     def __call__(
-        self, points: dict[str, Array], model: Model, key: Array, asked: Question
+        self, points: dict[str, Array], model: Model, key: Array, asked: StatisticKind
     ) -> tuple[Array, ...]:
         base = jax.random.wrap_key_data(key, impl=self.key_kind)
 
@@ -186,7 +191,7 @@ def observe(
     model: Model,
     data: Float[Array, " data"],
     tested: Float[ArrayLike, "rows tested"],
-    asked: Question,
+    asked: StatisticKind,
 ) -> Observed:
     """Return the conditional fits at every row of tested values, and the statistics there."""
     index = jnp.asarray(asked.tested)
@@ -217,14 +222,6 @@ def joined(status: Any) -> int:
     return int(np.bitwise_or.reduce(np.ravel(status))) & ~int(_HARMLESS)
 
 
-class Toys(NamedTuple):
-    """Results of all toys, by row and number."""
-
-    statistic: np.ndarray  # [rows, toys]
-    best: np.ndarray  # [rows, toys, tested]
-    status: np.ndarray  # [rows, toys]
-
-
 def fingerprint(model: Model, *parts: Any) -> str:
     """Return a hash of a model and of everything else that decides the result."""
     sha = hashlib.sha256(model.structure.digest.encode())
@@ -240,7 +237,7 @@ def run_toys(
     params: Float[np.ndarray, "rows params"],
     tested: Float[np.ndarray, "rows tested"],
     *,
-    asked: Question,
+    asked: StatisticKind,
     number: int,
     key: PRNGKeyArray,
     first_row: int = 0,
@@ -272,8 +269,8 @@ def run_toys(
     # all rows of a toy in turn: an interrupted run holds about as many toys of every row
     missing = missing[np.lexsort((missing[:, 0], missing[:, 1]))]
     function = _Draw(impl)
-    with Progress("toys", total=rows * number, done=rows * number - len(missing),
-                  enabled=progress) as bar:  # fmt: skip
+    total = rows * number
+    with ProgressBar("toys", total=total, done=total - len(missing), enabled=progress) as bar:
         try:
             for part, results in _work(
                 function, missing, params, tested, first_row, (model, key_data, asked),

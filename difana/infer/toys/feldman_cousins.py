@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
-from difana.infer.result import AbstractResult
-from difana.infer.status import Status
+from difana._result import AbstractResult
+from difana._status import Status
 from difana.infer.toys import _rank
-from difana.infer.toys._toy_loop import fine, joined, observe, question, run_toys
+from difana.infer.toys._toy_loop import fine, joined, observe, run_toys, statistic_kind
 from difana.likelihood import Model
 
 
@@ -141,7 +141,7 @@ def feldman_cousins(
     points = np.stack([np.ravel(x) for x in np.meshgrid(*axes, indexing="ij")], axis=1)
     points = points.astype(model.nominal.dtype)
     negative = bool((points < 0).any())
-    asked = question(model, "tmu" if negative else "tmu_tilde", names)
+    asked = statistic_kind(model, "tmu" if negative else "tmu_tilde", names)
     conditional = observe(model, data, points, asked)
     toys = run_toys(
         model, np.asarray(conditional.params), points, asked=asked, number=number, key=key,

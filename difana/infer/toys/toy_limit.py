@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, ModelError
-from difana.infer._checks import with_free_poi
+from difana._result import AbstractResult
+from difana._status import Status
+from difana.infer._checks import check_free_poi
 from difana.infer.asimov import asimov_data
 from difana.infer.limit import upper_limit
-from difana.infer.result import AbstractResult
-from difana.infer.status import Status
 from difana.infer.toys import _rank
-from difana.infer.toys._toy_loop import Toys, fine, joined, observe, question, run_toys
+from difana.infer.toys._toy_loop import Toys, fine, joined, observe, run_toys, statistic_kind
 from difana.likelihood import Model
 
 _EXTENSIONS = 4  # of the grid, each by 1.25 and 1.5 times: five times the first end at most
@@ -119,10 +119,10 @@ def toy_upper_limit(
         >>> abs(result.observed - 1.56) < 4 * result.observed_error  # closed form
         True
     """
-    model = with_free_poi(model)
+    check_free_poi(model)
     if not 0 < level < 1:
         raise ConfigError(f"the confidence level must lie between 0 and 1, not {level}")
-    asked = question(model, "qtilde")
+    asked = statistic_kind(model, "qtilde")
     seen = data is not None
     data = asimov_data(model).data if data is None else data
     model.check_data(data)
@@ -169,7 +169,7 @@ class _Scan:
             pairs.append((toys.statistic[i][good[i]], toys.statistic[j][good[j]]))
         cls = [_rank.cls_of(s, b, q) for (s, b), q in zip(pairs, observed, strict=True)]
         self.cls, self.cls_error = (np.array(list(x), float) for x in zip(*cls, strict=True))
-        band = [_rank.expected_cls(*pair) for pair in pairs]
+        band = [_rank.cls_band(*pair) for pair in pairs]
         self.band, self.band_error = (np.array(x) for x in zip(*band, strict=True))
 
     def too_low(self, alpha: float, *, seen: bool) -> bool:

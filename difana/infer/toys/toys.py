@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, InputError
-from difana.infer._checks import with_free_poi
+from difana.infer._checks import check_free_poi
 from difana.infer.asimov import asimov_data
-from difana.infer.toys._toy_loop import fingerprint, joined, observe, question, run_toys
+from difana.infer.toys._toy_loop import fingerprint, joined, observe, run_toys, statistic_kind
 from difana.infer.toys.toys_result import ToysResult
 from difana.likelihood import Model
 
@@ -78,8 +78,8 @@ def toys(
         >>> result.ok, bool(abs(result.cls - exact) < 4 * result.cls_error)
         (True, True)
     """
-    model = with_free_poi(model)
-    asked = question(model, statistic)
+    check_free_poi(model)
+    asked = statistic_kind(model, statistic)
     if data is None:
         data, seen = asimov_data(model).data, False
     else:

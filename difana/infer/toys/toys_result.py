@@ -6,14 +6,14 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from difana.infer.status import describe
+from difana._result import AbstractResult
 from difana.infer.toys import _rank
 from difana.infer.toys._toy_loop import fine, joined
 
 _Numbers = Float[np.ndarray, " toys"]
 
 
-class ToysResult(eqx.Module):
+class ToysResult(AbstractResult):
     """Statistics of toys under two hypotheses, and the p-values they give.
 
     Toys whose fit fails (``signal_ok``, ``background_ok``) are left out of the ranks; their number
@@ -73,15 +73,10 @@ class ToysResult(eqx.Module):
         return joined(both) | int(self.fit_status)
 
     @property
-    def ok(self) -> bool:
-        """True if every fit converged."""
-        return bool(fine(self.status))
-
-    @property
     def message(self) -> str:
         """The status in words, with the number of toys that failed."""
         signal, background = self.failed
-        text = describe(self.status)
+        text = super().message
         if signal + background == 0:
             return text
         sizes = self.signal.size, self.background.size
@@ -141,12 +136,12 @@ class ToysResult(eqx.Module):
     @property
     def expected(self) -> Float[np.ndarray, " band"]:
         """Expected CLs at -2, -1, 0, 1, 2 standard deviations: quantiles of background toys."""
-        return _rank.expected_cls(self._good("signal"), self._good("background"))[0]
+        return _rank.cls_band(self._good("signal"), self._good("background"))[0]
 
     @property
     def expected_error(self) -> Float[np.ndarray, " band"]:
         """Errors of the expected CLs."""
-        error = _rank.expected_cls(self._good("signal"), self._good("background"))[1]
+        error = _rank.cls_band(self._good("signal"), self._good("background"))[1]
         return np.hypot(error, self._lost("signal") + self._lost("background"))
 
     @property

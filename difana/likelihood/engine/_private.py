@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from difana._numerics import safe_divide, take
+from difana.likelihood._poisson import TINY
 from difana.likelihood.engine._layout import Layout
-from difana.likelihood.model import _TINY, Model
+from difana.likelihood.model import Model
 
 
 def private_optimum(
@@ -61,6 +62,6 @@ def private_optimum(
     )
     alone = jnp.where(bound, jnp.where(poisson, aux / tau, aux), 1.0)
     found = jnp.where(inner == 0, alone, found)
-    positive = jnp.maximum(found, _TINY)
+    positive = jnp.maximum(found, TINY)
     bend = jnp.where(poisson, aux / positive**2, 1.0 / variance)
     return found, jnp.where(bound, bend, 0.0)

@@ -20,10 +20,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from difana._numerics import safe_divide, take
+from difana.likelihood._poisson import TINY, safe_log
 from difana.likelihood.engine import _dense, _sparse
 from difana.likelihood.engine._layout import Layout, layout_of
 from difana.likelihood.engine._private import private_optimum
-from difana.likelihood.model import _TINY, Model, _log
+from difana.likelihood.model import Model
 
 _SMALL = 1e-100  # stands for a factor of zero: its derivative is the product of the others
 
@@ -122,16 +123,16 @@ def evaluate(
 
     # value, and derivatives with respect to the expected yields
     seen = observed > 0
-    logs = _log(rates) - jnp.log(jnp.where(seen, observed, 1.0))
+    logs = safe_log(rates) - jnp.log(jnp.where(seen, observed, 1.0))
     terms = rates - observed - jnp.where(seen, observed * logs, 0.0)
-    inverse = 1.0 / jnp.maximum(rates, _TINY)
+    inverse = 1.0 / jnp.maximum(rates, TINY)
     pull = 1.0 - observed * inverse
     lowest = rates
     if masked is not None:  # without observed events these need no more
         terms, pull = jnp.where(masked, 0.0, terms), jnp.where(masked, 0.0, pull)
         lowest = jnp.where(masked, jnp.inf, rates)
     value = jnp.sum(terms)
-    weight = jnp.where(rates > _TINY, observed * inverse**2, 0.0)
+    weight = jnp.where(rates > TINY, observed * inverse**2, 0.0)
     stiff = weight * inner**2 + bend
 
     # derivatives of the expected yields
@@ -171,7 +172,7 @@ def evaluate(
             width = constants.widths[s.correlated]
             joint = model.precision / (width[:, None] * width[None, :])
             curvature = curvature.at[np.ix_(place, place)].add(joint)
-    impossible = jnp.any(seen & (rates <= _TINY))
+    impossible = jnp.any(seen & (rates <= TINY))
     return Evaluation(params, value, gradient, curvature, jnp.min(lowest), impossible)
 
 
@@ -188,13 +189,13 @@ def _constraint_derivatives(
     s, widths, tau = model.structure, constants.widths, constants.tau
     first, second = (theta - auxiliary) / widths**2, 1.0 / widths**2
     if s.poisson.any():
-        inverse = 1.0 / jnp.maximum(theta, _TINY)
+        inverse = 1.0 / jnp.maximum(theta, TINY)
         first = jnp.where(s.poisson, tau - auxiliary * inverse, first)
         second = jnp.where(s.poisson, auxiliary * inverse**2, second)
     sure = second
     if s.lognormal.any():
-        inverse = 1.0 / jnp.maximum(theta, _TINY)
-        pull, slope = (_log(theta) - _log(auxiliary)) / widths, inverse / widths
+        inverse = 1.0 / jnp.maximum(theta, TINY)
+        pull, slope = (safe_log(theta) - safe_log(auxiliary)) / widths, inverse / widths
         first = jnp.where(s.lognormal, pull * slope, first)
         sure = jnp.where(s.lognormal, slope**2, sure)
         second = jnp.where(s.lognormal, slope**2 - pull * slope * inverse, second)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Sample
+from difana.data import Sample, is_signal
 from difana.likelihood import all_scores
 from difana.losses.classify._entropy import balanced_entropy
 from difana.losses.step import Step
@@ -51,7 +51,7 @@ def cross_entropy(
         >>> round(float(cross_entropy(lambda x: x, batch)[0]), 4)  # ln 2
         0.6931
     """
-    labels = [poi in sample.normfactors for sample in batch]
+    labels = [is_signal(sample, poi) for sample in batch]
     if not any(labels) or all(labels):
         raise InputError(
             f"cross-entropy needs signal (samples with the free factor '{poi}') and background; "

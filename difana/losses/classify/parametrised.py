@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError, nearest
 from difana._typing import Network
-from difana.data import Sample, with_columns
+from difana.data import Sample, is_signal, with_columns
 from difana.losses.classify._entropy import balanced_entropy
 from difana.losses.classify.augmented import logits_of
 from difana.losses.step import Step
@@ -55,7 +55,7 @@ def parametrised(
         >>> round(float(value), 4)  # ln 2
         0.6931
     """
-    signals = [sample for sample in batch if poi in sample.normfactors]
+    signals = [sample for sample in batch if is_signal(sample, poi)]
     if not signals or len(signals) == len(batch):
         raise InputError(
             f"a parametrised network needs signals (samples with the free factor '{poi}') and "
@@ -71,13 +71,13 @@ def parametrised(
     inputs, weights = [], []
     for sample, own in zip(batch, jax.random.split(step.key, len(batch)), strict=True):
         size, scale = len(sample.nominal), 1.0
-        if poi in sample.normfactors:
+        if is_signal(sample, poi):
             values = jnp.broadcast_to(grid[names.index(sample.name)], (size, grid.shape[1]))
             scale = 1.0 / sample.nominal.total()
         else:
             values = grid[jax.random.randint(own, (size,), 0, len(grid))]
         inputs.append(with_columns(sample.nominal.inputs, values))
         weights.append(scale * sample.nominal.weights)
-    labels = [poi in sample.normfactors for sample in batch]
+    labels = [is_signal(sample, poi) for sample in batch]
     value = balanced_entropy(zip(labels, weights, logits_of(net, inputs), strict=True))
     return value, {"value": value}

@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import InputError
-from difana.data import AbstractVariation, Given, Sample, features_of
+from difana.data import AbstractVariation, Given, Sample, features_of, is_signal
 
 Draw = Callable[[PRNGKeyArray, tuple[int, ...]], Float[Array, "events nuisances"]]
 """``draw(key, shape)``: nuisance values in standard deviations; ``jax.random.normal`` does."""
@@ -80,7 +80,7 @@ def at_random_nuisances(
         >>> bool(jnp.allclose(b.inputs, 1 + 0.1 * b.nuisances)), s.inputs.tolist()
         (True, [[1.0], [1.0]])
     """  # noqa: E501
-    labels = [poi in sample.normfactors for sample in batch]
+    labels = [is_signal(sample, poi) for sample in batch]
     if not any(labels) or all(labels):
         raise InputError(
             f"needs signal (samples with the free factor '{poi}') and background; got "

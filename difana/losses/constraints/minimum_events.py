@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from difana._numerics import safe_divide
+from difana.data import is_signal
 from difana.likelihood import Channel
 
 
@@ -32,7 +33,7 @@ def minimum_events(
     yields, variances = 0.0, 0.0
     for template in channel.templates:
         kinds = {modifier.kind: modifier for modifier in template.modifiers}
-        if any(m.kind == "normfactor" and m.name == poi for m in template.modifiers):
+        if is_signal(template, poi):
             continue
         if "staterror" in kinds:
             yields = yields + jnp.asarray(template.values)

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from jaxtyping import Array, Float
-
-from difana._typing import Network
-from difana.data import Sample
 from difana.infer import significance
-from difana.losses.objectives._model import model_of, status_aux
+from difana.likelihood import Model
+from difana.losses.objectives.objective import Found, objective, reported
 
 
-def discovery(
-    net: Network,
-    batch: Sequence[Sample],
-    *,
-    edges: Float[Array, " edges"],
-    bandwidth: Float[Array, ""] | float | None,
-    mu: float = 1.0,
-    **options: Any,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
+@objective("minus the median expected discovery significance")
+def discovery(model: Model, *, mu: float = 1.0) -> Found:
     r"""Return minus the median expected discovery significance, :math:`-\sqrt{q_{0,A}}`.
 
     All nuisances are profiled; differentiated by the envelope theorem.
 
     Args:
-        net: Any callable PyTree ``[events, features] -> [events, observables]``.
-        batch: Samples that stand for the full yields.
-        edges: Bin edges in units of the first observable.
-        bandwidth: Kernel width of the soft histogram; None for hard bins.
+        model: The model.
         mu: Signal strength of the Asimov data.
-        **options: As in :func:`expected_limit`.
 
     Returns:
         Minus the significance, and ``{"value": p0, "status"}``.
@@ -51,6 +34,5 @@ def discovery(
         >>> bool(loss < -5)
         True
     """
-    model = model_of(net, batch, edges=edges, bandwidth=bandwidth, **options)
-    result = significance(model, mu=mu)
-    return -result.expected, status_aux(result.expected_p, result.status)
+    found = significance(model, mu=mu)
+    return -found.expected, reported(found.expected_p, found.status)

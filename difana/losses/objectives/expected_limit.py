@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from jaxtyping import Array, Float
-
-from difana._typing import Network
-from difana.data import Sample
 from difana.infer import expected_limits
-from difana.losses.objectives._model import model_of, status_aux
+from difana.likelihood import Model
+from difana.losses.objectives.objective import Found, objective, reported
 
 
-def expected_limit(
-    net: Network,
-    batch: Sequence[Sample],
-    *,
-    edges: Float[Array, " edges"],
-    bandwidth: Float[Array, ""] | float | None,
-    level: float = 0.95,
-    **options: Any,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
+@objective("the median expected upper limit on the signal strength", logarithm=True)
+def expected_limit(model: Model, *, level: float = 0.95) -> Found:
     r"""Return the median expected upper limit on the signal strength.
 
     It solves :math:`\sqrt{q_A(\mu)} = \Phi^{-1}(1-\alpha/2)` on background-only Asimov data, all
     nuisances profiled; differentiated by the implicit function theorem.
 
     Args:
-        net: Any callable PyTree ``[events, features] -> [events, observables]``.
-        batch: Samples that stand for the full yields.
-        edges: Bin edges in units of the first observable.
-        bandwidth: Kernel width of the soft histogram; None for hard bins.
+        model: The model.
         level: Confidence level.
-        **options: ``poi``, ``channel``, ``others`` (further channels), ``parameters`` and
-            ``staterror``, ``relative``, ``chunk`` and ``values``, as in ``build_model`` and
-            ``channel_from_events``.
 
     Returns:
         The limit, and ``{"value", "status"}``.
@@ -55,6 +36,5 @@ def expected_limit(
         >>> bool(limit > 0), int(aux["status"])
         (True, 0)
     """
-    model = model_of(net, batch, edges=edges, bandwidth=bandwidth, **options)
-    result = expected_limits(model, level=level, median_only=True)
-    return result.median, status_aux(result.median, result.status)
+    found = expected_limits(model, level=level, median_only=True)
+    return found.median, reported(found.median, found.status)

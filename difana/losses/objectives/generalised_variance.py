@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError
-from difana._typing import Network
-from difana.data import Sample
+from difana._status import flag
 from difana.infer import Status
 from difana.likelihood import Model
-from difana.losses.objectives._model import model_of, status_aux
+from difana.losses.objectives.objective import Found, objective, reported
 from difana.losses.objectives.poi_uncertainty import asimov_information, both_free
 
 
+@objective("the logarithm of the determinant of the covariance of chosen parameters")
 def generalised_variance(
-    net: Network,
-    batch: Sequence[Sample],
-    *,
-    edges: Float[Array, " edges"],
-    bandwidth: Float[Array, ""] | float | None,
-    of: Sequence[str] = ("mu",),
-    mu: float = 1.0,
-    **options: Any,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
+    model: Model, *, of: Sequence[str] | None = None, mu: float = 1.0
+) -> Found:
     r"""Return the logarithm of the determinant of the covariance of chosen parameters.
 
     .. math:: L = \ln\det C_{PP}, \qquad C = I^{-1}
@@ -37,13 +29,9 @@ def generalised_variance(
     Differentiated exactly (third derivatives of the likelihood).
 
     Args:
-        net: Any callable PyTree ``[events, features] -> [events, observables]``.
-        batch: Samples that stand for the full yields.
-        edges: Bin edges in units of the first observable.
-        bandwidth: Kernel width of the soft histogram; None for hard bins.
-        of: Names of the parameters :math:`P`.
+        model: The model.
+        of: Names of the parameters :math:`P`; the one of interest by default.
         mu: Value of the parameter of interest in the Asimov data.
-        **options: As in :func:`expected_limit`.
 
     Returns:
         The logarithm, and ``{"value": determinant, "status"}``.
@@ -64,26 +52,14 @@ def generalised_variance(
         >>> round(float(aux["value"]), 4)  # 1 / 16
         0.0625
     """
-    model = model_of(net, batch, edges=edges, bandwidth=bandwidth, **options)
-    value, status = generalised_variance_of(model, of, mu=mu)
-    return value, status_aux(jnp.exp(value), status)
-
-
-def generalised_variance_of(
-    model: Model, of: Sequence[str], *, mu: float = 1.0
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """Return ln det of the covariance of some parameters of a model, and its status.
-
-    Raises:
-        InputError: If no parameter is chosen.
-    """
-    if not of:
+    if of is not None and not of:
         raise InputError("the generalised variance needs at least one parameter")
-    chosen = np.asarray([model.index(name) for name in of])
+    chosen = np.asarray([model.poi_index] if of is None else [model.index(name) for name in of])
     covariance, status = asimov_covariance(model, mu=mu)
     sign, value = jnp.linalg.slogdet(covariance[np.ix_(chosen, chosen)])
     good = (sign > 0) & jnp.isfinite(value)
-    return jnp.where(good, value, jnp.inf), status | jnp.where(good, 0, int(Status.INDEFINITE))
+    value = jnp.where(good, value, jnp.inf)
+    return value, reported(jnp.exp(value), status | flag(~good, Status.INDEFINITE))
 
 
 def asimov_covariance(

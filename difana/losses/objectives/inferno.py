@@ -11,8 +11,8 @@ from difana._errors import InputError
 from difana._typing import Network
 from difana.data import Sample
 from difana.likelihood import Channel, Parameter, build_model, channel_from_logits
-from difana.losses.objectives._model import status_aux
-from difana.losses.objectives.poi_uncertainty import sigma_of
+from difana.losses.objectives.objective import Found
+from difana.losses.objectives.poi_uncertainty import poi_uncertainty
 
 
 def inferno(
@@ -27,7 +27,7 @@ def inferno(
     others: Sequence[Channel] = (),
     parameters: Sequence[Parameter] = (),
     staterror: bool = True,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
+) -> Found:
     r"""Return :math:`\sigma(\mu)=\sqrt{(H^{-1})_{\mu\mu}}` in softmax bins, one logit a bin.
 
     ``H`` is the Hessian of the negative log-likelihood on Asimov data at the nominal point, so
@@ -87,5 +87,4 @@ def inferno(
         tangents=nuisances == "exact",
     )
     model = build_model((trained, *others), poi=poi, parameters=parameters)
-    sigma, status = sigma_of(model, mu=mu)
-    return sigma, status_aux(sigma, status)
+    return poi_uncertainty.of_model(model, mu=mu)

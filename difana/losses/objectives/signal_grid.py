@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,10 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Sample
+from difana.data import Sample, is_signal
 from difana.infer import expected_limits
 from difana.likelihood import Model
-from difana.losses.objectives._model import model_of
+from difana.losses.objectives._model import ModelOptions, model_of
 from difana.nn import Parametrised
 
 
@@ -26,9 +26,8 @@ def signal_grid(
     bandwidth: Float[Array, ""] | float | None,
     weights: Float[ArrayLike, " points"] | None = None,
     theta: Float[Array, "points params"] | None = None,
-    poi: str = "mu",
     level: float = 0.95,
-    **options: Any,
+    **options: Unpack[ModelOptions],
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     r"""Return the weighted mean of the logarithms of the expected limits of all signal points.
 
@@ -47,9 +46,9 @@ def signal_grid(
         bandwidth: Kernel width of the soft histogram; None for hard bins.
         weights: Weight of each point; equal by default.
         theta: Parameters of each point, in the order of the samples, for a parametrised network.
-        poi: Free factor that marks the signal points.
         level: Confidence level.
-        **options: As in :func:`expected_limit`.
+        **options: As in :func:`difana.losses.model_of`; ``poi`` is the free factor that marks the
+            signal points.
 
     Returns:
         The mean, and ``{"value": geometric mean of the limits, "status"}``.
@@ -70,9 +69,7 @@ def signal_grid(
         ((2, 8, 1), ['b'])
     """
     limits, status = grid_limits(
-        stacked_models(
-            net, batch, edges=edges, bandwidth=bandwidth, theta=theta, poi=poi, **options
-        ),
+        stacked_models(net, batch, edges=edges, bandwidth=bandwidth, theta=theta, **options),
         level=level,
     )
     shares = jnp.ones_like(limits) if weights is None else jnp.asarray(weights, limits.dtype)
@@ -86,8 +83,8 @@ def stack_points(batch: Sequence[Sample], *, poi: str = "mu") -> tuple[Sample, t
     Raises:
         InputError: If there is no signal point, or the points differ in shape or variations.
     """
-    points = [sample for sample in batch if poi in sample.normfactors]
-    background = tuple(sample for sample in batch if poi not in sample.normfactors)
+    points = [sample for sample in batch if is_signal(sample, poi)]
+    background = tuple(sample for sample in batch if not is_signal(sample, poi))
     if not points:
         raise InputError(f"no signal point: no sample has the free factor '{poi}'")
     first = points[0]
@@ -116,15 +113,14 @@ def stacked_models(
     edges: Float[Array, " edges"] | Float[Array, "points edges"],
     bandwidth: Float[Array, ""] | float | None,
     theta: Float[Array, "points params"] | None = None,
-    poi: str = "mu",
-    **options: Any,
+    **options: Unpack[ModelOptions],
 ) -> Model:
     """Return the models of all signal points, leaves with a leading axis ``[points]``.
 
     Raises:
         InputError: As :func:`signal_grid`.
     """
-    signal, background = stack_points(batch, poi=poi)
+    signal, background = stack_points(batch, poi=options.get("poi", "mu"))
     if theta is not None and theta.shape[0] != signal.nominal.weights.shape[0]:
         raise InputError(
             f"theta has {theta.shape[0]} rows for {signal.nominal.weights.shape[0]} signal points"
@@ -133,7 +129,7 @@ def stacked_models(
     def one(signal: Sample, theta: Array | None, edges: Array) -> Model:
         own = net if theta is None else Parametrised(net, theta)
         samples = (signal, *background)
-        return model_of(own, samples, edges=edges, bandwidth=bandwidth, poi=poi, **options)
+        return model_of(own, samples, edges=edges, bandwidth=bandwidth, **options)
 
     axes = (0, None if theta is None else 0, 0 if jnp.ndim(edges) == 2 else None)
     return jax.vmap(one, in_axes=axes)(signal, theta, jnp.asarray(edges))

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from difana._errors import ConfigError
 from difana._numerics import safe_sqrt
-from difana._typing import Network
-from difana.data import Sample
 from difana.infer import asimov_data, q0, upper_limit
 from difana.likelihood import Model
-from difana.losses.objectives._model import model_of, status_aux
-from difana.losses.objectives.poi_uncertainty import sigma_of
+from difana.losses.objectives.objective import Found, objective, reported
+from difana.losses.objectives.poi_uncertainty import poi_uncertainty
 
 Quantity = Literal["significance", "limit", "uncertainty"]
 _QUANTITIES = ("significance", "limit", "uncertainty")
 
 
+@objective("what an analysis expects of data with a signal in them")
 def signal_injection(
-    net: Network,
-    batch: Sequence[Sample],
-    *,
-    edges: Float[Array, " edges"],
-    bandwidth: Float[Array, ""] | float | None,
-    mu: float = 1.0,
-    quantity: Quantity = "significance",
-    **options: Any,
-) -> tuple[Float[Array, ""], dict[str, Array]]:
+    model: Model, *, mu: float = 1.0, quantity: Quantity = "significance"
+) -> Found:
     r"""Return the expected result of an analysis of data with a signal of strength ``mu``.
 
     - ``"significance"``: minus the significance :math:`-\sqrt{q_0}` of the injected signal.
@@ -41,13 +32,9 @@ def signal_injection(
     All nuisances are profiled; differentiated by the envelope and implicit function theorems.
 
     Args:
-        net: Any callable PyTree ``[events, features] -> [events, observables]``.
-        batch: Samples that stand for the full yields.
-        edges: Bin edges in units of the first observable.
-        bandwidth: Kernel width of the soft histogram; None for hard bins.
+        model: The model.
         mu: Injected signal strength.
         quantity: What to optimise.
-        **options: As in :func:`expected_limit`.
 
     Returns:
         The number to minimise, and ``{"value": the quantity itself, "status"}``.
@@ -68,24 +55,18 @@ def signal_injection(
         >>> round(float(aux["value"]), 4)  # sqrt(4 / 16)
         0.5
     """
-    model = model_of(net, batch, edges=edges, bandwidth=bandwidth, **options)
-    value, status = injected(model, mu=mu, quantity=quantity)
+    value, status = _injected(model, mu, quantity)
     loss = -value if quantity == "significance" else jnp.log(value)
-    return loss, status_aux(value, status)
+    return loss, reported(value, status)
 
 
-def injected(
-    model: Model, *, mu: float = 1.0, quantity: Quantity = "significance"
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """Return the quantity that a model expects with an injected signal, and its status.
-
-    Raises:
-        ConfigError: If the quantity is unknown.
-    """
+def _injected(model: Model, mu: float, quantity: Quantity) -> tuple[Array, Array]:
+    """Return the quantity that a model expects with an injected signal, and its status."""
     if quantity not in _QUANTITIES:
         raise ConfigError(f"signal injection: quantity '{quantity}' is none of {_QUANTITIES}")
     if quantity == "uncertainty":
-        return sigma_of(model, mu=mu)
+        sigma, aux = poi_uncertainty.of_model(model, mu=mu)
+        return sigma, aux["status"]
     asimov = asimov_data(model, mu=mu)
     if quantity == "significance":
         found = q0(model, asimov.data)

@@ -1,20 +1,21 @@
-"""What all results of inference share: a status, whether it is good, and its words."""
+"""What all results share: a status, whether it is good, and its words."""
 # no postponed annotations here: Equinox would take the text of an AbstractVar for a field
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
-from difana.infer.status import describe, trustworthy
+from difana._status import Status, StatusBits, describe, trustworthy
 
 
 class AbstractResult(eqx.Module):
     """A named result that says about itself whether it can be trusted.
 
     Attributes:
-        status: Bit flags of :class:`Status`, of one number or of several.
+        status: Bit flags, of one number or of several: of :class:`Status` but where ``bits``
+            says otherwise.
 
     Example:
         >>> from difana.infer import hypotest
@@ -26,10 +27,12 @@ class AbstractResult(eqx.Module):
         (True, True, 'ok')
     """
 
+    bits: ClassVar[type[StatusBits]] = Status
+
     if TYPE_CHECKING:  # an annotation would look like a first argument of every result
 
         @property
-        def status(self) -> Int[Array, "..."]:
+        def status(self) -> Int[Array, "..."] | int:
             """Bit flags."""
             ...
 
@@ -37,11 +40,21 @@ class AbstractResult(eqx.Module):
         status: eqx.AbstractVar[Int[Array, "..."]]
 
     @property
+    def all_status(self) -> Int[Array, "..."] | int:
+        """The status, and that of the fits which the numbers rest on."""
+        return self.status
+
+    @property
     def ok(self) -> bool:
         """True if the numbers can be trusted (a parameter at its bound does no harm)."""
-        return bool(jnp.all(trustworthy(self.status)))
+        return bool(np.all(trustworthy(self.all_status, self.bits)))
 
     @property
     def message(self) -> str:
         """The status in words."""
-        return describe(self.status)
+        return describe(self.all_status, self.bits)
+
+    @property
+    def verdict(self) -> str:
+        """``ok`` where the numbers can be trusted, else the message."""
+        return "ok" if self.ok else self.message

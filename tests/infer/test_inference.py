@@ -8,7 +8,7 @@ import pyhf
 import pytest
 
 from difana._errors import ModelError
-from difana.analysis import Inference
+from difana.infer import Inference
 from difana.likelihood import (
     Channel,
     HistoSys,
@@ -59,7 +59,7 @@ def test_cls_of_pyhf(model, reference, tight, mu: float) -> None:
     observed, expected = pyhf.infer.hypotest(mu, data, pdf, return_expected_set=True)
     assert found.observed == pytest.approx(float(observed), rel=1e-5)
     np.testing.assert_allclose(found.expected, np.ravel(expected), rtol=1e-5)
-    assert found.status == "ok"
+    assert found.message == "ok"
 
 
 def test_limits_have_cls_of_five_percent(model, reference, tight) -> None:
@@ -99,7 +99,7 @@ def test_counting_experiment() -> None:
     z = np.sqrt(2 * (60 * np.log(1.2) - 10))
     assert inference.significance().observed == pytest.approx(z, rel=1e-8)
     assert inference.significance().expected == pytest.approx(z, rel=1e-8)
-    assert inference.mu_hat == pytest.approx(1.0, rel=1e-6)
+    assert inference.best["mu"] == pytest.approx(1.0, rel=1e-6)
     deficit = Inference(model, model.data(jnp.array([40.0])))
     assert deficit.significance().observed == 0.0
     assert deficit.cls(0.0).observed == pytest.approx(1.0)
@@ -110,7 +110,7 @@ def test_signal_without_influence_is_reported() -> None:
     model = build_model([Channel((signal, Template([50.0], name="b")), name="SR")])
     limits = Inference(model).limits()
     assert np.isnan(limits.expected[2])
-    assert "no limit was found" in limits.status
+    assert "no limit was found" in limits.message
 
 
 def test_level_out_of_range(model) -> None:
