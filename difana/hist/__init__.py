@@ -3,6 +3,7 @@
 from difana.hist._checks import check_edges
 from difana.hist.bandwidth import LearnedBandwidth, bin_coordinate, soft_hard_bias
 from difana.hist.binning import FixedEdges, TrainableEdges
+from difana.hist.by_relaxed import relaxed_cut, relaxed_histogram
 from difana.hist.cut import soft_cut
 from difana.hist.edges import equal_yield_edges, quantile_edges, uniform_edges
 from difana.hist.hard import hard_histogram
@@ -26,6 +27,8 @@ __all__ = [
     "hard_histogram",
     "product_shares",
     "quantile_edges",
+    "relaxed_cut",
+    "relaxed_histogram",
     "soft_cut",
     "soft_hard_bias",
     "soft_histogram",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import chex
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -191,8 +192,12 @@ def _is_array(leaf: Any) -> bool:
 
 def _stacked(trees: Sequence[PyTree]) -> PyTree:
     """Return one tree whose leaves have a leading axis."""
-    structures = {jax.tree.structure(tree) for tree in trees}
-    shapes = {tuple(np.shape(leaf) for leaf in jax.tree.leaves(tree)) for tree in trees}
-    if len(structures) > 1 or len(shapes) > 1:
-        raise ConfigError("the members (or their samples) differ in structure or shape")
+    try:
+        chex.assert_trees_all_equal_structs(*trees)
+        chex.assert_trees_all_equal_shapes(*trees)  # names the leaf
+    except AssertionError as error:
+        what = str(error).strip().splitlines()[-1].strip()
+        raise ConfigError(
+            f"the members (or their samples) differ in structure or shape: {what}"
+        ) from error
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(x) for x in leaves]), *trees)
