@@ -129,7 +129,7 @@ class OptionsSection:
     seeds: int = key("initialisations (OmniFold)", integer(1, 10_000), default=1)
     bootstraps: int = key("bootstrap replicas (OmniFold, Flow)", integer(0, 100_000), default=20)
     samples: int = key("draws of each measured event (Flow)", integer(1, 100_000), default=10)
-    epochs: int = like(Training, "epochs")
+    epochs: int = like(Training, "epochs", integer(1, 1_000_000))
     batch_size: int | None = like(Training, "batch_size", EVENTS)
     learning_rate: float = like(Training, "learning_rate")
     positive_weights: bool = key("learn positive weights of the simulation first", default=False)
