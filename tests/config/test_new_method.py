@@ -73,7 +73,7 @@ class Result:
     """What it found."""
 
     out: Path
-    status: str
+    message: str
 
 
 # ... the run, and the command.
