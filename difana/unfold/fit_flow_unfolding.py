@@ -24,6 +24,9 @@ from difana.unfold.problem import UnfoldingProblem
 from difana.unfold.replicas import poisson_factors
 from difana.unfold.status import UnfoldStatus
 
+FLOW_TRAINING = Training(average=0.99)
+"""How flows and their classifiers are trained unless it is said otherwise."""
+
 
 def fit_flow_unfolding(
     problem: UnfoldingProblem,
@@ -31,7 +34,7 @@ def fit_flow_unfolding(
     key: PRNGKeyArray,
     iterations: int = 1,
     samples: int = 10,
-    training: Training = Training(),
+    training: Training = FLOW_TRAINING,
     layers: int = 4,
     bins: int = 8,
     hidden: Sequence[int] = (64, 64),
@@ -60,7 +63,8 @@ def fit_flow_unfolding(
         key: Random key of everything.
         iterations: Number of iterations.
         samples: Truth-level draws of each measured event.
-        training: Options of each training, of flows and of classifiers.
+        training: Options of each training, of flows and of classifiers. By default the average of
+            the weights counts: the noise of the last steps would be larger than all other errors.
         layers: Coupling layers of the flow.
         bins: Bins of each spline.
         hidden: Widths of the hidden layers of all networks.

@@ -19,7 +19,7 @@ from difana.unfold._inputs import load_problem, responses, reweighted, varied
 from difana.unfold.bayes import bayes
 from difana.unfold.config import UnfoldingConfig, read_unfolding
 from difana.unfold.dataset import save_dataset
-from difana.unfold.fit_flow_unfolding import fit_flow_unfolding
+from difana.unfold.fit_flow_unfolding import FLOW_TRAINING, fit_flow_unfolding
 from difana.unfold.fit_omnifold import fit_omnifold
 from difana.unfold.inversion import invert
 from difana.unfold.likelihood import fit_truth
@@ -184,9 +184,11 @@ def _unbinned(
 ) -> tuple[UnfoldedEvents, IterationReport | None]:
     """Unfold event by event; every half iteration is kept in the folder."""
     options, key = config.options, jax.random.key(config.general.seed)
-    training = Training(
-        epochs=options.epochs, batch_size=options.batch_size, learning_rate=options.learning_rate
-    )
+    usual = FLOW_TRAINING if config.general.method == "Flow" else Training()
+    training = dataclasses.replace(
+        usual, epochs=options.epochs, batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+    )  # fmt: skip
     kept: dict[str, Any] = {"checkpoint": folder / _CHECKPOINTS, "progress_bar": bar}
     if config.general.method == "Flow":
         flow = fit_flow_unfolding(

@@ -248,6 +248,17 @@ def test_a_killed_unfolding_continues_where_it_was(resumable, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_configured_flow_has_bootstraps(folder, tmp_path):
+    options = "Options: {Iterations: 1, Bootstraps: 3, Samples: 2, Epochs: 2, BatchSize: 500}"
+    config = configured(folder[0], "Flow", options)
+    result = run_unfolding(config, tmp_path, progress=False)
+    assert result.events.replicas["bootstrap"].shape[0] == 3
+    h = result.histograms["z"]
+    assert np.isfinite(h.values).all()
+    assert (np.asarray(h.errors) > 0).all()
+
+
 def test_the_command_writes_a_dataset(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFANA_CACHE", "off")
     training = "Epochs: 8, BatchSize: 300, LearningRate: 0.01"
