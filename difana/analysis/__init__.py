@@ -25,12 +25,12 @@ from difana.analysis.importance import Importance as Importance
 from difana.analysis.importance import importance as importance
 from difana.analysis.load import Loaded as Loaded
 from difana.analysis.load import load as load
+from difana.analysis.network import new_network as new_network
 from difana.analysis.nuisance_scan import NuisanceScan as NuisanceScan
 from difana.analysis.nuisance_scan import nuisance_scan as nuisance_scan
 from difana.analysis.nuisance_scan import refined_scan as refined_scan
 from difana.analysis.nuisance_scan import samples_at as samples_at
 from difana.analysis.optimise import Optimised as Optimised
-from difana.analysis.optimise import new_network as new_network
 from difana.analysis.optimise import optimise as optimise
 from difana.analysis.optimise import pretraining as pretraining
 from difana.analysis.options import ConstraintOptions as ConstraintOptions

@@ -7,9 +7,10 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 
-from difana._errors import InputError, nearest
+from difana._errors import ConfigError, InputError, nearest
 from difana.analysis.config import AnalysisConfig, NormFactorConfig, RegionConfig, SystematicConfig
 from difana.analysis.hepdata import table_file, yields_title
+from difana.analysis.network import kind_of
 from difana.config import Node, Problems
 from difana.data import Expression, transformation
 
@@ -18,11 +19,14 @@ _MOST_WEIGHTS = 50_000_000
 
 def check_references(config: AnalysisConfig, root: Node, problems: Problems) -> AnalysisConfig:
     """Note what does not fit together; return the configuration with defaults made explicit."""
+    if not config.features and config.particles is None and "Particles" not in root.value:
+        problems.add(1, "missing section 'Features' (or 'Particles')")
     if problems:  # references to entries that could not be read would only confuse
         return config
     _check_regions(config, root, problems)
     _check_samples(config, root, problems)
     _check_names(config, root, problems)
+    _check_particles(config, root, problems)
     _check_network(config, root, problems)
     config = _with_normfactors(config, root, problems)
     systematics = tuple(_with_targets(config, entry, problems) for entry in config.systematics)
@@ -93,9 +97,30 @@ def _check_names(config: AnalysisConfig, root: Node, problems: Problems) -> None
                 problems.add(root.line_of("Features"), text)
 
 
+def _check_particles(config: AnalysisConfig, root: Node, problems: Problems) -> None:
+    """Check the names of the channels."""
+    if config.particles is None:
+        return
+    names = [name for name, _ in config.particles.channels]
+    if config.particles.order_by is not None:
+        line = root.line_of("Particles.OrderBy")
+        _known((config.particles.order_by,), names, "Particles.OrderBy", line, problems)
+    for name in names:
+        if name == "alpha" or name in dict(config.features):
+            taken = "the parameter 'alpha' of Transform" if name == "alpha" else "one of Features"
+            text = f"the particle channel '{name}' has the name of {taken}: rename it"
+            problems.add(root.line_of("Particles.Channels"), text)
+
+
 def _check_network(config: AnalysisConfig, root: Node, problems: Problems) -> None:
-    widths = [len(config.features), *config.network.hidden, 1]
-    weights = sum(a * b for a, b in itertools.pairwise(widths))
+    cloud, hidden = config.particles, config.network.hidden
+    try:
+        kind_of(config.network, particles=cloud is not None)
+    except ConfigError as error:
+        problems.add(root.line_of("Network.Type"), str(error))
+    own = [len(config.features) + (0 if cloud is None else config.network.latent), *hidden, 1]
+    inner = [] if cloud is None else [len(cloud.channels), *hidden, config.network.latent]
+    weights = sum(a * b for widths in (own, inner) for a, b in itertools.pairwise(widths))
     if weights > _MOST_WEIGHTS:
         text = f"Network.Hidden asks for {weights:.3g} weights; at most {_MOST_WEIGHTS:.3g} fit"
         problems.add(root.line_of("Network.Hidden"), f"{text} into the memory of a training")
@@ -177,9 +202,10 @@ def _check_transform(config: AnalysisConfig, entry: SystematicConfig, problems: 
     """Check a transformation, and that the fixed regions it acts on can follow it."""
     if entry.type != "Transform":
         return
-    columns = [name for name, _ in config.features]
     try:
-        transformation(entry.modifier_name, dict(entry.transform), columns)
+        transformation(
+            entry.modifier_name, dict(entry.transform), config.columns, particles=config.channels
+        )
     except InputError as error:
         problems.add(entry.where, f"systematic '{entry.name}': {error}")
         return

@@ -86,7 +86,21 @@ class Source:
         """Factor on the weights: the luminosity, for simulated samples."""
         return 1.0 if self.sample.data else self.config.general.luminosity
 
-    def events(self, columns: Mapping[str, str], *, dtype: Any = np.float32) -> Events:
+    def inputs(self) -> Events:
+        """Return what the network is given, and weights."""
+        cloud = self.config.particles
+        particles: dict[str, Any] = {}
+        if cloud is not None:
+            particles = {
+                "particles": dict(cloud.channels),
+                "max_particles": cloud.maximum,
+                "leading": cloud.leading,
+            }
+        return self.events(dict(self.config.features), **particles)
+
+    def events(
+        self, columns: Mapping[str, str], *, dtype: Any = np.float32, **options: Any
+    ) -> Events:
         """Return features and weights."""
         with blame(self.where):
             found = read_events(
@@ -96,6 +110,7 @@ class Source:
                 weight=self.weight,
                 selection=self.selection,
                 dtype=dtype,
+                **options,
             )
         if self.scale != 1.0:
             found = found.with_weights(found.weights * self.scale)

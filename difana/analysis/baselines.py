@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from difana import train as training_loop
 from difana._options import whole_number
 from difana._typing import Network
+from difana.analysis.network import network_for
 from difana.analysis.optimise import pretraining
 from difana.analysis.options import NetworkOptions
 from difana.data import Sample
@@ -28,7 +29,7 @@ from difana.losses import (
     parametrised,
 )
 from difana.losses.classify.random_nuisances import Draw
-from difana.nn import MLP, Standardised, trainable
+from difana.nn import MLP, trainable
 from difana.train import LoopOptions, Training
 
 
@@ -98,7 +99,7 @@ def train_cross_entropy(
     def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
         return cross_entropy(state, batch, poi=poi, variations=variations)
 
-    return _train(loss, _starter(samples, network), samples, key=key, **options)
+    return _train(loss, network_for(network, samples), samples, key=key, **options)
 
 
 def train_augmented(
@@ -127,7 +128,7 @@ def train_augmented(
     def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
         return augmented(state, batch, step, draw=draw, poi=poi)
 
-    return _train(loss, _starter(samples, network), samples, key=key, **options)
+    return _train(loss, network_for(network, samples), samples, key=key, **options)
 
 
 def train_aware(
@@ -157,7 +158,7 @@ def train_aware(
         The network f([x, nu]), nuisances in the order of ``difana.losses.nuisance_names``.
     """
     extra = np.zeros(len(nuisance_names(samples)))
-    start = _starter(samples, network, mean=extra, std=extra + 1)
+    start = network_for(network, samples, mean=extra, std=extra + 1)
 
     def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
         return aware(state, batch, step, draw=draw, poi=poi)
@@ -199,7 +200,7 @@ def train_adversarial(
         The network f(x).
     """
     outputs = adversary_outputs(adversary, nuisances=len(nuisance_names(samples)))
-    classifier = _starter(samples, network)
+    classifier = network_for(network, samples)
     growing = training_loop.window(training_loop.linear(0.0, strength), end=0.5)
 
     def start(key: PRNGKeyArray) -> Pivot:
@@ -248,37 +249,12 @@ def train_parametrised(
     grid = np.stack([np.atleast_1d(np.asarray(row, float)) for row in theta.values()])
     spread = grid.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    start = _starter(samples, network, mean=grid.mean(axis=0), std=spread)
+    start = network_for(network, samples, mean=grid.mean(axis=0), std=spread)
 
     def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
         return parametrised(state, batch, step, theta=theta, poi=poi)
 
     return _train(loss, start, samples, key=key, **options)
-
-
-def _starter(
-    samples: Sequence[Sample],
-    options: NetworkOptions,
-    *,
-    mean: np.ndarray | None = None,
-    std: np.ndarray | None = None,
-) -> Callable[[PRNGKeyArray], Standardised]:
-    """Return how to make a new network of standardised features and, behind them, parameters.
-
-    Every sample counts the same, whatever its yield: a rare signal must not lie far outside.
-    """
-    features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
-    weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])
-    columns = samples[0].nominal.columns
-    plain = Standardised.fit(lambda x: x, features, weights, columns=columns)
-    both = [(plain.mean, plain.std)] + ([] if mean is None or std is None else [(mean, std)])
-    means, stds = (np.concatenate(parts) for parts in zip(*both, strict=True))
-
-    def start(key: PRNGKeyArray) -> Standardised:
-        net = MLP(len(means), options.hidden, 1, activation=options.activation, key=key)
-        return Standardised(net, means, stds)
-
-    return start
 
 
 def _train(

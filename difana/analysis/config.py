@@ -21,6 +21,7 @@ from difana.config import (
     entries,
     expressions,
     filled,
+    integer,
     json_schema,
     key,
     number,
@@ -59,6 +60,30 @@ class GeneralConfig:
         default=(),
     )
     stat_errors: bool = key("include the statistical uncertainty of simulation", default=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ParticlesConfig:
+    """The particles of an event that the network is given beside the features."""
+
+    channels: tuple[tuple[str, str], ...] = key(
+        "numbers of a particle: jagged branches, or expressions of them by name",
+        expressions(listed=True),
+    )
+    maximum: int = key(
+        "most particles of an event that are kept",
+        integer(1, 10_000, "the padded events would not fit into the memory"),
+    )
+    order_by: str | None = key(
+        "channel, e.g. pt, by which particles are sorted: the largest are kept; the first channel "
+        "if left out",
+        default=None,
+    )
+
+    @property
+    def leading(self) -> str:
+        """The channel whose largest values are kept."""
+        return self.order_by or self.channels[0][0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,7 +165,7 @@ class SystematicConfig:
     up: Side | None = key("the up variation; its keys depend on Type", _SIDE, default=None)
     down: Side | None = key("the down variation; its keys depend on Type", _SIDE, default=None)
     transform: tuple[tuple[str, str], ...] = key(
-        "new value of a feature, an expression of features and alpha",
+        "new value of a feature or particle channel, an expression of these and alpha",
         expressions(),
         default=None,
     )
@@ -193,6 +218,7 @@ class AnalysisConfig:
     Attributes:
         general: Settings of the whole analysis.
         features: Pairs of name and expression, the inputs of the network.
+        particles: Particles that it is given, too.
         regions: The trained region and the fixed ones, in the order of the file.
         samples: Simulated samples and at most one of data.
         systematics: Systematic uncertainties, with the samples and regions that each affects.
@@ -205,8 +231,11 @@ class AnalysisConfig:
 
     general: GeneralConfig = key(default=GeneralConfig())
     features: tuple[tuple[str, str], ...] = key(
-        "inputs of the network: branches, or expressions by name", expressions(listed=True)
+        "inputs of the network: branches, or expressions by name",
+        expressions(listed=True),
+        default=(),
     )
+    particles: ParticlesConfig | None = key(default=None)
     regions: tuple[RegionConfig, ...] = key()
     samples: tuple[SampleConfig, ...] = key()
     systematics: tuple[SystematicConfig, ...] = key(
@@ -220,6 +249,16 @@ class AnalysisConfig:
     )
     path: Path = filled()
     echo: Mapping[str, Any] = filled()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the features."""
+        return tuple(name for name, _ in self.features)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the particle channels; empty without particles."""
+        return () if self.particles is None else tuple(name for name, _ in self.particles.channels)
 
     @property
     def trained(self) -> RegionConfig:

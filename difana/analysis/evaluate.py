@@ -129,8 +129,8 @@ def _data(
     """Return the data of the model: observed, or background-only Asimov data."""
     if loaded.observed is None:
         return asimov_vector(model)
-    features = np.asarray(loaded.observed.features)
-    scores = network_scores(net, features) if len(features) else np.zeros(0)
+    seen = loaded.observed
+    scores = network_scores(net, seen.inputs) if len(seen) else np.zeros(0)
     observed = {**loaded.observed_yields}
     counts = yields(Values(scores, np.ones(len(scores))), edges)[0]
     observed[config.trained.name] = tuple(counts.tolist())

@@ -129,11 +129,21 @@ def _load(config: AnalysisConfig) -> Loaded:
 def _observed(config: AnalysisConfig, data: SampleConfig) -> Events:
     """Return the observed events of the trained region; none is a result, too."""
     try:
-        return Source(config, data, config.trained).events(dict(config.features))
+        return Source(config, data, config.trained).inputs()
     except NothingSelectedError as error:
         warnings.warn(f"{error}: no event is observed", stacklevel=2)
-        names = tuple(name for name, _ in config.features)
-        return Events(jnp.zeros((0, len(names)), jnp.float32), jnp.zeros(0), columns=names)
+        particles = mask = None
+        if (cloud := config.particles) is not None:
+            particles = jnp.zeros((0, cloud.maximum, len(config.channels)), jnp.float32)
+            mask = jnp.zeros((0, cloud.maximum), bool)
+        return Events(
+            jnp.zeros((0, len(config.columns)), jnp.float32),
+            jnp.zeros(0),
+            particles,
+            mask,
+            columns=config.columns,
+            particle_columns=config.channels,
+        )
 
 
 def _all_parts(
@@ -162,10 +172,11 @@ def _all_parts(
 def _three_parts(config: AnalysisConfig, sample: SampleConfig) -> tuple[Sample, ...]:
     """Return one sample of the trained region for training, validation and test."""
     source = Source(config, sample, config.trained)
-    features = dict(config.features)
-    nominal = source.events(features)
+    nominal = source.inputs()
     variations: list[AbstractVariation] = [
-        transformation(entry.modifier_name, dict(entry.transform), list(features))
+        transformation(
+            entry.modifier_name, dict(entry.transform), config.columns, particles=config.channels
+        )
         for entry in systematics_of(config, sample, config.trained, "Transform")
     ]
     mirrored: set[str] = set()
@@ -177,7 +188,7 @@ def _three_parts(config: AnalysisConfig, sample: SampleConfig) -> tuple[Sample, 
             for side in ("up", "down")
             if getattr(entry, side) is not None
         ]
-        up, down = (side.events(features) for side in (sides[0], sides[-1]))
+        up, down = (side.inputs() for side in (sides[0], sides[-1]))
         variations.append(ShiftedEvents(up=up, down=down, name=name))
         if config.general.identifier:
             shifted_identifiers[name] = (sides[0].identifiers(), sides[-1].identifiers())

@@ -19,6 +19,7 @@ from difana._errors import ConfigError
 from difana._typing import Network
 from difana.analysis.best_bins import best_bins
 from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
+from difana.analysis.network import new_network
 from difana.analysis.options import NetworkOptions, TrainingOptions
 from difana.analysis.question import log_objective, question_of
 from difana.analysis.start_edges import start_edges
@@ -27,7 +28,7 @@ from difana.data import Sample
 from difana.hist import TrainableEdges
 from difana.likelihood import Channel, Parameter, channel_from_events
 from difana.losses import cross_entropy, objective_named, with_multipliers
-from difana.nn import MLP, Standardised, trainable
+from difana.nn import trainable
 from difana.train import Step, Training, TrainResult
 
 # The smallest width of a trained bin: a fiftieth of the median one, so that edges may nearly meet,
@@ -311,32 +312,6 @@ def _nominal(samples: Sequence[Sample]) -> list[Sample]:
 def _rounded_ends(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
     """Return the edges with outer ones moved out to whole numbers; events beyond are folded in."""
     return np.concatenate([[np.floor(edges[0])], edges[1:-1], [np.ceil(edges[-1])]])
-
-
-def new_network(
-    options: NetworkOptions, samples: Sequence[Sample], *, key: PRNGKeyArray
-) -> Network:
-    """Return the untrained network of a run, behind the standardisation of the training events.
-
-    Every sample counts the same, whatever its yield: a rare signal must not lie far outside.
-    :func:`difana.nn.load_weights` reads ``weights.eqx`` of a run into it.
-
-    Args:
-        options: Section ``Network`` of the configuration.
-        samples: Training samples.
-        key: Random key.
-
-    Example:
-        >>> from difana.data import Events
-        >>> sample = Sample(Events(jnp.ones((4, 2)), jnp.ones(4)), name="s")
-        >>> new_network(NetworkOptions(hidden=(8,)), [sample], key=jax.random.key(0)).mean.tolist()
-        [1.0, 1.0]
-    """
-    features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
-    weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])
-    net = MLP(features.shape[1], options.hidden, 1, activation=options.activation, key=key)
-    columns = samples[0].nominal.columns
-    return Standardised.fit(net, features, weights, columns=columns)
 
 
 def _optimizer(training: TrainingOptions, state: Any) -> optax.GradientTransformation:

@@ -7,10 +7,12 @@ import dataclasses
 from difana.config import EVENTS, choice, filled, integer, key, number, numbers
 from difana.losses import OBJECTIVES
 
+NETWORKS = ("mlp", "deep_sets", "point_transformer")
 ACTIVATIONS = ("elu", "gelu", "leaky_relu", "relu", "silu", "softplus", "tanh")
 
 _WIDTH = integer(1, 100_000, "the weights would not fit into the memory")
 _WIDTHS = numbers(_WIDTH, least=0, most=100, rule=", the widths of the layers")
+_LATENT = integer(2, 10_000, "the weights would not fit into the memory")
 _NOT_NEGATIVE = number(least=0.0)
 
 
@@ -19,12 +21,19 @@ class NetworkOptions:
     """The network of an analysis.
 
     Attributes:
-        hidden: Widths of the hidden layers.
-        activation: Name of the activation function.
+        type: ``mlp`` for features; with particles ``deep_sets`` (if left out) or
+            ``point_transformer``.
+        hidden: Widths of the hidden layers; not of a transformer.
+        activation: Name of the activation function; not of a transformer.
+        latent: Width of what a particle becomes.
+        blocks: Attention blocks of a transformer.
     """
 
     hidden: tuple[int, ...] = key(kind=_WIDTHS, default=(64, 64, 64))
     activation: str = key(kind=choice(*ACTIVATIONS), default="relu")
+    latent: int = key(kind=_LATENT, default=64)
+    blocks: int = key(kind=integer(1, 100, "the weights would not fit into the memory"), default=2)
+    type: str | None = key(kind=choice(*NETWORKS), default=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from difana._errors import InputError
 from difana._typing import Network, PyTree
-from difana.data import Given, Sample, check_inputs, variants
+from difana.data import Given, Sample, check_inputs, is_signal, variants
 from difana.likelihood import Channel, HistoSys, NormFactor, NormSys, StatError, Template
 from difana.likelihood.modifiers import AbstractModifier
 

@@ -34,10 +34,17 @@ def write_result(result: AnalysisResult, optimised: Optimised) -> None:
 
 def _export(result: AnalysisResult, net: Network) -> None:
     """Write the network as StableHLO; flatbuffers, which that needs, is optional."""
-    features = tuple(name for name, _ in result.config.features)
+    config, cloud = result.config, result.config.particles
     notes = {"region": result.summary["region"], "edges": jsonable(result.summary["edges"])}
     try:
-        export_network(result.out / "network.stablehlo", net, columns=features, notes=notes)
+        export_network(
+            result.out / "network.stablehlo",
+            net,
+            columns=config.columns,
+            channels=config.channels,
+            max_particles=0 if cloud is None else cloud.maximum,
+            notes=notes,
+        )
     except ModuleNotFoundError as error:
         if error.name != "flatbuffers":
             raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -95,7 +97,7 @@ def read(openers: Iterable[Opener], recipe: Recipe, wanted: Ranges) -> Events:
         labels.setdefault(table.label)
         pieces.append(piece(table, recipe, start, stop))
     _require_selected(pieces, recipe, tuple(labels))
-    return join(pieces, recipe)
+    return join(pieces, recipe, _listed(tuple(labels)))
 
 
 def iterate(openers: Iterable[Opener], recipe: Recipe, wanted: Ranges) -> Iterator[Events]:
@@ -111,7 +113,7 @@ def iterate(openers: Iterable[Opener], recipe: Recipe, wanted: Ranges) -> Iterat
         part = piece(table, recipe, start, stop)
         entries, selected = entries + part.read, selected + len(part.weights)
         if len(part.weights):
-            yield join([part], recipe)
+            yield join([part], recipe, table.label)
     if not selected:
         raise _nothing_selected(entries, recipe, tuple(labels))
 
@@ -182,7 +184,7 @@ def piece(table: AbstractTable, recipe: Recipe, start: int, stop: int) -> Piece:
     return Piece(features, weights, counts, contents, stop - start)
 
 
-def join(pieces: list[Piece], recipe: Recipe) -> Events:
+def join(pieces: list[Piece], recipe: Recipe, where: str) -> Events:
     """Return the events of several pieces, particles padded to one length."""
     features = np.concatenate([part.features for part in pieces])
     weights = np.concatenate([part.weights for part in pieces])
@@ -195,6 +197,11 @@ def join(pieces: list[Piece], recipe: Recipe) -> Events:
             np.concatenate([part.particles[i] for part in pieces])
             for i in range(len(recipe.particles))
         ]
+        if recipe.leading is not None:
+            key = channels[list(recipe.particles).index(recipe.leading)]
+            order = np.lexsort((-key, np.repeat(np.arange(len(counts)), counts)))
+            channels = [channel[order] for channel in channels]
+            _say_truncated(counts, width, recipe.leading, where)
         padded, mask = pad(channels, counts, width)
     return Events(
         jnp.asarray(features),
@@ -205,6 +212,16 @@ def join(pieces: list[Piece], recipe: Recipe) -> Events:
         units=recipe.units,
         particle_columns=tuple(recipe.particles),
     )
+
+
+def _say_truncated(counts: np.ndarray, width: int, leading: str, where: str) -> None:
+    lost = int((counts > width).sum())
+    if lost:
+        warnings.warn(
+            f"{lost} of {len(counts)} events of {Path(where).name} have more than {width} "
+            f"particles (up to {counts.max()}): those with the smallest '{leading}' are left out",
+            stacklevel=2,
+        )
 
 
 def _select(
@@ -253,7 +270,11 @@ def _require_selected(pieces: list[Piece], recipe: Recipe, labels: tuple[str, ..
 def _nothing_selected(
     entries: int, recipe: Recipe, labels: tuple[str, ...]
 ) -> NothingSelectedError:
-    where = labels[0] if len(labels) == 1 else f"{len(labels)} tables ({labels[0]}, ...)"
     return NothingSelectedError(
-        f"selection '{recipe.selection}' keeps none of the {entries} events read from {where}"
+        f"selection '{recipe.selection}' keeps none of the {entries} events read from "
+        f"{_listed(labels)}"
     )
+
+
+def _listed(labels: tuple[str, ...]) -> str:
+    return labels[0] if len(labels) == 1 else f"{len(labels)} tables ({labels[0]}, ...)"

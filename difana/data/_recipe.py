@@ -37,6 +37,7 @@ class Recipe:
     selection: str | None = None
     particles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     max_particles: int | None = None
+    leading: str | None = None
     aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
     units: tuple[str, ...] = ()
     dtype: np.dtype
@@ -99,6 +100,7 @@ def recipe(
     units: Sequence[str] | Mapping[str, str] | None = None,
     particles: Columns | None = None,
     max_particles: int | None = None,
+    leading: str | None = None,
     aliases: Mapping[str, str] | None = None,
     dtype: Any = np.float32,
 ) -> Recipe:
@@ -111,6 +113,11 @@ def recipe(
         raise InputError(f"max_particles must be at least 1, got {max_particles}")
     if max_particles is not None and not channels:
         raise InputError("max_particles is given, but no 'particles'")
+    if leading is not None and leading not in channels:
+        raise InputError(
+            f"leading = '{leading}' is none of the particles {list(channels)}."
+            f"{nearest(leading, channels)}"
+        )
     dtype = np.dtype(jax.dtypes.canonicalize_dtype(dtype))  # float32 unless JAX has 64 bits
     if dtype.kind != "f":
         raise InputError(f"features are floating-point numbers, got dtype {dtype}")
@@ -120,6 +127,7 @@ def recipe(
         selection=selection,
         particles=channels,
         max_particles=max_particles,
+        leading=leading,
         aliases=dict(aliases or {}),
         units=_units(units, tuple(named)),
         dtype=dtype,

@@ -54,8 +54,9 @@ def read_events(
             columns: a list in their order or a mapping. ``particles``: jagged columns (names or
             a mapping) that become ``Events.particles``, padded with zeros, in the order of the
             file. ``max_particles``: number of particles to pad or cut to, the largest number
-            found if left out. ``aliases``: further names, defined by expressions. ``dtype`` of
-            features and particles on the way to JAX, float32 if left out.
+            found if left out. ``leading``: a channel by which particles are sorted, largest first,
+            so that the leading ones are kept. ``aliases``: further names, defined by
+            expressions. ``dtype`` of features and particles on the way to JAX, float32 if left out.
 
     Returns:
         The selected events, in the order of the files.

@@ -65,7 +65,7 @@ class FitResult(AbstractResult):
     @property
     def message(self) -> str:
         """The status in words, with the names of parameters at a bound."""
-        text, names = describe(self.status), self.at_bound
+        text, names = super().message, self.at_bound
         few = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
         return text.replace("lies at its bound", f"lies at its bound ({few})") if names else text
 
