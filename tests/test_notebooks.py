@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import base64
+import importlib
 import os
 import struct
 import warnings
@@ -37,6 +39,15 @@ def read(path: Path) -> Any:
         return nbformat.read(path, as_version=4)
 
 
+@ALL
+def test_the_committed_notebook_shows_its_result(path: Path) -> None:
+    notebook = read(path)
+    assert widths(notebook), "no picture"
+    assert min(widths(notebook)) >= WIDTH
+    assert any(output["output_type"] == "stream" for output in outputs(notebook))
+    assert not any(output["output_type"] == "error" for output in outputs(notebook))
+
+
 @pytest.mark.slow
 @pytest.mark.notebook
 @ALL
@@ -59,3 +70,13 @@ def test_the_notebook_runs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             nbformat.write(notebook, path)
     assert min(widths(notebook)) >= WIDTH
     assert any(output["output_type"] == "stream" for output in outputs(notebook))
+
+
+@ALL
+def test_what_the_notebook_imports_is_there(path: Path) -> None:
+    cells = [cell.source for cell in read(path).cells if cell.cell_type == "code"]
+    code = "\n".join(line for cell in cells for line in cell.splitlines() if line[:1] != "%")
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("difana"):
+            module = importlib.import_module(str(node.module))
+            assert [one.name for one in node.names if not hasattr(module, one.name)] == []
