@@ -11,7 +11,7 @@ from jaxtyping import Float
 from difana._errors import InputError, NothingSelectedError
 from difana.analysis._sources import Source, factors, systematics_of, varied_weights
 from difana.analysis.config import AnalysisConfig, RegionConfig, SampleConfig, SystematicConfig
-from difana.analysis.templates import ObservedSample, Values, hard_channel, yields
+from difana.analysis.templates import ObservedSample, Values, binned, hard_channel
 from difana.data import Expression
 from difana.likelihood import Channel
 
@@ -56,7 +56,7 @@ def observed_yields(
         warnings.warn(f"{error}: its observed yields are zero", stacklevel=2)
         values = _NOTHING
     _say_outside(source, values)
-    return tuple(yields(values, np.asarray(region.binning), flow=region.flow)[0].tolist())
+    return tuple(binned(values, np.asarray(region.binning), flow=region.flow)[0].tolist())
 
 
 def _observed_sample(

@@ -21,9 +21,9 @@ from difana.analysis.statistics import Final, asimov_vector, data_vector, final_
 from difana.analysis.templates import (
     ObservedSample,
     Values,
+    binned,
     network_scores,
     observe,
-    yields,
 )
 from difana.data import Sample, is_signal
 from difana.hist import soft_histogram
@@ -132,7 +132,7 @@ def _data(
     seen = loaded.observed
     scores = network_scores(net, seen.inputs) if len(seen) else np.zeros(0)
     observed = {**loaded.observed_yields}
-    counts = yields(Values(scores, np.ones(len(scores))), edges)[0]
+    counts = binned(Values(scores, np.ones(len(scores))), edges)[0]
     observed[config.trained.name] = tuple(counts.tolist())
     return data_vector(model, np.concatenate([observed[c.name] for c in model.structure.channels]))
 

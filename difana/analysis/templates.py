@@ -153,13 +153,13 @@ def _host(values: Array) -> np.ndarray:
     return np.asarray(values, np.float64)
 
 
-def yields(
+def binned(
     values: Values, edges: Float[np.ndarray, " edges"], *, flow: str = "fold"
 ) -> tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]:
     """Return sums of weights and of squared weights, as `difana.hist.hard_histogram`.
 
     Example:
-        >>> contents, squares = yields(Values(np.array([0.2, 3.0]), np.array([1.0, 2.0])),
+        >>> contents, squares = binned(Values(np.array([0.2, 3.0]), np.array([1.0, 2.0])),
         ...                            np.array([0.0, 0.5, 1.0]))
         >>> contents.tolist(), squares.tolist()
         ([1.0, 2.0], [1.0, 4.0])
@@ -200,11 +200,11 @@ def hard_channel(
     """
     templates = []
     for sample in samples:
-        contents, squares = yields(sample.nominal, edges, flow=flow)
+        contents, squares = binned(sample.nominal, edges, flow=flow)
         modifiers: list[AbstractModifier] = [NormFactor(factor) for factor in sample.normfactors]
         modifiers += [NormSys(up, down, label) for label, up, down in sample.norms]
         for label, up, down in sample.shapes:
-            hi, lo = (yields(side, edges, flow=flow)[0] for side in (up, down))
+            hi, lo = (binned(side, edges, flow=flow)[0] for side in (up, down))
             modifiers.append(HistoSys(hi, lo, label))
         if staterror:
             error = np.sqrt(squares * sample.variance_scale)
@@ -270,7 +270,7 @@ def merge_empty(
     before = len(edges)
     backgrounds = [sample for sample in samples if not is_signal(sample, poi)]
     while len(edges) > 2:
-        sums = np.sum([yields(sample.nominal, edges)[0] for sample in backgrounds], axis=0)
+        sums = np.sum([binned(sample.nominal, edges)[0] for sample in backgrounds], axis=0)
         empty = np.flatnonzero(sums <= 0)
         if not empty.size:
             break

@@ -46,7 +46,7 @@ class Hdf5Sink(AbstractSink):
                 self._append(name, plain(array))
             self._storage.check()
 
-    def describe(self, metadata: Mapping[str, str]) -> None:
+    def annotate(self, metadata: Mapping[str, str]) -> None:
         """Write the texts as attributes."""
         for key, text in metadata.items():
             if len(text.encode()) > _LONGEST_ATTRIBUTE:

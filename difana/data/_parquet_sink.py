@@ -33,7 +33,7 @@ class ParquetSink(AbstractSink):
             )
         self._writer.write_table(table)
 
-    def describe(self, metadata: Mapping[str, str]) -> None:
+    def annotate(self, metadata: Mapping[str, str]) -> None:
         """Put the texts into the schema."""
         self._metadata = dict(metadata)
 

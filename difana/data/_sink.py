@@ -79,6 +79,6 @@ class AbstractSink(abc.ABC):
     def close(self) -> None:  # noqa: B027  # most have nothing to do
         """Finish the file; nothing is left to do where its owner closes it."""
 
-    def describe(self, metadata: Mapping[str, str]) -> None:
+    def annotate(self, metadata: Mapping[str, str]) -> None:
         """Keep texts with the file; call it before the first chunk."""
         raise InputError(f"{type(self).__name__} keeps no metadata: write HDF5 or parquet")

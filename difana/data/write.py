@@ -194,6 +194,6 @@ def _write(
     columns = {names[name]: array for name, array in columns.items()}
     with replacing(path) as temporary, open_sink(temporary, tree) as sink:
         if metadata:
-            sink.describe(metadata)
+            sink.annotate(metadata)
         sink.write(columns)
     return path

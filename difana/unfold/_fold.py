@@ -27,7 +27,7 @@ def bin_index(events: Array, inner: Float[Array, "columns inner"]) -> Int[Array,
     return found + (inner.shape[1] + 1) * jnp.arange(len(columns))[:, None]
 
 
-def fill(
+def binned_sums(
     index: Int[Array, "*levels columns events"],
     weights: Float[Array, "replicas events"],
     size: int,

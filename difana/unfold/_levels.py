@@ -12,7 +12,7 @@ from jaxtyping import Array
 from difana._typing import PyTree
 from difana.nn import trainable
 from difana.ratio import Classes
-from difana.unfold._fold import bin_index, equal_bins, fill
+from difana.unfold._fold import bin_index, binned_sums, equal_bins
 from difana.unfold.problem import UnfoldingProblem
 from difana.unfold.replicas import Factors, Shifts
 from difana.unfold.settings import Settings
@@ -181,9 +181,9 @@ def levels_of(inputs: Inputs) -> Levels:
     inner = equal_bins(data, settings.fold_bins)
     bins = inner.size + len(inner)
     index = lambda x: bin_index(x, inner)  # noqa: E731
-    folded = fill(bin_index(data, inner), data_weights, bins)
+    folded = binned_sums(bin_index(data, inner), data_weights, bins)
     if background is not None:
-        other = fill(bin_index(problem.background, inner), background, bins)  # pyright: ignore
+        other = binned_sums(bin_index(problem.background, inner), background, bins)  # pyright: ignore
         folded = folded[0] - other[0], folded[1] + other[1]
     return Levels(
         settings=settings, learn_fakes=inputs.learn_fakes, bins=bins, problem=problem, rows=rows,

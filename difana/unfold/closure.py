@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 from difana._errors import InputError
 from difana._numerics import safe_divide
 from difana._result import AbstractResult
-from difana.unfold._fold import bin_index, equal_bins, fill
+from difana.unfold._fold import bin_index, binned_sums, equal_bins
 from difana.unfold.problem import UnfoldingProblem, unfolding_problem
 from difana.unfold.status import UnfoldStatus
 
@@ -142,8 +142,8 @@ def closure_test(
     index = bin_index(half.problem.gen, inner)
     prior = jnp.where(half.problem.pass_gen, half.problem.gen_weights, 0.0)
     rows = jnp.stack([prior, found.weights])
-    filled = fill(index, rows, inner.size + len(inner))
-    target = fill(bin_index(half.truth, inner), half.weights[None], inner.size + len(inner))
+    filled = binned_sums(index, rows, inner.size + len(inner))
+    target = binned_sums(bin_index(half.truth, inner), half.weights[None], inner.size + len(inner))
     (before, after), (_, variance) = (part.reshape(2, *shape) for part in filled)
     wanted, spread = (part.reshape(shape) for part in target)
     return ClosureResult(

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from difana._typing import PyTree
 from difana.nn import trainable
 from difana.ratio import ClassifyReport, classify, evaluate, log_mean
-from difana.unfold._fold import chi2_per_bin, fill
+from difana.unfold._fold import binned_sums, chi2_per_bin
 from difana.unfold._levels import Levels, Split
 from difana.unfold.report import IterationReport, summary
 
@@ -140,7 +140,7 @@ def truth_step(
     ran = state.running
     running = ran & ~(facts[3] < settings.tolerance)
     weights = levels.reco_weights * jnp.exp(jnp.where(fiducial, new[0], state.log_fakes))
-    simulated = fill(levels.index, weights, levels.bins, levels.level)
+    simulated = binned_sums(levels.index, weights, levels.bins, levels.level)
     report = IterationReport(
         *facts, chi2_per_bin(levels.folded, simulated),
         jnp.stack([state.one.loss, two.loss], -1),

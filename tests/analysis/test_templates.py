@@ -12,13 +12,13 @@ from difana.analysis.observables import Setting, baseline_edges, expectation
 from difana.analysis.templates import (
     ObservedSample,
     Values,
+    binned,
     check_channel,
     hard_channel,
     merge_empty,
     network_scores,
     observe,
     spread_last_bin,
-    yields,
 )
 from difana.data import (
     Events,
@@ -96,8 +96,8 @@ def test_scores_do_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> N
 def test_values_on_the_edges() -> None:
     values = Values(np.array([-1.0, 0.0, 0.5, 1.0, 9.0]), np.ones(5))
     edges = np.array([0.0, 0.5, 1.0])
-    assert yields(values, edges)[0].tolist() == [2, 3]
-    assert yields(values, edges, flow="drop")[0].tolist() == [1, 2]
+    assert binned(values, edges)[0].tolist() == [2, 3]
+    assert binned(values, edges, flow="drop")[0].tolist() == [1, 2]
     hard = hard_histogram(jnp.asarray(values.x), None, jnp.asarray(edges), flow="drop")
     assert hard.values().tolist() == [1, 2]
 

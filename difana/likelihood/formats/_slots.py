@@ -141,7 +141,7 @@ def slots_of(base: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> dic
     return found
 
 
-def fill(
+def put_signal(
     numbers: Mapping[str, np.ndarray], slot: Slot, template: Any, origin: Mapping[str, str]
 ) -> None:
     """Write the numbers of every point into one template of the stacked model."""

@@ -14,7 +14,13 @@ from jaxtyping import Array, Bool, Float
 from difana._errors import ModelError
 from difana.likelihood._collect import NUMBERS
 from difana.likelihood.formats._json import pause_collection
-from difana.likelihood.formats._slots import Slot, check_changes, fill, refuse_widths, slots_of
+from difana.likelihood.formats._slots import (
+    Slot,
+    check_changes,
+    put_signal,
+    refuse_widths,
+    slots_of,
+)
 from difana.likelihood.formats.json_patch import apply_patch
 from difana.likelihood.formats.patchset import PatchSet
 from difana.likelihood.formats.pyhf_json import (
@@ -176,7 +182,7 @@ def _stack(
         templates = {template.name: template for template in channel.templates}
         for slot in slots[channel.name]:
             template = templates[slot.name]
-            fill(numbers, slot, template, origin)
+            put_signal(numbers, slot, template, origin)
             names_of = {(m.kind, origin.get(m.name, m.name)): m.name for m in template.modifiers}
             for kind, name, where in slot.modifiers():
                 start, size = sizes[names_of[kind, name]]

@@ -21,7 +21,7 @@ from difana.likelihood.templates._fill import Fill, wide
 from difana.likelihood.templates.sums import TemplateSums
 
 
-class _Block(NamedTuple):
+class _Tile(NamedTuple):
     """Events that are stored together."""
 
     inputs: Given
@@ -49,7 +49,7 @@ def tiled_sums(
         chunk: Events of a tile.
     """
     check_inputs(samples)
-    blocks: list[_Block] = [_Block(s.nominal.inputs, s.nominal.weights) for s in samples]
+    blocks: list[_Tile] = [_Tile(s.nominal.inputs, s.nominal.weights) for s in samples]
     functions: list[Callable] = []
     varied: list[_Pass] = []
     nominal_slots: list[int] = []
@@ -69,7 +69,7 @@ def tiled_sums(
                 own[2].append(row.weights)
             else:
                 varied.append(_Pass(slot, len(blocks), 0, 0.0))
-                blocks.append(_Block(row.inputs, row.weights))
+                blocks.append(_Tile(row.inputs, row.weights))
         slots += len(variants(sample))
         if own[1]:
             weighted.append(own)
@@ -177,11 +177,11 @@ def _switch(index: Array, branches: Sequence[Callable], *operands: Any):
     return branches[0](*operands) if len(branches) == 1 else lax.switch(index, branches, *operands)
 
 
-def _cut(block: _Block, start: Array, *, chunk: int) -> _Block:
+def _cut(block: _Tile, start: Array, *, chunk: int) -> _Tile:
     return jax.tree.map(lambda rows: lax.dynamic_slice_in_dim(rows, start, chunk), block)
 
 
-def _alike(blocks: Sequence[_Block]) -> list[_Block]:
+def _alike(blocks: Sequence[_Tile]) -> list[_Tile]:
     """Return the blocks with inputs of the same types: one program goes through all."""
     columns = zip(*(jax.tree.leaves(block.inputs) for block in blocks), strict=True)
     dtypes = [jnp.result_type(*leaves) for leaves in columns]
@@ -189,7 +189,7 @@ def _alike(blocks: Sequence[_Block]) -> list[_Block]:
     for block in blocks:
         leaves, structure = jax.tree.flatten(block.inputs)
         cast = [leaf.astype(dtype) for leaf, dtype in zip(leaves, dtypes, strict=True)]
-        found.append(_Block(jax.tree.unflatten(structure, cast), block.weights))
+        found.append(_Tile(jax.tree.unflatten(structure, cast), block.weights))
     return found
 
 
