@@ -155,18 +155,18 @@ def _sound(state: TrainState, most: int) -> TrainState:
 
 
 def _of_all(report: StepReport, journal: Journal, *, step: int) -> StepReport:
-    """Record a step; of several members return medians, and the worst of what must not be."""
+    """Record a step; of several members return the median loss, and the worst of what is bad."""
     more = {}
     if report.loss.ndim:
         more["losses"] = report.loss.tolist()
         merged: Any = {
             "loss": np.median(report.loss),
-            "aux": {name: np.median(value, axis=0) for name, value in report.aux.items()},
-            "gradient_norm": np.median(report.gradient_norm),
-            "skipped": np.any(report.skipped),
-            "consecutive": np.max(report.consecutive),
-            "finite": np.all(report.finite, axis=0),
-            "ceiling": np.median(report.ceiling),
+            "aux": {name: value.mean(axis=0) for name, value in report.aux.items()},
+            "gradient_norm": report.gradient_norm.max(),
+            "skipped": report.skipped.any(),
+            "consecutive": report.consecutive.max(),
+            "finite": report.finite.all(axis=0),
+            "ceiling": report.ceiling.max(),
         }
         report = StepReport(**merged)
     journal.log(
