@@ -41,7 +41,7 @@ class NotesResult:
         """The sentences and what to run instead; ``ok`` if there are none."""
         if self.ok:
             return "ok"
-        return f"{'. '.join(self.sentences)}. Check with: {self.instead}"
+        return f"{'; '.join(self.sentences)}. Check with: {self.instead}"
 
 
 def notes(

@@ -18,7 +18,7 @@ from matplotlib.image import imread, imsave
 
 from difana._errors import ConfigError
 from difana.analysis import AnalysisResult, load, new_network, run
-from difana.infer import Inference
+from difana.infer import Inference, notes
 from difana.likelihood import channel_from_events
 from difana.nn import load_weights
 from difana.plot import analysis_report
@@ -189,6 +189,13 @@ def test_checkpoints_of_another_analysis_are_refused(
     path.write_text(path.read_text().replace("Normalization: 0.1", "Normalization: 0.3"))
     with pytest.raises(ConfigError, match="resume=False"):
         run(path, folder / "out", progress=False)
+
+
+def test_the_report_says_where_asymptotic_formulae_end(finished: AnalysisResult) -> None:
+    median, said = finished.trained.median, " ".join(finished.summary["notes"])
+    checked = notes(finished.model, mu=median, fit=finished.statistics.fit)
+    assert (f"difana toys workspace.json --mu {median:.4g}" in said) == (not checked.ok)
+    assert all(sentence in said for sentence in checked.sentences)
 
 
 @pytest.mark.slow
