@@ -16,8 +16,10 @@ from difana.likelihood import Channel, NormFactor, Template, build_model
 from difana.unfold import UnfoldStatus
 
 ROOMS = [m.name for m in pkgutil.iter_modules(difana.__path__) if m.ispkg and m.name != "cli"]
+# trainings and what consists of them end in words ("finished"), not in bits; notes have sentences
 LATER = (
     "CompiledResult",
+    "EfficientScoreResult",
     "EnsembleResult",
     "FlowResult",
     "NotesResult",
