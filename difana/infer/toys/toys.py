@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -171,4 +172,4 @@ def combine_toys(*results: ToysResult) -> ToysResult:
 
 
 def _fields(result: ToysResult) -> dict[str, Any]:
-    return {name: getattr(result, name) for name in result.__dataclass_fields__}
+    return {each.name: getattr(result, each.name) for each in dataclasses.fields(result)}
