@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import builtins
+import dis
+import importlib
+import inspect
 import json
 import os
 import pkgutil
 import subprocess
 import sys
+import types
 
 import difana
 
@@ -84,3 +89,24 @@ except AttributeError as error:
 
 def test_every_room_has_its_door():
     assert sorted(difana._ROOMS) == sorted(set(ROOMS) - {"difana.cli", "cli"})
+
+
+def _globals_of(code):
+    """Yield the global names that a code object and those inside it load."""
+    yield from (s.argval for s in dis.get_instructions(code) if s.opname == "LOAD_GLOBAL")
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _globals_of(inner)
+
+
+def test_no_function_uses_a_name_that_is_not_there():
+    # the linters must leave undefined names alone: the axis words of jaxtyping look like some
+    wrong = []
+    for found in pkgutil.walk_packages(difana.__path__, "difana."):
+        if found.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(found.name)
+        code = compile(inspect.getsource(module), module.__file__, "exec", dont_inherit=True)
+        names = {*_globals_of(code)} - {*vars(module), *vars(builtins)}
+        wrong += [f"{found.name}: {name}" for name in sorted(names)]
+    assert wrong == []
