@@ -28,15 +28,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import jax
 import pytest
 
-# every annotated shape of difana is checked when a test calls it
-if os.environ.get("DIFANA_TEST_SHAPES", "0") != "0":
+# "all" (or rooms): arrays are compared with their annotations when a test calls what takes them
+SHAPES = os.environ.get("DIFANA_TEST_SHAPES", "flows,hist,metrics,nn")
+if SHAPES != "0":
     spec = importlib.util.spec_from_file_location(
         "difana_tests_shapes", Path(__file__).parent / "tests" / "shapes.py"
     )
     shapes = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = shapes
     spec.loader.exec_module(shapes)
-    shapes.install()
+    shapes.install(*([] if SHAPES == "all" else SHAPES.split(",")))
 
 CACHE = os.environ.get("DIFANA_TEST_CACHE", str(Path(__file__).parent / ".cache" / "jax"))
 

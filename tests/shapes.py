@@ -46,11 +46,14 @@ class Loader(importlib.machinery.SourceFileLoader):
 
 
 class Finder(importlib.machinery.PathFinder):
-    """Find the modules of difana, and nothing else."""
+    """Find the modules of some rooms of difana, and nothing else."""
+
+    rooms: tuple[str, ...] = ()
 
     @classmethod
     def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> Any:
-        if fullname.partition(".")[0] != "difana":
+        package, *names = fullname.split(".")
+        if package != "difana" or (cls.rooms and not set(names[:1]) & set(cls.rooms)):
             return None
         spec = super().find_spec(fullname, path, target)
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
@@ -58,9 +61,10 @@ class Finder(importlib.machinery.PathFinder):
         return spec
 
 
-def install() -> None:
-    """Check all modules of difana that are imported from now on."""
+def install(*rooms: str) -> None:
+    """Check the modules of these rooms, or all, that are imported from now on."""
     assert not any(name.partition(".")[0] == "difana" for name in sys.modules)
+    Finder.rooms = rooms
     sys.meta_path.insert(0, Finder)
 
 
