@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from difana._numerics import third_party_promotion
 from difana._typing import PyTree
 from difana.losses import Step
 from difana.train.training import Training
@@ -130,7 +131,8 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
 
     def update(leaves: PyTree, state: PyTree, batch: tuple, step: Step) -> tuple[PyTree, PyTree]:
         gradient = jax.grad(value)(leaves, batch, step)
-        updates, state = optimizer.update(gradient, state, leaves)
+        with third_party_promotion():
+            updates, state = optimizer.update(gradient, state, leaves)
         return optax.apply_updates(leaves, updates), state
 
     def held_out(leaves: PyTree, step: Step) -> Array:
@@ -154,7 +156,7 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
                 leaves, moments, of_each(rows.slice(start, size)), at(index)
             )
             if decay is not None:
-                share = ((1 - decay) / (1 - decay ** (index + 1))).astype(dtype)
+                share = ((1 - decay) / (1 - decay ** (index + 1).astype(float))).astype(dtype)
             mean = jax.tree.map(lambda a, b: a + share * (b - a), mean, leaves)
             return (leaves, moments, mean), None
 
@@ -168,7 +170,7 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
         better = active & finite & (found < state.loss)
         fresh = active & finite & (found < state.base - margin)
         near = active & finite & ~fresh & (found < state.loss + margin)
-        mixed = jnp.where(fresh, 1, state.mixed + near)
+        mixed = jnp.where(fresh, 1, state.mixed + near.astype(jnp.int32))
         best = _where(near, jax.vmap(mix)(state.best, mean, mixed), state.best)
         return _State(
             weights=_where(active & finite, leaves, state.weights),
@@ -179,7 +181,7 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
             base=jnp.where(fresh, found, state.base),
             mixed=mixed,
             waited=jnp.where(active, jnp.where(better, 0, state.waited + 1), state.waited),
-            epochs=state.epochs + active,
+            epochs=state.epochs + active.astype(jnp.int32),
             finite=state.finite & (finite | ~active),
         )
 
