@@ -9,6 +9,7 @@ author = copyright = "difana developers"
 release = version = installed("difana")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
 napoleon_use_ivar = True  # the attributes of a class are listed once
