@@ -53,7 +53,7 @@ def wider_dtype(*dtypes: DTypeLike) -> jnp.dtype:
         (dtype('float64'), dtype('float32'))
     """
     with third_party_promotion():
-        return jnp.result_type(*map(jnp.dtype, dtypes))
+        return jnp.result_type(*(jnp.dtype(dtype) for dtype in dtypes))
 
 
 def safe_divide(

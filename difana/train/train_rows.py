@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from difana._errors import ConfigError, InputError
 from difana._typing import PyTree
@@ -31,7 +31,7 @@ def train_rows(
     rows: PyTree,
     *,
     key: PRNGKeyArray,
-    weights: Float[Array, " rows"] | None = None,
+    weights: Float[ArrayLike, " rows"] | None = None,
     training: Training = Training(),
     held_out_loss: Loss | LossWithMemory | None = None,
     transform: Callable[[optax.GradientTransformation], optax.GradientTransformation] | None = None,
