@@ -84,3 +84,12 @@ def test_yields_below_zero_are_said():
     for result in (yields(model), observables(model, total("SR"))):
         assert not result.ok
         assert "negative yield" in result.message
+
+
+@pytest.mark.parametrize("spread", ["linear", "symmetric"])
+def test_yields_of_a_model_without_parameters(spread):
+    model = build_model([Channel((Template([10.0, 3.0], name="b"),), name="SR")], poi=None)
+    found = yields(model, spread=spread, full_covariance=True)
+    assert found.ok
+    assert found.as_dict()["channels"]["SR"]["sum"] == 13.0
+    assert not jnp.any(found.covariance)

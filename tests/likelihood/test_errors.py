@@ -214,7 +214,7 @@ def test_wrong_files(tmp_path, specs):
     path.write_text(json.dumps(specs["normsys"])[:-5], encoding="utf-8")
     with pytest.raises(ModelError, match=r"broken.json' is not JSON"):
         from_workspace(str(path))
-    path.write_bytes(b"\xff\xfe\x00binary")
+    path.write_bytes(b"\xfd\xfe\x00binary")
     with pytest.raises(ModelError, match=r"broken.json' is not JSON"):
         from_workspace(path)
     with pytest.raises(ModelError, match=r"no measurement 'mes'. Did you mean 'meas'"):

@@ -281,7 +281,7 @@ def _linear(
         return (squares, sums[1] + parts[0].T @ parts[0] if full else sums[1]), None
 
     chunks = _chunks(directions.T, batch)
-    shapes = jax.eval_shape(slopes, chunks[0, 0])
+    shapes = jax.eval_shape(slopes, params)
     start = tuple(jnp.zeros(shape.shape, shape.dtype) for shape in shapes)
     joint = jnp.zeros((model.bins, model.bins) if full else (0, 0), params.dtype)
     return jax.lax.scan(add, (start, joint), chunks)[0]
