@@ -210,15 +210,15 @@ def test_each_status_has_its_own_sentence() -> None:
 
 
 def test_a_flat_valley_takes_as_many_steps_as_it_needs() -> None:
-    """The product of two factors is known to 3e-4, their way to (9, 1/9) is a narrow bend."""
+    """The product of two factors is known to 1e-4, their way to (9, 1/9) is a narrow bend."""
     a, b = NormFactor("a"), NormFactor("b")
     samples = (
-        Template([1e7, 0.0], (a, b), name="product"),
+        Template([1e8, 0.0], (a, b), name="product"),
         Template([0.0, 100.0], (a,), name="one"),
         Template([0.0, 1.0], (NormFactor("mu"),), name="s"),
     )
     model = build_model([Channel(samples, name="SR")])
-    result = fit(model, model.data([1e7, 900.0]), fixed={"mu": 0.0})
+    result = fit(model, model.data([1e8, 900.0]), fixed={"mu": 0.0})
     assert result.ok
     assert result.steps > 300
     np.testing.assert_allclose([result["a"], result["b"]], [9, 1 / 9], rtol=1e-6)
