@@ -45,7 +45,7 @@ class Inference:
         >>> model = build_model([Channel((signal, bkg), name="SR")])
         >>> inference = Inference(model, model.data([51.0, 48.0]))
         >>> limits = inference.limits()
-        >>> round(limits.observed, 5), round(limits.median, 5), limits.message
+        >>> round(limits.observed, 5), round(limits.median, 5), limits.verdict
         (1.01157, 1.06236, 'ok')
         >>> round(inference.cls(1.0).observed, 6)
         0.052516

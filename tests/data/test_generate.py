@@ -112,7 +112,7 @@ def test_resonance_yields_and_nuisances(dijets):
         np.testing.assert_allclose(sample.nominal.total(), RESONANCE_YIELDS[name], rtol=1e-6)
     slope = dijets["continuum"].variations[1]
     np.testing.assert_allclose(slope.up.sum(), RESONANCE_YIELDS["continuum"], rtol=1e-6)
-    mass = dijets["continuum"].nominal["mass"]
+    mass = np.asarray(dijets["continuum"].nominal["mass"])
     assert np.sum(np.asarray(slope.up) * mass) > 1.05 * np.sum(np.asarray(slope.down) * mass)
 
 

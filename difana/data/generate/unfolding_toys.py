@@ -81,7 +81,7 @@ def resolution_levels(
     truth = 0.8 + jax.random.normal(key_truth, (events,))
     reco = gen[:, None] + jax.random.normal(key_reco, (events, 2))
     widths = jnp.array([1.0, resolution])
-    data = truth[:, None] + widths * jax.random.normal(key_data, (events, 2))
+    data = truth[:, None] + widths[None] * jax.random.normal(key_data, (events, 2))
     passed = jnp.ones(events, bool)
     return GaussianLevels(gen, reco, passed, passed, data, truth)
 
@@ -131,7 +131,7 @@ def cloud_levels(
         angles = jax.random.normal(keys[0], (events, particles, 2))
         log_pt = mean + 0.5 * jax.random.normal(keys[1], (events, particles, 1))
         number = jax.random.randint(keys[2], (events, 1), 2, particles + 1)
-        real = jnp.arange(particles) < number
+        real = jnp.arange(particles)[None] < number
         truth = jnp.concatenate([angles, log_pt], axis=2)
         kept = real & (jax.random.uniform(keys[3], real.shape) > 0.1).at[:, 0].set(True)
         smeared = truth.at[:, :, 2].add(0.2 * jax.random.normal(keys[4], real.shape))
