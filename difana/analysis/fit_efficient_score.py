@@ -8,17 +8,17 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
-import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from difana._errors import ConfigError
 from difana._options import whole_number
 from difana._typing import Network
 from difana.analysis.efficient_score import EfficientScore, efficient_score_of
+from difana.analysis.network import network_for
 from difana.analysis.options import NetworkOptions
 from difana.data import Sample
 from difana.losses import ScorePlan, Step, efficient_score
-from difana.nn import MLP, Standardised, trainable
+from difana.nn import trainable
 from difana.train import Training, TrainResult, fit
 
 USUAL = Training(steps=1500, batch_size=4000, learning_rate=2e-3, final_rate=0.0, patience=None)
@@ -115,10 +115,11 @@ def fit_efficient_score(
     def measure(net: Network, held_out: Sequence[Sample]) -> tuple[Array, dict[str, Array]]:
         return efficient_score(net, held_out, plan=plan)
 
+    make = network_for(network, train, outputs=plan.outputs)
     trainings = []
     for member in range(members):
         weights_key, batches_key = jax.random.split(jax.random.fold_in(key, member))
-        net = _network(network, train, plan.outputs, weights_key) if start is None else start
+        net = make(weights_key) if start is None else start
         folder = None if checkpoint is None else Path(checkpoint) / str(member)
         trainings.append(
             fit(
@@ -141,13 +142,3 @@ def fit_efficient_score(
         )
     nets = [training.trainable for training in trainings]
     return EfficientScoreResult(efficient_score_of(nets, train, plan=plan), tuple(trainings))
-
-
-def _network(
-    options: NetworkOptions, samples: Sequence[Sample], outputs: int, key: PRNGKeyArray
-) -> Standardised:
-    """Return a new network behind the standardisation of the events; all samples count alike."""
-    features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
-    weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])
-    net = MLP(features.shape[1], options.hidden, outputs, activation=options.activation, key=key)
-    return Standardised.fit(net, features, weights, columns=samples[0].nominal.columns)

@@ -21,6 +21,7 @@ def network_for(
     *,
     mean: Float[np.ndarray, " params"] | None = None,
     std: Float[np.ndarray, " params"] | None = None,
+    outputs: int = 1,
 ) -> Callable[[PRNGKeyArray], Standardised]:
     """Return how to make a new network of standardised inputs.
 
@@ -31,6 +32,7 @@ def network_for(
         samples: The training events.
         mean: Subtracted from parameters that stand behind the features.
         std: Divides them.
+        outputs: Number of outputs.
 
     Raises:
         ConfigError: If the kind of network does not look at the particles, or there are none.
@@ -62,11 +64,12 @@ def network_for(
     def start(key: PRNGKeyArray) -> Standardised:
         net: Any
         if kind == "mlp":
-            net = MLP(len(means), options.hidden, 1, activation=options.activation, key=key)
+            net = MLP(len(means), options.hidden, outputs, activation=options.activation, key=key)
         elif kind == "deep_sets":
             net = DeepSets(
                 channels,
                 options.hidden,
+                outputs,
                 latent=options.latent,
                 features=len(means),
                 activation=options.activation,
@@ -76,6 +79,7 @@ def network_for(
             net = PointEdgeTransformer(
                 channels,
                 options.latent,
+                outputs,
                 blocks=options.blocks,
                 coordinates=min(2, channels),
                 features=len(means),

@@ -11,6 +11,7 @@ from difana import InputError
 from difana.analysis import EfficientScore, efficient_score_of, fit_efficient_score
 from difana.data import (
     Events,
+    Inputs,
     Normalisation,
     Sample,
     ShiftedEvents,
@@ -256,3 +257,31 @@ def test_wrong_number_of_outputs_is_refused():
     samples = analysis()
     with pytest.raises(InputError, match="needs 5 outputs"):
         efficient_score(lambda x: x, samples, plan=ScorePlan.of(samples))
+
+
+def test_particles_are_moved_and_seen():
+    rng = np.random.default_rng(3)
+
+    def events(mean, total, n=200):
+        particles = rng.normal(mean, 1.0, (n, 4, 2)).astype(np.float32)
+        mask = np.arange(4) < rng.integers(1, 5, (n, 1))
+        weights = np.full(n, total / n, np.float32)
+        return Events(jnp.zeros((n, 0), jnp.float32), weights, particles, mask)
+
+    def stretched(x, alpha):
+        return Inputs(x.features, x.particles * (1 + 0.1 * alpha), x.mask)
+
+    shift = Transformation(function=stretched, name="scale")
+    samples = (
+        Sample(events(1.0, 10.0), name="s", normfactors=("mu",)),
+        Sample(events(0.0, 100.0), (shift,), name="b"),
+    )
+    found = fit_efficient_score(
+        samples,
+        samples,
+        key=jax.random.key(0),
+        training=Training(steps=2, batch_size=100),
+        progress_bar=False,
+    ).observable
+    assert found.parameters == ("mu", "scale")
+    assert found(samples[0].nominal.inputs).shape == (200, 1)
