@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from difana.config import versions
+
 ROOT = Path(__file__).parents[1]
 INSTALLED = {"jax": "jax", "jaxlib": "jax"}  # jaxlib comes with jax
 
@@ -49,3 +51,8 @@ def test_required_packages_are_the_imported_ones() -> None:
     assert required - used == set(), "required, and never imported"
     # jax.export writes its files with flatbuffers
     assert optional - used == {"flatbuffers"}, "in an extra of the package, and never imported"
+
+
+def test_recorded_versions_are_those_of_required_packages() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(versions()) - {"difana", "python", "jaxlib"} <= names(project["dependencies"])

@@ -13,7 +13,7 @@ import numpy as np
 
 from difana._typing import PyTree
 
-_PACKAGES = ("jax", "jaxlib", "flax", "equinox", "optax", "optimistix", "numpy", "uproot", "pyhf")
+_PACKAGES = ("jax", "jaxlib", "flax", "equinox", "optax", "numpy", "uproot", "pyhf")
 
 
 def digest(*trees: PyTree) -> str:
