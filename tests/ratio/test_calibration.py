@@ -48,6 +48,18 @@ def test_a_classifier_too_sure_of_itself_is_put_right(line, method):
     np.testing.assert_allclose(after(at), at[:, 0], atol=0.12)
 
 
+def test_a_temperature_looks_at_both_classes():
+    """Rows mostly on one side: each class alone would ask for another temperature."""
+    rng = np.random.default_rng(5)
+    log = rng.normal(0.7, 1.0, size=20_000)
+    label = rng.uniform(size=len(log)) < 1 / (1 + np.exp(-log))
+    found = fit_temperature(2.5 * log, label * 1.0, ~label * 1.0)
+    # the mean slope of the cross-entropy along the logits vanishes
+    p = 1 / (1 + np.exp(-np.asarray(found(2.5 * log))))
+    assert abs(np.mean(2.5 * log * (p - label))) < 1e-6
+    np.testing.assert_allclose(found.slope, 1 / 2.5, rtol=0.05)
+
+
 def test_isotonic_finds_any_monotone_law(line):
     rng = np.random.default_rng(2)
     after = calibrated(line(1.0), tilted(rng, 60_000, power=3), method="isotonic")

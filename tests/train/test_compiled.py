@@ -14,6 +14,7 @@ from difana.nn import MLP
 from difana.ratio import stacked_nets
 from difana.ratio.classify import Classes, classify
 from difana.train import ReplicaRows, Training, compiled
+from difana.train._many import mix
 from difana.train.compiled import side_by_side
 
 KEY = jax.random.key(0)
@@ -189,3 +190,10 @@ def test_a_net_that_looks_at_its_key_is_made_one_by_one():
     assert float(one.layers[0].kernel[0, 0, 0]) != float(one.layers[0].kernel[1, 0, 0])
     alone = MLP(1, [], key=jax.random.fold_in(jax.random.key(3), 1))
     np.testing.assert_array_equal(two.layers[0].kernel[1], alone.layers[0].kernel)
+
+
+def test_later_epochs_count_more_in_the_mean_of_equal_ones():
+    mean = jnp.asarray(0.0)
+    for number in (1, 2, 3):
+        mean = mix(mean, jnp.asarray(float(number)), jnp.asarray(number))
+    np.testing.assert_allclose(mean, (1 * 1 + 2 * 2 + 3 * 3) / (1 + 2 + 3), rtol=1e-6)
