@@ -148,7 +148,7 @@ def efficient_score_of(
     number = len(plan.pois)
     mix = covariance[:number] / np.diag(covariance)[:number, None]
     yields = {s.name: _total(s.nominal.weights) for s in samples}
-    background = sum(yields[s.name] for s in samples if not set(s.normfactors) & set(plan.pois))
+    background = sum(yields[s.name] for s in plan.background(samples))
     scale = [
         background / sum(yields[s.name] for s in samples if poi in s.normfactors)
         for poi in plan.pois
@@ -171,9 +171,7 @@ def _side(sample: Sample, name: str, side: int) -> float:
 
 def _offsets(samples: Sequence[Sample], plan: ScorePlan) -> Float[np.ndarray, " outputs"]:
     """Return the logarithms of the ratios of the yields that the classes were normalised by."""
-    pois = set(plan.pois)
-    background = [s for s in samples if not set(s.normfactors) & pois]
-    factors = [plan.strength if set(s.normfactors) & pois else 1.0 for s in samples]
+    background = plan.background(samples)
     total = sum(_total(s.nominal.weights) for s in background)
     ratios = [
         sum(_total(s.nominal.weights) for s in samples if poi in s.normfactors) / total
@@ -183,8 +181,7 @@ def _offsets(samples: Sequence[Sample], plan: ScorePlan) -> Float[np.ndarray, " 
     ratios += [by_name[name] for name in plan.processes]
     for name in (*plan.weighted, *plan.moved):
         up, down = (
-            sum(f * _side(s, name, side) for s, f in zip(samples, factors, strict=True) if f)
-            for side in (0, 1)
+            sum(f * _side(s, name, side) for s, f in plan.reference(samples)) for side in (0, 1)
         )
         ratios.append(up / down)
     if not (np.isfinite(ratios).all() and np.min(ratios) > 0):
@@ -194,8 +191,7 @@ def _offsets(samples: Sequence[Sample], plan: ScorePlan) -> Float[np.ndarray, " 
 
 def _rates(samples: Sequence[Sample], plan: ScorePlan) -> Float[np.ndarray, "scaled processes"]:
     """Return what each scaling parameter does to the logarithm of the yield of each process."""
-    pois = set(plan.pois)
-    background = [s for s in samples if not set(s.normfactors) & pois]
+    background = plan.background(samples)
     groups = [[s] for s in background] if plan.processes else [background]
     groups += [[s for s in samples if poi in s.normfactors] for poi in plan.pois]
     rates = np.zeros((len(plan.scaled), len(groups)))
@@ -216,10 +212,7 @@ def _information(raw: EfficientScore, samples: Sequence[Sample]) -> np.ndarray:
     plan, size = raw.plan, len(raw.parameters)
     scores: Callable = eqx.filter_jit(raw.scores)
     found = np.zeros((size, size))
-    for sample in samples:
-        factor = plan.strength if set(sample.normfactors) & set(plan.pois) else 1.0
-        if factor == 0:
-            continue
+    for sample, factor in plan.reference(samples):
         weights = factor * np.asarray(sample.nominal.weights, np.float64)
         for start in range(0, len(weights), _CHUNK):
             part = slice(start, start + _CHUNK)

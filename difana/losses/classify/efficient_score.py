@@ -15,7 +15,7 @@ from difana._errors import ConfigError, InputError, nearest
 from difana._numerics import safe_divide
 from difana._options import whole_number
 from difana._typing import Network
-from difana.data import Given, Sample, Variant, joined
+from difana.data import Given, Sample, Variant, is_signal, joined
 from difana.losses.step import Step
 
 
@@ -100,6 +100,16 @@ class ScorePlan:
         first = len(self.pois) + len(self.processes)
         return first + len(self.weighted) + len(self.moved)
 
+    def background(self, samples: Sequence[Sample]) -> list[Sample]:
+        """Return the samples that no parameter of interest scales."""
+        return _background(samples, self.pois)
+
+    def reference(self, samples: Sequence[Sample]) -> list[tuple[Sample, float]]:
+        """Return what is there where the scores are taken, with the factor on its weights."""
+        background = self.background(samples)
+        factors = [1.0 if any(s is b for b in background) else self.strength for s in samples]
+        return [(s, f) for s, f in zip(samples, factors, strict=True) if f > 0]
+
     def split(self, outputs: Float[Array, "events outputs"]) -> tuple[Array, Array, Array, Array]:
         """Return the outputs for signals, processes, weighted and moved nuisances."""
         ends = [len(self.pois), len(self.pois) + len(self.processes)]
@@ -108,7 +118,7 @@ class ScorePlan:
 
 
 def _background(samples: Sequence[Sample], pois: Sequence[str]) -> list[Sample]:
-    return [s for s in samples if not set(s.normfactors) & set(pois)]
+    return [s for s in samples if not any(is_signal(s, poi) for poi in pois)]
 
 
 def efficient_score(
@@ -176,12 +186,12 @@ def efficient_score(
         )
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     outputs = dict(zip((s.name for s in batch), jnp.split(found, ends), strict=True))
-    background = _background(batch, plan.pois)
+    background = plan.background(batch)
     signal = jnp.stack(_signal_terms(outputs, batch, background, plan))
     parts = {"signal": signal}
     if plan.processes:
         parts["processes"] = _process_term(outputs, background, plan)[None]
-    reference = _reference(batch, plan)
+    reference = plan.reference(batch)
     nuisances = []
     if plan.weighted:
         nuisances.append(_weighted_terms(outputs, reference, plan))
@@ -192,12 +202,6 @@ def efficient_score(
     factors = {"processes": process_weight}
     value = sum(factors.get(name, 1.0) * jnp.sum(part) for name, part in parts.items())
     return jnp.asarray(value), {name: jnp.mean(part) for name, part in parts.items()}
-
-
-def _reference(batch: Sequence[Sample], plan: ScorePlan) -> list[tuple[Sample, float]]:
-    """Return the samples at which the scores are taken, and the factor on their weights."""
-    factor = [plan.strength if set(s.normfactors) & set(plan.pois) else 1.0 for s in batch]
-    return [(s, f) for s, f in zip(batch, factor, strict=True) if f > 0]
 
 
 def _entropy(up: tuple[Array, Array], down: tuple[Array, Array]) -> Float[Array, "*outputs"]:
@@ -213,7 +217,7 @@ def _entropy(up: tuple[Array, Array], down: tuple[Array, Array]) -> Float[Array,
 def _signal_terms(outputs: dict, batch: Sequence, background: Sequence, plan: ScorePlan) -> list:
     terms = []
     for j, poi in enumerate(plan.pois):
-        own = [s for s in batch if poi in s.normfactors]
+        own = [s for s in batch if is_signal(s, poi)]
         sides = [
             (
                 jnp.concatenate([outputs[s.name][:, j] for s in side]),
