@@ -47,7 +47,7 @@ def print_table(
     caption: str = "",
     highlight: int | None = None,
 ) -> None:
-    """Print a table; numbers get five digits and stand at the right."""
+    """Print a table; numbers get five digits and stand at the right, texts that begin so, too."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -59,7 +59,7 @@ def print_table(
         title_justify="left",
     )
     for i, name in enumerate(columns):
-        numeric = any(isinstance(row[i], int | float) for row in rows)
+        numeric = i > 0 and any(_numeric(row[i]) for row in rows)
         table.add_column(Text(name), justify="right" if numeric else "left")
     for i, row in enumerate(rows):
         style = "bold green" if i == highlight else None
@@ -68,6 +68,12 @@ def print_table(
     # a pipe has no width: do not cut the numbers there
     wide = console if console.is_terminal else Console(width=200)
     wide.print(table)
+
+
+def _numeric(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.lstrip("+-")[:1].isdigit()
+    return isinstance(value, int | float)
 
 
 def _cell(value: Any) -> str:

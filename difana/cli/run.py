@@ -37,24 +37,19 @@ def run_analysis(config: Path, out: Path, **options: bool) -> None:
 
 
 def _print(result: AnalysisResult) -> None:
-    """Print the expected limits of all observables; the gain is that of the last one."""
-    best = result.trained
-    rows = []
+    """Print the limits, observed first, then the expected ones of all observables."""
+    from difana.analysis.words import comparison_table, headline
+
+    lines = headline(result.summary)
+    width = max(len(name) for name, _, _ in lines)
+    for name, value, said in lines:
+        click.echo(f"{name.capitalize().ljust(width)}  {value}  ({said})")
+    columns, rows = comparison_table(result.summary)
+    own = [entry is result.trained for entry in result.comparison].index(True)
+    title = "Expected 95 % CL limits of all observables, hard bins, test split"
+    print_table(columns, rows, title=title, highlight=own)
     for entry in result.comparison:
-        low, high = (entry.limits[1], entry.limits[3]) if entry.limits else (None, None)
-        own = entry is best or not entry.limits
-        gain = "" if own else f"{100 * (1 - best.median / entry.median):+.1f} %"
-        z = entry.significance
-        rows.append([entry.name, max(len(entry.edges) - 1, 0), entry.median, low, high, z, gain])
-    poi = result.summary["poi"]
-    print_table(
-        ["observable", "bins", f"{poi} <", "-1 sigma", "+1 sigma", "Z", "gain of difana"],
-        rows,
-        title="Expected 95 % CL limits, hard bins, test split",
-        highlight=len(rows) - 1,
-    )
-    for entry in result.comparison:
-        if entry.status != "ok" and entry is not best:  # that one is said at the end
+        if entry.status != "ok" and entry is not result.trained:  # that one is said at the end
             click.echo(f"Warning: {entry.name}: {entry.status}", err=True)
     for note in result.summary["notes"]:
         click.echo(f"Note: {note}", err=True)

@@ -6,6 +6,7 @@ from difana.metrics.relative_bias import relative_bias as relative_bias
 from difana.metrics.roc_auc import roc_auc as roc_auc
 from difana.metrics.roc_curve import RocCurve as RocCurve
 from difana.metrics.roc_curve import roc_curve as roc_curve
+from difana.metrics.separation import separation as separation
 from difana.metrics.significance import asimov_significance as asimov_significance
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "relative_bias",
     "roc_auc",
     "roc_curve",
+    "separation",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -220,6 +221,8 @@ def test_demo_without_its_training(
     assert result.exit_code == 0, result.stderr
     for words in ("cross-entropy, equal-signal bins", "gain of difana", "report.html"):
         assert words in result.stdout
+    first = next(line for line in result.stdout.splitlines() if not line.startswith("writing"))
+    assert re.match(r"Expected limit  mu < [\d.]+  \(68 % band [\d.]+ to ", first)
     assert (out / "report.html").is_file()
     config = read_config(out / "analysis.yaml")
     assert config.general.seed == 5

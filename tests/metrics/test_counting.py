@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize_scalar
 
 from difana._errors import InputError
-from difana.metrics import asimov_significance, relative_bias
+from difana.metrics import asimov_significance, relative_bias, separation
 
 
 def textbook(s, b, sigma=None):
@@ -75,3 +75,29 @@ def test_relative_bias():
     assert jnp.isfinite(jax.grad(lambda h: relative_bias(soft, h).sum())(hard)).all()
     with pytest.raises(InputError, match="differ in shape"):
         relative_bias(soft, hard[0])
+
+
+def test_separation(finite_difference):
+    s, b = np.array([1.0, 4.0, 5.0]), np.array([60.0, 30.0, 10.0])
+    p, q = s / s.sum(), b / b.sum()
+    np.testing.assert_allclose(separation(s, b), 0.5 * ((p - q) ** 2 / (p + q)).sum(), rtol=1e-12)
+    np.testing.assert_allclose(separation(7 * s, b), separation(b, 0.1 * s), rtol=1e-12)
+    assert separation([1.0, 0.0, 0.0], [0.0, 2.0, 0.0]) == 1  # an empty bin harms nobody
+    gradient = jax.jit(jax.grad(separation))(jnp.asarray(s), jnp.asarray(b))
+    wanted = finite_difference(lambda s: separation(s, b), jnp.asarray(s))
+    np.testing.assert_allclose(gradient, wanted, rtol=1e-6, atol=1e-9)
+    for bad in ([0.0, 0.0, 0.0], [1.0, np.nan, 1.0], [-1.0, 0.5, 0.0]):
+        with pytest.raises(InputError, match="signal yields must be finite"):
+            separation(bad, b)
+    with pytest.raises(InputError, match="same bins"):
+        separation(s, b[1:])
+
+
+def test_separation_of_shifted_gaussians():
+    # <S^2> of unit Gaussians at 0 and 1, by quadrature
+    x = np.linspace(-8, 9, 20001)
+    s, b = (np.exp(-((x - m) ** 2) / 2) for m in (1.0, 0.0))
+    edges = np.linspace(-8, 9, 171)
+    events = np.random.default_rng(1).normal(0, 1, (2, 400_000)) + np.array([[1.0], [0.0]])
+    found = separation(*(np.histogram(own, edges)[0].astype(float) for own in events))
+    np.testing.assert_allclose(found, separation(s, b), atol=2e-3)

@@ -1,0 +1,109 @@
+"""A result in words: the limits as one says them, and the table of all observables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from difana._rounding import decimals_of, rounded, shown
+from difana.analysis.observables import DIFANA
+
+ERROR, RETAINED = "limit_error", "retained_information"  # keys of the comparison in result.json
+
+
+def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what one says first: the observed limit, where there are data, and the expected one.
+
+    Args:
+        summary: The content of ``result.json``.
+
+    Returns:
+        Name, value, and what is said with it in brackets.
+
+    Example:
+        >>> limits = {"expected": [0.4, 0.55, 0.76, 1.07, 1.46], "cls": [0.01] * 5,
+        ...           "significance": 2.31, "observed": None}
+        >>> headline({"poi": "mu", "limits": limits, "comparison": []})
+        [('expected limit', 'mu < 0.760', '68 % band 0.550 to 1.070, 95 % 0.400 to 1.460')]
+    """
+    limits, poi = summary["limits"], summary["poi"]
+    expected, observed = limits["expected"], limits["observed"]
+    found = []
+    if observed is not None:
+        expected = observed["expected_limits"]  # nuisances as fitted to the data
+        said = f"CLs of {poi} = 1: {shown(observed['cls'], 4)}"
+        found.append(("observed limit", f"{poi} < {limit_text(observed['limit'])}", said))
+    found.append(("expected limit", f"{poi} < {limit_text(expected[2])}", _band(expected)))
+    if observed is not None:
+        said = f"expected for {poi} = 1: {shown(limits['significance'], 2)}"
+        found.append(("observed significance", f"{shown(observed['significance'], 2)} sigma", said))
+    return found
+
+
+def limit_text(limit: float | None, error: float | None = None) -> str:
+    """Return a limit with the statistical error of the simulation, where that is known."""
+    return rounded(limit) if error is None else rounded(limit, error)
+
+
+def _band(limits: Sequence[float | None]) -> str:
+    if len(limits) < 5:
+        return ""
+    decimals = decimals_of([], otherwise=[limits[2] or 0.0])
+    a, b, _, c, d = (shown(x, decimals) for x in limits)
+    return f"68 % band {b} to {c}, 95 % {a} to {d}"
+
+
+def comparison_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str | int]]]:
+    """Return names of columns, and a row for each observable, rounded.
+
+    Columns of what no observable has are left out.
+
+    Args:
+        summary: The content of ``result.json``.
+
+    Example:
+        >>> rows = [{"name": n, "bins": 4, "limit": x, "limits": [x] * 5, "cls": [0.05] * 5,
+        ...          "significance": 1.0, "limit_error": 0.0213, "status": "ok", "notes": []}
+        ...         for n, x in (("cross-entropy", 0.5), ("difana", 0.4))]
+        >>> columns, rows = comparison_table({"poi": "mu", "comparison": rows})
+        >>> columns
+        ['observable', 'bins', 'mu <', '68 % band', 'Z', 'gain of difana']
+        >>> rows[0]
+        ['cross-entropy', 4, '0.500 ± 0.021', '0.500 to 0.500', '1.00', '+20.0 %']
+    """
+    entries, poi = summary["comparison"], summary["poi"]
+    best = next((e["limit"] for e in entries if e["name"] == DIFANA), None)
+    columns = [
+        "observable",
+        "bins",
+        f"{poi} <",
+        "68 % band",
+        "Z",
+        "information",
+        f"gain of {DIFANA}",
+    ]
+    rows: list[list[str | int]] = []
+    for entry in entries:
+        limits, limit = entry["limits"], entry["limit"]
+        band, gain = "-", ""
+        if len(limits) == 5:
+            decimals = decimals_of([entry.get(ERROR) or 0.0], otherwise=[limits[2] or 0.0])
+            band = f"{shown(limits[1], decimals)} to {shown(limits[3], decimals)}"
+        if entry["name"] != DIFANA and best and limit:
+            gain = f"{100 * (1 - best / limit):+.1f} %"
+        kept = entry.get(RETAINED)
+        rows.append(
+            [
+                entry["name"],
+                entry["bins"],
+                limit_text(limit, entry.get(ERROR)),
+                band,
+                shown(entry["significance"], 2),
+                "" if kept is None else f"{100 * kept:.0f} %",
+                gain,
+            ]
+        )
+    if not any(row[5] for row in rows):
+        columns.pop(5)
+        rows = [row[:5] + row[6:] for row in rows]
+    return columns, rows
