@@ -8,6 +8,8 @@ from difana.analysis.baselines import train_cross_entropy as train_cross_entropy
 from difana.analysis.baselines import train_parametrised as train_parametrised
 from difana.analysis.best_bins import BestBins as BestBins
 from difana.analysis.best_bins import best_bins as best_bins
+from difana.analysis.check import Checked as Checked
+from difana.analysis.check import check as check
 from difana.analysis.config import AnalysisConfig as AnalysisConfig
 from difana.analysis.coverage import CoverageResult as CoverageResult
 from difana.analysis.coverage import coverage as coverage
@@ -56,6 +58,7 @@ __all__ = [
     "AnalysisResult",
     "Baseline",
     "BestBins",
+    "Checked",
     "ConstraintOptions",
     "CoverageResult",
     "EfficientScore",
@@ -74,6 +77,7 @@ __all__ = [
     "Values",
     "Variable",
     "best_bins",
+    "check",
     "config_schema",
     "coverage",
     "efficient_score_of",

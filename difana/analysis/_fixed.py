@@ -16,7 +16,7 @@ from difana.data import Expression
 from difana.likelihood import Channel
 
 EMPTY = "its template is empty"
-_WHOLE = "the variable"
+WHOLE = "the variable"
 _NOTHING = Values(np.zeros(0), np.zeros(0))
 
 
@@ -69,7 +69,7 @@ def _observed_sample(
     except NothingSelectedError as error:
         warnings.warn(f"{error}: {EMPTY}", stacklevel=2)
         return empty_sample(config, sample)
-    nominal = Values(_variable(source, scope), weights)
+    nominal = Values(variable_of(source, scope), weights)
     _say_outside(source, nominal)
     shapes = [
         (name, Values(nominal.x, up), Values(nominal.x, down))
@@ -77,7 +77,7 @@ def _observed_sample(
     ]
     for entry in systematics_of(config, sample, region, "Transform"):
         up, down = (
-            Values(_variable(source, scope, entry=entry, alpha=alpha), weights)
+            Values(variable_of(source, scope, entry=entry, alpha=alpha), weights)
             for alpha in (1.0, -1.0)
         )
         shapes.append((entry.modifier_name, up, down))
@@ -134,23 +134,27 @@ def _side(source: Source) -> Values:
 
 def _values(source: Source) -> Values:
     scope, weights = _read(source)
-    return Values(_variable(source, scope), weights)
+    return Values(variable_of(source, scope), weights)
 
 
 def _read(source: Source) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the columns that the variable and its transformations need, and the weights."""
-    variable, features = str(source.region.variable), dict(source.config.features)
-    names = Expression(variable).names
-    if any(name in features for name in names):
-        columns = {name: name for name in names} | features
-    else:  # may index jagged branches, which are no numbers themselves
-        columns = {_WHOLE: variable}
+    columns = variable_columns(source)
     events = source.events(columns, dtype=np.float64)
     table = np.asarray(events.features, np.float64)
     return dict(zip(columns, table.T, strict=True)), np.asarray(events.weights, np.float64)
 
 
-def _variable(
+def variable_columns(source: Source) -> dict[str, str]:
+    """Return the columns that the variable and its transformations need."""
+    variable, features = str(source.region.variable), dict(source.config.features)
+    names = Expression(variable).names
+    if any(name in features for name in names):
+        return {name: name for name in names} | features
+    return {WHOLE: variable}  # may index jagged branches, which are no numbers themselves
+
+
+def variable_of(
     source: Source,
     scope: Mapping[str, np.ndarray],
     *,
@@ -158,8 +162,8 @@ def _variable(
     alpha: float = 0.0,
 ) -> Float[np.ndarray, " events"]:
     """Return the variable, with features transformed if a systematic is given."""
-    if _WHOLE in scope:
-        return scope[_WHOLE]
+    if WHOLE in scope:
+        return scope[WHOLE]
     if entry is not None:
         inside = {**scope, "alpha": alpha}
         changed = {name: Expression(text).evaluate(inside, np) for name, text in entry.transform}

@@ -72,9 +72,15 @@ class Source:
         return None if self.sample.data else self.shift.weight or self.sample.weight
 
     @property
+    def filters(self) -> dict[str, str]:
+        """The filters of region and sample, where there are any."""
+        both = {"region": self.region.filter, "sample": self.sample.filter}
+        return {name: text for name, text in both.items() if text}
+
+    @property
     def selection(self) -> str | None:
-        """The filters of region and sample."""
-        filters = [text for text in (self.region.filter, self.sample.filter) if text]
+        """The condition that all filters hold."""
+        filters = list(self.filters.values())
         return (
             " and ".join(f"({text})" for text in filters)
             if len(filters) > 1
@@ -149,18 +155,24 @@ class Source:
             )
 
 
+def weight_columns(source: Source) -> dict[str, tuple[SystematicConfig, str, str]]:
+    """Return systematic, side and expression of all other weights of the same events."""
+    entries = systematics_of(source.config, source.sample, source.region, "Weight")
+    return {
+        f"weight of '{entry.name}', {side}": (entry, side, getattr(entry, side).weight)
+        for entry in entries
+        for side in ("up", "down")
+        if getattr(entry, side) is not None
+    }
+
+
 def varied_weights(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return up and down weights by nuisance parameter, of all weight systematics.
 
     A missing side is the mirror of the other one, event by event.
     """
     entries = systematics_of(source.config, source.sample, source.region, "Weight")
-    columns = {
-        f"weight of '{entry.name}', {side}": getattr(entry, side).weight
-        for entry in entries
-        for side in ("up", "down")
-        if getattr(entry, side) is not None
-    }
+    columns = {name: text for name, (_, _, text) in weight_columns(source).items()}
     if not columns:
         return {}
     found = source.weights(columns)

@@ -11,7 +11,7 @@ import click
 from difana.cli._output import finish, write_report
 
 
-def method_options(function: Callable) -> Callable:
+def method_options(function: Callable, *, needs_out: bool = True) -> Callable:
     """Add the configuration, the folder of the results, and what is said and drawn."""
     for option in (
         click.option("--no-report", is_flag=True, help="Draw no plots and write no report."),
@@ -20,7 +20,10 @@ def method_options(function: Callable) -> Callable:
             "--no-resume", is_flag=True, help="Delete checkpoints in the folder and start over."
         ),
         click.option(
-            "--out", type=click.Path(path_type=Path), required=True, help="Folder of the results."
+            "--out",
+            type=click.Path(path_type=Path),
+            required=needs_out,
+            help="Folder of the results.",
         ),
         click.argument("config", type=click.Path(path_type=Path)),
     ):

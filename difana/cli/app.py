@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import difana
-from difana._errors import DifanaError, nearest
+from difana._errors import ConfigError, DifanaError, nearest
 
 _COMMANDS = {  # name -> module, in the order of the help
     "demo": "demo",
@@ -49,12 +49,13 @@ class TerminatedError(KeyboardInterrupt):
 
 
 _LONGEST = 2000  # characters of a message: names in broken files may have any length
+_LONGEST_LIST = 20_000  # of a list of problems, each of which is cut
 
 
-def _shown(text: str) -> str:
+def _shown(text: str, longest: int = _LONGEST) -> str:
     """Return a message without what would steer a terminal, cut if it is endless."""
     clean = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-    return clean if len(clean) <= _LONGEST else f"{clean[:_LONGEST]} ..."
+    return clean if len(clean) <= longest else f"{clean[:longest]} ..."
 
 
 class LazyGroup(click.Group):
@@ -88,7 +89,8 @@ class LazyGroup(click.Group):
         except (DifanaError, OSError, MemoryError) as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {_shown(_words(error))}", err=True)
+            longest = _LONGEST_LIST if isinstance(error, ConfigError) else _LONGEST
+            click.echo(f"Error: {_shown(_words(error), longest)}", err=True)
             sys.exit(_BAD_INPUT)
         except KeyboardInterrupt as error:
             terminated = isinstance(error, TerminatedError)

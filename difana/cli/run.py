@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +16,41 @@ if TYPE_CHECKING:
 
 
 @click.command("run", short_help="Run an analysis.")
-@method_options
-def command(*, config: Path, out: Path, **options: bool) -> None:
+@functools.partial(method_options, needs_out=False)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Read the first entries of every file, say all that is wrong, and end.",
+)
+def command(*, config: Path, out: Path | None, check: bool, **options: bool) -> None:
     """Run the analysis of CONFIG: train, bin, evaluate on held-out events, report.
 
     Interrupted in any way, the same command continues from the last checkpoint. Exit code 3: the
     numbers cannot be trusted, the last line says why.
     """
-    run_analysis(config, out, **options)
+    if check:
+        check_analysis(config, quiet=options["quiet"])
+    elif out is None:
+        raise click.UsageError("Missing option '--out'.")
+    else:
+        run_analysis(config, out, **options)
+
+
+def check_analysis(config: Path, *, quiet: bool) -> None:
+    """Say what is wrong with an analysis and its files, or that nothing is."""
+    from difana.cli import _setup
+
+    _setup.start()
+    from difana.analysis import check
+
+    found = check(config, progress=not quiet)
+    if quiet:
+        return
+    rows = [[name, len(own), sum(own.values())] for name, own in found.entries.items()]
+    print_table(["sample", "files", "entries"], rows, title="Files, with those of systematics")
+    for text in found.notes:
+        click.echo(f"Note: {text}", err=True)
+    click.echo(str(found))
 
 
 def run_analysis(config: Path, out: Path, **options: bool) -> None:

@@ -11,6 +11,7 @@ from difana.data.expressions import Expression, functions
 from difana.data.files import iterate_events, read_events, read_identifiers
 from difana.data.inputs import Given, Inputs, features_of, joined, moved, with_columns
 from difana.data.metadata import read_metadata
+from difana.data.probe import Complaint, Probe, Probed
 from difana.data.samples import (
     AbstractVariation,
     Normalisation,
@@ -29,12 +30,15 @@ from difana.data.write import to_hdf5, to_parquet, to_root
 __all__ = [
     "AbstractVariation",
     "BatchSampler",
+    "Complaint",
     "ConversionReport",
     "Events",
     "Expression",
     "Given",
     "Inputs",
     "Normalisation",
+    "Probe",
+    "Probed",
     "Sample",
     "ShiftedEvents",
     "Transformation",

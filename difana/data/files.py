@@ -173,10 +173,11 @@ def read_identifiers(
 
 
 def _openers(files: Files, tree: str | None) -> list[functools.partial[AbstractTable]]:
-    return [_opener(path, tree) for path in expand(files)]
+    return [opener_of(path, tree) for path in expand(files)]
 
 
-def _opener(path: str, tree: str | None) -> functools.partial[AbstractTable]:
+def opener_of(path: str, tree: str | None) -> functools.partial[AbstractTable]:
+    """Return how to open a file, chosen by its suffix."""
     suffix = Path(split_path(path)[0]).suffix
     if suffix == ".root":
         return functools.partial(RootTable, path, tree)
