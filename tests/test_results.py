@@ -11,23 +11,12 @@ import pytest
 import difana
 from difana._result import AbstractResult
 from difana._status import Status, StatusBits, describe, trustworthy
-from difana.infer import delta_nll, fit, impacts, observables, total, yields
+from difana.infer import NotesStatus, delta_nll, fit, impacts, observables, total, yields
 from difana.likelihood import Channel, NormFactor, Template, build_model
+from difana.train import TrainStatus
 from difana.unfold import UnfoldStatus
 
 ROOMS = [m.name for m in pkgutil.iter_modules(difana.__path__) if m.ispkg and m.name != "cli"]
-# trainings and what consists of them end in words ("finished"), not in bits; notes have sentences
-LATER = (
-    "CompiledResult",
-    "EfficientScoreResult",
-    "EnsembleResult",
-    "FlowResult",
-    "NotesResult",
-    "RatioResult",
-    "RatiosResult",
-    "SignedRatioResult",
-    "TrainResult",
-)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -35,7 +24,7 @@ def test_public_results_share_one_base(room):
     """Status, ``ok`` and words: whoever knows one result knows all."""
     door = importlib.import_module(f"difana.{room}")
     for name in door.__all__:
-        if not name.endswith("Result") or name in (*LATER, "AbstractResult"):
+        if not name.endswith("Result") or name == "AbstractResult":
             continue
         found = getattr(door, name)
         assert issubclass(found, AbstractResult), name
@@ -43,7 +32,7 @@ def test_public_results_share_one_base(room):
         assert "status" in {field.name for field in fields(found)} | set(dir(found)), name
 
 
-@pytest.mark.parametrize("bits", [Status, UnfoldStatus])
+@pytest.mark.parametrize("bits", [Status, TrainStatus, NotesStatus, UnfoldStatus])
 def test_every_bit_has_its_own_words(bits):
     assert isinstance(bits, type(enum.IntFlag))
     sentences = [describe(int(bit), bits) for bit in bits if bit]

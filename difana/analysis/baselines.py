@@ -30,23 +30,23 @@ from difana.losses import (
 )
 from difana.losses.classify.random_nuisances import Draw
 from difana.nn import MLP, trainable
-from difana.train import LoopOptions, Training
+from difana.train import AbstractTraining, LoopOptions, Training
 
 
-class Baseline(eqx.Module):
+class Baseline(AbstractTraining):
     """A trained network.
 
     Attributes:
         net: The network; one of features and parameters side by side for aware and parametrised
             ones (``difana.nn.Parametrised`` puts them at a value).
-        status: How the training ended (static).
-        message: The same in words (static).
+        status: Bits of `difana.train.TrainStatus`.
+        diagnosis: What went wrong, and the remedy; empty where nothing did.
         history: Its records, empty if several were trained at once (static).
     """
 
     net: Network
-    status: str = eqx.field(static=True)
-    message: str = eqx.field(static=True)
+    status: int = eqx.field(static=True)
+    diagnosis: str = eqx.field(static=True)
     history: tuple[dict[str, Any], ...] = eqx.field(static=True)
 
 
@@ -92,8 +92,8 @@ def train_cross_entropy(
         >>> found = train_cross_entropy(
         ...     both, key=jax.random.key(0), network=NetworkOptions((2,)),
         ...     training=Training(steps=2, batch_size=4))
-        >>> found.status
-        'finished'
+        >>> found.message
+        'ok'
     """
 
     def loss(state: Any, batch: Any, step: Step) -> tuple[Array, dict[str, Array]]:
@@ -287,6 +287,6 @@ def _train(
     if members is None:
         settings["patience"] = training.patience
         one = training_loop.fit(loss, states[0], samples, key=batches[0], **settings)
-        return Baseline(one.trainable, one.status, one.message, one.history)
+        return Baseline(one.trainable, one.status, one.diagnosis, one.history)
     many = training_loop.fit_ensemble(loss, states, samples, keys=batches, **settings)
-    return tuple(Baseline(state, many.status, many.message, ()) for state in many.members)
+    return tuple(Baseline(state, many.status, many.diagnosis, ()) for state in many.members)

@@ -12,6 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from difana._errors import ConfigError
 from difana._options import whole_number
+from difana._status import joined
 from difana._typing import Network
 from difana.analysis.efficient_score import EfficientScore, efficient_score_of
 from difana.analysis.network import network_for
@@ -19,13 +20,13 @@ from difana.analysis.options import NetworkOptions
 from difana.data import Sample
 from difana.losses import ScorePlan, Step, efficient_score
 from difana.nn import trainable
-from difana.train import Training, TrainResult, fit
+from difana.train import AbstractTraining, Training, TrainResult, fit
 
 USUAL = Training(steps=1500, batch_size=4000, learning_rate=2e-3, final_rate=0.0, patience=None)
 """Enough steps for the tail of the signal, with a rate that falls to zero."""
 
 
-class EfficientScoreResult(eqx.Module):
+class EfficientScoreResult(AbstractTraining):
     """The outcome of a training.
 
     Attributes:
@@ -37,10 +38,14 @@ class EfficientScoreResult(eqx.Module):
     trainings: tuple[TrainResult, ...]
 
     @property
-    def status(self) -> str:
-        """``"diverged"`` if one of the trainings did, else how the first ended."""
-        states = [training.status for training in self.trainings]
-        return "diverged" if "diverged" in states else states[0]
+    def status(self) -> int:
+        """Bits of all trainings."""
+        return joined([training.status for training in self.trainings])
+
+    @property
+    def diagnosis(self) -> str:
+        """What went wrong in the trainings."""
+        return " ".join(training.diagnosis for training in self.trainings if training.diagnosis)
 
 
 def fit_efficient_score(
@@ -98,8 +103,8 @@ def fit_efficient_score(
         >>> found = fit_efficient_score(
         ...     split(), split(), key=jax.random.key(0),
         ...     training=Training(steps=50, batch_size=300, patience=None), progress_bar=False)
-        >>> found.status, found.observable.parameters
-        ('finished', ('mu', 'norm'))
+        >>> found.message, found.observable.parameters
+        ('ok', ('mu', 'norm'))
     """
     members = whole_number("members", members)
     if start is not None and members > 1:

@@ -29,14 +29,14 @@ from difana.hist import TrainableEdges
 from difana.likelihood import Channel, Parameter, channel_from_events
 from difana.losses import cross_entropy, objective_named, with_multipliers
 from difana.nn import trainable
-from difana.train import Step, Training, TrainResult
+from difana.train import AbstractTraining, Step, Training, TrainResult
 
 # The smallest width of a trained bin: a fiftieth of the median one, so that edges may nearly meet,
 # and no more than half of the narrowest at the start, which must be able to shrink, too.
 _THINNEST, _NARROWER = 0.02, 0.5
 
 
-class Optimised(eqx.Module):
+class Optimised(AbstractTraining):
     """What the recipe found.
 
     Attributes:
@@ -45,8 +45,8 @@ class Optimised(eqx.Module):
         baseline_net: The network of cross-entropy.
         bandwidth: Kernel width at the end of training, in units of the observable.
         history: Records of both stages (static).
-        status: How the second stage ended (static).
-        message: The same in words (static).
+        status: How the second stage ended, bits of `difana.train.TrainStatus`.
+        diagnosis: What went wrong in it, and the remedy; empty where nothing did.
     """
 
     net: Network
@@ -54,8 +54,8 @@ class Optimised(eqx.Module):
     baseline_net: Network
     bandwidth: float = eqx.field(static=True)
     history: tuple[dict[str, Any], ...] = eqx.field(static=True)
-    status: str = eqx.field(static=True)
-    message: str = eqx.field(static=True)
+    status: int = eqx.field(static=True)
+    diagnosis: str = eqx.field(static=True)
 
 
 def optimise(
@@ -239,7 +239,7 @@ def optimise(
         bandwidth=width * last,
         history=(*history, *result.history),
         status=result.status,
-        message=result.message,
+        diagnosis=result.diagnosis,
     )
 
 

@@ -65,8 +65,7 @@ def summary_of(
             for entry in comparison
         ],
         "training": {
-            "status": optimised.status,
-            "message": optimised.message,
+            "status": optimised.message,
             "bandwidth": optimised.bandwidth,
         },
         "constraints": {
@@ -115,8 +114,8 @@ def summary_of(
 def _status(best: Expectation, optimised: Optimised, final: Final) -> str:
     """Return ``ok``, or why the numbers of the trained observable cannot be trusted."""
     found = []
-    if optimised.status in ("diverged", "no finite metric"):
-        found.append(f"training {optimised.status}: {optimised.message}")
+    if not optimised.ok:
+        found.append(optimised.message)
     statuses = {"expected limit": best.status, "fit": final.fit.verdict}
     if (own := final.observed) is not None:
         statuses |= {"observed limit": own.limits.verdict, "observed CLs": own.cls.verdict,

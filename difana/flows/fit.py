@@ -15,10 +15,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from difana._errors import InputError
 from difana.flows._columns import smeared
 from difana.flows.spline_flow import SplineFlow
-from difana.train import Step, Training, TrainResult, Weighted, train_rows
+from difana.train import AbstractTraining, Step, Training, TrainResult, Weighted, train_rows
 
 
-class FlowResult(eqx.Module):
+class FlowResult(AbstractTraining):
     r"""A trained flow.
 
     Attributes:
@@ -30,6 +30,16 @@ class FlowResult(eqx.Module):
     flow: SplineFlow
     loss: Float[Array, ""]
     training: TrainResult
+
+    @property
+    def status(self) -> int:
+        """That of the training."""
+        return self.training.status
+
+    @property
+    def diagnosis(self) -> str:
+        """That of the training."""
+        return self.training.diagnosis
 
 
 def fit_flow(

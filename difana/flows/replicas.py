@@ -83,7 +83,7 @@ def fit_flow_replicas(
     rows = ReplicaRows(columns, share)
     found = _program(stacked, rows.take(order[some:]), rows.take(order[:some]), key_run, training,
                      chunk)  # fmt: skip
-    if not bool(jnp.all(found.finite)):
+    if not found.ok:
         raise ModelError(
             "the flow of a replica met a number that is not finite: lower learning_rate"
         )

@@ -33,7 +33,7 @@ from difana.infer.inference import Inference
 from difana.infer.intervals import IntervalResult, profile_interval
 from difana.infer.limit import LimitResult, expected_limits, upper_limit
 from difana.infer.minuit import minuit_fit
-from difana.infer.notes import NotesResult, notes
+from difana.infer.notes import NotesResult, NotesStatus, notes
 from difana.infer.parallel.distributed import map_points_distributed
 from difana.infer.parallel.sharding import map_points
 from difana.infer.posterior.numpyro_model import numpyro_model
@@ -68,6 +68,7 @@ __all__ = [
     "IntervalResult",
     "LimitResult",
     "NotesResult",
+    "NotesStatus",
     "ObservablesResult",
     "PosteriorResult",
     "PosteriorSummary",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from difana._result import AbstractResult
+from difana._status import StatusBits
 from difana.infer.fit import FitResult
 from difana.likelihood import Model
 
@@ -17,24 +20,44 @@ _SEEN = 5.0  # effective observed events that a discovery should have
 _NONE = 4.0  # here two standard deviations below the expectation lie at no events
 
 
-@dataclasses.dataclass(frozen=True)
-class NotesResult:
+class NotesStatus(StatusBits):
+    """What is beyond the range of the asymptotic formulae; several may be at once."""
+
+    OK = 0
+    FEW_EXPECTED = 1
+    FEW_EVENTS = 2
+    NO_LOWER_BAND = 4
+    FEW_SEEN = 8
+    AT_BOUND = 16
+
+    @classmethod
+    def sentences(cls) -> Mapping[int, str]:
+        """Return what each bit means; those of a result name bins, numbers and parameters."""
+        return {
+            cls.FEW_EXPECTED: "a bin expects few background events",
+            cls.FEW_EVENTS: "the test rests on the equivalent of few events",
+            cls.NO_LOWER_BAND: "-2 sigma of the expected band would be fewer than no events",
+            cls.FEW_SEEN: "the data hold few events where the signal is",
+            cls.AT_BOUND: "a parameter lies at a bound, which the formulae do not know",
+        }
+
+
+class NotesResult(AbstractResult):
     """What to know about the validity of asymptotic results.
 
     Attributes:
-        sentences: What is beyond the range of the asymptotic formulae; empty if nothing is.
+        status: Bits of `NotesStatus`; 0 if nothing is beyond the range of the formulae.
+        sentences: One for each, with bins, numbers and names.
         events: Effective number of events behind the test statistic.
         instead: What to run instead.
     """
 
-    sentences: tuple[str, ...]
-    events: float
-    instead: str
+    bits = NotesStatus
 
-    @property
-    def ok(self) -> bool:
-        """True if nothing is beyond the range of the asymptotic formulae."""
-        return not self.sentences
+    status: int = eqx.field(static=True)
+    sentences: tuple[str, ...] = eqx.field(static=True)
+    events: float
+    instead: str = eqx.field(static=True)
 
     @property
     def message(self) -> str:
@@ -102,7 +125,7 @@ def notes(
         (3.5, 'infer.toys(model, data, mu=1, number=10000, key=key)')
     """
     signal, background = _yields(model, fit)
-    found = _few(model, signal, background)
+    found = {NotesStatus.FEW_EXPECTED: _few(model, signal, background)}
     middle = background + (0.0 if statistic == "q0" else 0.5 * abs(mu)) * np.abs(signal)
     some = (signal != 0) & (middle > 0)
     s, b = np.abs(signal[some]), middle[some]
@@ -114,19 +137,22 @@ def notes(
             off = f"significance {0.22 / np.sqrt(events):.2g} below"
         else:
             off = f"limit {30 / np.sqrt(events):.0f} % above"
-        found.append(
+        found[NotesStatus.FEW_EVENTS] = (
             f"the test rests on the equivalent of {events:.2g} events: counting as many, the exact "
             f"{off} the asymptotic one"
         )
         if events < _NONE and statistic != "q0":
-            found.append("-2 sigma of the expected band would be fewer than no events")
+            none = NotesStatus.NO_LOWER_BAND
+            found[none] = NotesStatus.sentences()[none]
     if data is not None and statistic == "q0" and s.size:
-        found += _seen(np.asarray(data)[: model.bins][some], s / b)
+        found[NotesStatus.FEW_SEEN] = _seen(np.asarray(data)[: model.bins][some], s / b)
     if fit is not None:
-        found += _bounds(model, fit)
+        found[NotesStatus.AT_BOUND] = _bounds(model, fit)
     call = f"infer.toys(model, data, mu={mu:g}, number=10000, key=key"
     call += ")" if statistic == "qtilde" else f', statistic="{statistic}")'
-    return NotesResult(tuple(found), events, call if instead is None else instead)
+    said = {bit: sentence for bit, sentence in found.items() if sentence}
+    instead = call if instead is None else instead
+    return NotesResult(int(sum(said)), tuple(said.values()), events, instead)
 
 
 def _yields(model: Model, fit: FitResult | None) -> tuple[np.ndarray, np.ndarray]:
@@ -145,32 +171,32 @@ def _yields(model: Model, fit: FitResult | None) -> tuple[np.ndarray, np.ndarray
     return both[0], both[1]
 
 
-def _few(model: Model, signal: np.ndarray, background: np.ndarray) -> list[str]:
+def _few(model: Model, signal: np.ndarray, background: np.ndarray) -> str:
     few = np.flatnonzero((signal != 0) & (background < _FEW))
     if not few.size:
-        return []
+        return ""
     least = few[np.argmin(background[few])]
     channel = next(c for c in model.structure.channels if least < c.start + c.bins)
     more = f" ({few.size} bins expect less than {_FEW:g})" if few.size > 1 else ""
     place = f"channel '{channel.name}', bin {least - channel.start + 1}"
     expects = f"expects {background[least]:.3g} background events{more}"
-    return [f"{place} {expects}: asymptotic formulae are approximations"]
+    return f"{place} {expects}: asymptotic formulae are approximations"
 
 
-def _seen(counts: np.ndarray, weights: np.ndarray) -> list[str]:
+def _seen(counts: np.ndarray, weights: np.ndarray) -> str:
     """Return a sentence if the signal-like data are a few events alone."""
     squares = np.sum(weights**2 * counts)
     seen = float(np.sum(weights * counts) ** 2 / squares) if squares > 0 else 0.0
     if seen >= _SEEN:
-        return []
-    return [f"the data hold the equivalent of {seen:.2g} events where the signal is"]
+        return ""
+    return f"the data hold the equivalent of {seen:.2g} events where the signal is"
 
 
-def _bounds(model: Model, fit: FitResult) -> list[str]:
+def _bounds(model: Model, fit: FitResult) -> str:
     # of the parameter of interest the formulae know that it is not negative
     names = [name for name in fit.at_bound if name != model.structure.poi]
     if not names:
-        return []
+        return ""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     listed = ", ".join(f"'{name}'" for name in names[:3])
-    return [f"at a bound, which the formulae do not know: {listed}{more}"]
+    return f"at a bound, which the formulae do not know: {listed}{more}"

@@ -152,7 +152,7 @@ def _training(result: AnalysisResult, draw: _Drawer) -> Section | None:
     if not result.history:
         return None
     training = result.summary["training"]
-    text = f"Status: {training['status']}. {training['message']}".strip()
+    text = f"Status: {training['status'].rstrip('.')}."
     rows = [
         [c.name, c.wanted, c.found, c.where, "yes" if c.met else "no"] for c in result.conditions
     ]

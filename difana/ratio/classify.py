@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from difana._status import trustworthy
 from difana._typing import PyTree
 from difana.losses import Step
 from difana.ratio.stacked import evaluate, logits
-from difana.train import ReplicaRows, Training, compiled
+from difana.train import ReplicaRows, Training, TrainStatus, compiled
 
 
 class Classes(NamedTuple):
@@ -33,11 +34,16 @@ class Classes(NamedTuple):
 
 
 class ClassifyReport(NamedTuple):
-    """Of each replica: lowest held-out loss of an epoch, epochs trained, all finite."""
+    """Of each replica: lowest held-out loss of an epoch, epochs trained, bits of `TrainStatus`."""
 
     loss: Float[Array, " replicas"]
     epochs: Int[Array, " replicas"]
-    finite: Bool[Array, " replicas"]
+    status: Int[Array, " replicas"]
+
+    @property
+    def finite(self) -> Bool[Array, " replicas"]:
+        """False where a number was not finite."""
+        return trustworthy(self.status, TrainStatus)
 
 
 def binary_loss(logit: Array, above: Array, below: Array) -> Array:
@@ -105,10 +111,11 @@ def classify(
         held=ReplicaRows(held.x, tuple(tested), held.level), validate=validate, margin=margin,
         active=active, members=members, chunk=chunk,
     )  # fmt: skip
-    by_replica = (part.reshape(-1, members) for part in found[1:])
-    value, epochs, finite = by_replica
+    value, epochs, status = (
+        part.reshape(-1, members) for part in (found.loss, found.epochs, found.status)
+    )
     return found.trainable, ClassifyReport(
-        jnp.mean(value, axis=1), jnp.max(epochs, axis=1), jnp.all(finite, axis=1)
+        jnp.mean(value, axis=1), jnp.max(epochs, axis=1), jnp.bitwise_or.reduce(status, axis=1)
     )
 
 

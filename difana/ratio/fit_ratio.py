@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from difana._result import AbstractResult
 from difana.ratio.classify import Classes
 from difana.ratio.fit_ratios import MakeNet, fit_ratios
 from difana.ratio.log_ratio import LogRatio
 from difana.ratio.rows import RatioRows, checked_rows
-from difana.train import Training
+from difana.train import Training, TrainStatus
 
 
-class RatioResult(eqx.Module):
+class RatioResult(AbstractResult):
     """A learned ratio and how it was learned.
 
     Attributes:
@@ -22,12 +22,16 @@ class RatioResult(eqx.Module):
         loss: Lowest held-out loss, mean over the members.
         epochs: Largest number of epochs of a member.
         held: Which rows were held out, ``[rows]``: those for a calibration.
+        status: Bits of `difana.train.TrainStatus`.
     """
+
+    bits = TrainStatus
 
     log_ratio: LogRatio
     loss: Float[Array, ""]
     epochs: Int[Array, ""]
     held: Bool[Array, " rows"]
+    status: Int[Array, ""]
 
 
 def fit_ratio(
@@ -85,4 +89,6 @@ def fit_ratio(
     found = fit_ratios(
         classes, key=key, training=training, net=net, hidden=hidden, members=members, cap=cap
     )  # fmt: skip
-    return RatioResult(found.log_ratios.one(0), found.loss[0], found.epochs[0], found.held)
+    return RatioResult(
+        found.log_ratios.one(0), found.loss[0], found.epochs[0], found.held, found.status[0]
+    )

@@ -12,17 +12,18 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import InputError, ModelError
 from difana._options import real_number, whole_number
+from difana._result import AbstractResult
 from difana._typing import PyTree
 from difana.nn import MLP, Standardised
 from difana.ratio.classify import Classes, ClassifyReport, classify
 from difana.ratio.log_ratio import LogRatios, single
 from difana.ratio.stacked import stacked_nets
-from difana.train import Training
+from difana.train import Training, TrainStatus
 
 MakeNet = Callable[[Array], PyTree]
 
 
-class RatiosResult(eqx.Module):
+class RatiosResult(AbstractResult):
     """Learned ratios of many replicas and how they were learned.
 
     Attributes:
@@ -30,12 +31,16 @@ class RatiosResult(eqx.Module):
         loss: Lowest held-out loss of each replica, mean over its members.
         epochs: Largest number of epochs of a member.
         held: Which rows were held out: those for a calibration.
+        status: Bits of `difana.train.TrainStatus` of each replica.
     """
+
+    bits = TrainStatus
 
     log_ratios: LogRatios
     loss: Float[Array, " replicas"]
     epochs: Int[Array, " replicas"]
     held: Bool[Array, " rows"]
+    status: Int[Array, " replicas"]
 
 
 def fit_ratios(
@@ -94,7 +99,7 @@ def fit_ratios(
         )
     norms = jnp.asarray(np.log(totals[0] / totals[1]))
     log = LogRatios(nets, norms, members=members, cap=cap)
-    return RatiosResult(log, report.loss, report.epochs, chosen)
+    return RatiosResult(log, report.loss, report.epochs, chosen, report.status)
 
 
 @eqx.filter_jit

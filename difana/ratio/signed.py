@@ -9,12 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from difana._errors import InputError
+from difana._result import AbstractResult
 from difana._typing import PyTree
 from difana.ratio.classify import Classes
 from difana.ratio.fit_ratios import MakeNet, fit_ratios
 from difana.ratio.log_ratio import LogRatios
 from difana.ratio.rows import RatioRows, checked_rows
-from difana.train import Training
+from difana.train import Training, TrainStatus
 
 _PARTS = ("numerator_plus", "numerator_minus", "denominator_minus")
 
@@ -42,18 +43,22 @@ class SignedRatio(eqx.Module):
         return (plus - one) / (1 - two)
 
 
-class SignedRatioResult(eqx.Module):
+class SignedRatioResult(AbstractResult):
     """A learned ratio of signed densities.
 
     Attributes:
         ratio: The function of rows.
         loss: Lowest held-out loss of the classifier of each part, in the order of ``ratio.parts``.
         epochs: Epochs trained, of each part.
+        status: Bits of `difana.train.TrainStatus`, of each part.
     """
+
+    bits = TrainStatus
 
     ratio: SignedRatio
     loss: Float[Array, " parts"]
     epochs: Int[Array, " parts"]
+    status: Int[Array, " parts"]
 
 
 def fit_signed_ratio(
@@ -112,4 +117,5 @@ def fit_signed_ratio(
         Classes(rows.x, above, jnp.broadcast_to(reference, above.shape)), key=key,
         training=training, net=net, hidden=hidden, members=members, cap=cap,
     )  # fmt: skip
-    return SignedRatioResult(SignedRatio(found.log_ratios, names), found.loss, found.epochs)
+    ratio = SignedRatio(found.log_ratios, names)
+    return SignedRatioResult(ratio, found.loss, found.epochs, found.status)

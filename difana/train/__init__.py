@@ -18,6 +18,7 @@ from difana.train.history import read_history as read_history
 from difana.train.mesh import pad_batch as pad_batch
 from difana.train.mesh import shard_batch as shard_batch
 from difana.train.minimise import minimise as minimise
+from difana.train.result import AbstractTraining as AbstractTraining
 from difana.train.result import TrainResult as TrainResult
 from difana.train.rows import RowSampler as RowSampler
 from difana.train.rows import Weighted as Weighted
@@ -26,6 +27,7 @@ from difana.train.schedules import cosine as cosine
 from difana.train.schedules import geometric as geometric
 from difana.train.schedules import linear as linear
 from difana.train.schedules import window as window
+from difana.train.status import TrainStatus as TrainStatus
 from difana.train.step import TrainState as TrainState
 from difana.train.step import make_step as make_step
 from difana.train.step import start_state as start_state
@@ -34,6 +36,7 @@ from difana.train.training import Training as Training
 from difana.train.training import usual_batch as usual_batch
 
 __all__ = [
+    "AbstractTraining",
     "Average",
     "Checkpoints",
     "CompiledResult",
@@ -47,6 +50,7 @@ __all__ = [
     "Step",
     "TrainResult",
     "TrainState",
+    "TrainStatus",
     "Training",
     "Weighted",
     "compiled",

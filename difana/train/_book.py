@@ -9,6 +9,7 @@ from typing import Any
 import equinox as eqx
 
 from difana._typing import PyTree
+from difana.train.status import TrainStatus
 
 
 class Book(eqx.Module):
@@ -19,16 +20,16 @@ class Book(eqx.Module):
         metric: That metric; infinite before the first finite one.
         best_step: Number of steps after which it was measured.
         waited: Number of validations since.
-        status: ``"running"``, ``"finished"``, ``"stopped early"`` or ``"diverged"``.
-        message: The diagnosis of a divergence.
+        status: Bits of `TrainStatus`; None while the training runs.
+        diagnosis: Why it diverged.
     """
 
     best: PyTree
     metric: float = math.inf
     best_step: int = 0
     waited: int = 0
-    status: str = eqx.field(static=True, default="running")
-    message: str = eqx.field(static=True, default="")
+    status: int | None = eqx.field(static=True, default=None)
+    diagnosis: str = eqx.field(static=True, default="")
 
     def judge(self, metric: float, best: PyTree, *, step: int) -> Book:
         """Return the book after a validation; NaN is never lower."""
@@ -36,9 +37,14 @@ class Book(eqx.Module):
             return dataclasses.replace(self, best=best, metric=metric, best_step=step, waited=0)
         return dataclasses.replace(self, waited=self.waited + 1)
 
-    def stop(self, status: str, message: str = "") -> Book:
+    @property
+    def running(self) -> bool:
+        """Whether the training has not ended."""
+        return self.status is None
+
+    def stop(self, status: TrainStatus, diagnosis: str = "") -> Book:
         """Return the book of a training that has ended."""
-        return dataclasses.replace(self, status=status, message=message)
+        return dataclasses.replace(self, status=int(status), diagnosis=diagnosis)
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the best state, as JSON values."""
@@ -47,12 +53,12 @@ class Book(eqx.Module):
             "best_step": self.best_step,
             "waited": self.waited,
             "status": self.status,
-            "message": self.message,
+            "diagnosis": self.diagnosis,
         }
 
     @staticmethod
     def from_facts(facts: dict[str, Any], *, best: PyTree) -> Book:
         """Return the book of a checkpoint."""
         metric = math.inf if facts["metric"] is None else facts["metric"]
-        rest = {name: facts[name] for name in ("best_step", "waited", "status", "message")}
+        rest = {name: facts[name] for name in ("best_step", "waited", "status", "diagnosis")}
         return Book(best=best, metric=metric, **rest)

@@ -18,6 +18,7 @@ from difana._typing import PyTree
 from difana.train._book import Book
 from difana.train._journal import Journal
 from difana.train.checkpoint import Checkpoints
+from difana.train.status import TrainStatus
 from difana.train.step import StepReport, TrainState
 
 Validate = Callable[..., tuple[Array, Mapping[str, Array]]]
@@ -64,10 +65,10 @@ def run(
     if step == 0:
         wrong = _wrong(plan, state, batch)
         if wrong:
-            book = book.stop("diverged", f"the initial state cannot be trained: {wrong}")
+            book = book.stop(TrainStatus.DIVERGED, f"the initial state cannot be trained: {wrong}")
         else:
             book = _validated(plan, state, book, journal, step=step)
-    while book.status == "running":
+    while book.running:
         state, report = plan.step(state, plan.fixed, batch)
         step += 1
         drawn = batch
@@ -82,7 +83,7 @@ def run(
             message = diagnosis(report, state, step=step)
             state = _sound(state, plan.max_nonfinite)
             book = _validated(plan, state, book, journal, step=step)
-            book = book.stop("diverged", f"{message} {wrong}".strip())
+            book = book.stop(TrainStatus.DIVERGED, f"{message} {wrong}".strip())
         elif wrong:
             message = (
                 f"step {step}: {wrong}. The state of step {clean_step} is the last good one. Lower "
@@ -90,18 +91,18 @@ def run(
                 "min_width of trainable edges)."
             )
             state = replace(state, trained=clean[0], average=clean[1])
-            book = book.stop("diverged", message)
+            book = book.stop(TrainStatus.DIVERGED, message)
         elif due:
             book = _validated(plan, state, book, journal, step=step)
-        if book.status == "running" and plan.watch is not None and (due or saving):
+        if book.running and plan.watch is not None and (due or saving):
             clean, clean_step = plan.copy((state.trained, state.average)), step
-        if book.status == "running":
+        if book.running:
             if step == plan.steps:
-                book = book.stop("finished")
+                book = book.stop(TrainStatus.OK)
             elif plan.patience is not None and book.waited >= plan.patience:
-                book = book.stop("stopped early")
+                book = book.stop(TrainStatus.STOPPED_EARLY)
         bar.update(step, loss=float(report.loss), metric=book.metric)
-        if store is not None and (book.status != "running" or saving):
+        if store is not None and (saving or not book.running):
             journal.sync()
             facts = {**book.facts(), **journal.facts()}
             store.save(step, {"state": state, "best": book.best}, facts=facts)

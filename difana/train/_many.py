@@ -12,8 +12,10 @@ import optax
 from jaxtyping import Array, Int
 
 from difana._numerics import third_party_promotion
+from difana._status import flag
 from difana._typing import PyTree
 from difana.losses import Step
+from difana.train.status import TrainStatus
 from difana.train.training import Training
 
 
@@ -201,8 +203,12 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
     )  # fmt: skip
     keys = jax.random.split(key_epochs, epochs)
     end, _ = jax.lax.scan(body, start, (keys, steps * jnp.arange(epochs)))
-    finite = end.finite & (jnp.isfinite(end.loss) | ~active)
-    return end.best, end.loss, end.epochs, finite
+    status = (
+        flag(~end.finite, TrainStatus.DIVERGED)
+        | flag(active & end.finite & ~jnp.isfinite(end.loss), TrainStatus.NO_METRIC)
+        | flag(active & (end.waited >= patience), TrainStatus.STOPPED_EARLY)
+    )
+    return end.best, end.loss, end.epochs, status
 
 
 def mix(mean: PyTree, new: PyTree, number: Array) -> PyTree:

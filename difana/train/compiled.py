@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,30 +14,35 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, InputError
 from difana._options import whole_number
+from difana._result import AbstractResult
 from difana._typing import PyTree
 from difana.losses import Step
 from difana.nn import trainable
 from difana.train._many import Own, ReplicaRows, Task, train_many
 from difana.train.spread import spread
+from difana.train.status import TrainStatus
 from difana.train.training import Training
 
 _CACHE = 2**21  # bytes
 
 
-class CompiledResult(NamedTuple):
+class CompiledResult(AbstractResult):
     """What many trainings found.
 
     Attributes:
         trainable: The stacked trainable with the weights of the best epochs.
         loss: Lowest held-out loss of an epoch, ``[trainings]``.
         epochs: Epochs trained, ``[trainings]``.
-        finite: False where a number was not finite: the last good weights are kept.
+        status: Bits of `TrainStatus`, ``[trainings]``; where one diverged, at a number that is not
+            finite, the last good weights are kept.
     """
+
+    bits = TrainStatus
 
     trainable: PyTree
     loss: Float[Array, " trainings"]
     epochs: Int[Array, " trainings"]
-    finite: Bool[Array, " trainings"]
+    status: Int[Array, " trainings"]
 
 
 def compiled(

@@ -23,26 +23,27 @@ from difana.data.samples import Sample
 from difana.train._book import Book
 from difana.train._journal import Journal
 from difana.train._loop import Plan, run
+from difana.train.result import AbstractTraining
 from difana.train.step import Loss, copy_leaves, make_step, start_state
 
 
-class EnsembleResult(eqx.Module):
+class EnsembleResult(AbstractTraining):
     """The outcome of a training of several members.
 
     Attributes:
         members: The last states, one a member.
         losses: Loss of each member before each update, ``[steps, members]``.
         skipped: Number of updates skipped because of non-finite numbers, ``[members]``.
-        status: ``"finished"`` or ``"diverged"`` (a member did nothing but skip at the end).
-        message: A diagnosis where something went wrong, else empty.
+        status: Bits of `TrainStatus`; it diverged if a member did nothing but skip at the end.
+        diagnosis: What went wrong, and the remedy; empty where nothing did.
         seconds: Wall time of this call, compilation included.
     """
 
     members: tuple[PyTree, ...]
     losses: Float[np.ndarray, "steps members"]
     skipped: Int[np.ndarray, " members"]
-    status: str = eqx.field(static=True)
-    message: str = eqx.field(static=True)
+    status: int = eqx.field(static=True)
+    diagnosis: str = eqx.field(static=True)
     seconds: float = eqx.field(static=True)
 
 
@@ -166,8 +167,8 @@ def fit_ensemble(
         members=tuple(done),
         losses=np.array([record["losses"] for record in journal.records], float),
         skipped=np.asarray(state.skipped),
-        status=book.status,
-        message=book.message,
+        status=book.status or 0,
+        diagnosis=book.diagnosis,
         seconds=time.perf_counter() - begin,
     )
 

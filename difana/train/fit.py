@@ -62,8 +62,8 @@ def fit(
         ...     squares, jnp.asarray(0.0), [Sample(events, name="data")], steps=50, batch_size=8,
         ...     optimizer=optax.sgd(0.2), key=jax.random.key(0),
         ... )
-        >>> result.status, round(float(result.trainable), 3)
-        ('finished', 3.5)
+        >>> result.message, round(float(result.trainable), 3)
+        ('ok', 3.5)
     """
     size = whole_number("batch_size", batch_size)
     draw = BatchSampler(samples, key=key, size=size)

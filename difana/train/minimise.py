@@ -29,6 +29,7 @@ from difana.train.checkpoint import Checkpoints
 from difana.train.history import Logger
 from difana.train.mesh import checked_mesh, gather, replicate, shard_batch
 from difana.train.result import TrainResult
+from difana.train.status import TrainStatus
 from difana.train.step import Loss, LossWithMemory, TrainState, copy_leaves, make_step, start_state
 
 _SAME = 1e-5  # sums of a GPU differ from call to call
@@ -67,7 +68,7 @@ def minimise(
     Each step draws a batch, differentiates ``loss(trainable, batch, step)`` and updates; a step
     with a loss, gradient or update that is not finite, or a loss far above its lowest value, is
     skipped. Too many such steps in a row, or something found by ``watch``, end the training as
-    ``"diverged"``: the message names the culprit, and the last good state is returned and, with
+    ``DIVERGED``: the message names the culprit, and the last good state is returned and, with
     ``checkpoint``, on disk. The metric of ``validate`` is measured on the initial state, every
     ``validate_every`` steps and at the end, and the state with the lowest is returned.
 
@@ -137,8 +138,8 @@ def minimise(
         ...     return jnp.mean((batch - centre) ** 2), {"centre": centre}
         >>> result = minimise(squares, jnp.asarray(0.0), draw, steps=50, optimizer=optax.sgd(0.2),
         ...                   key=jax.random.key(1))
-        >>> result.status, round(float(result.trainable), 3)
-        ('finished', 3.5)
+        >>> result.ok, result.message, round(float(result.trainable), 3)
+        (True, 'ok', 3.5)
     """
     begin = time.perf_counter()
     steps = whole_number("steps", steps)
@@ -194,9 +195,9 @@ def minimise(
             facts = fingerprint_of(options, state, fixed, draw, program, key=key)
             store = stack.enter_context(Checkpoints(checkpoint, fingerprint=facts))
             state, book = _restore(store, state, book, journal=journal, resume=resume)
-            if book.status == "running" and int(state.step) > 0:
+            if book.running and int(state.step) > 0:
                 _compare_metric(plan, start, memory, journal)
-        if book.status == "running":
+        if book.running:
             stack.callback(journal.close)
             journal.start(step=int(state.step))
             show = ProgressBar(
@@ -211,7 +212,7 @@ def minimise(
             state, book = run(plan, state, book, journal=journal, store=store, bar=bar)
     last = plan.copy((state.weights, state.memory))
     found = math.isfinite(book.metric)
-    lost = validate is not None and not found and book.status != "diverged"
+    lost = validate is not None and not found and book.status != TrainStatus.DIVERGED
     chosen, kept = book.best if found and select == "best" else last
     return TrainResult(
         trainable=combine(chosen, fixed),
@@ -221,8 +222,8 @@ def minimise(
         steps_done=int(state.step),
         skipped=int(state.skipped),
         memory=kept,
-        status="no finite metric" if lost else book.status,
-        message="the metric never was finite; the last state is returned" if lost else book.message,
+        status=int(TrainStatus.NO_METRIC if lost else book.status or 0),
+        diagnosis="the last state is returned" if lost else book.diagnosis,
         history=journal.records,
         seconds=time.perf_counter() - begin,
     )

@@ -1,14 +1,44 @@
 """The outcome of a training."""
+# no postponed annotations here: Equinox would take the text of an AbstractVar for a field
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 
+from difana._result import AbstractResult
 from difana._typing import PyTree
 from difana.train.history import Record
+from difana.train.status import TrainStatus
 
 
-class TrainResult(eqx.Module):
+class AbstractTraining(AbstractResult):
+    """What a training found, or a method that consists of trainings.
+
+    Attributes:
+        status: Bits of `TrainStatus`; 0 if all steps were done.
+        diagnosis: What went wrong, and the remedy; empty where nothing did.
+    """
+
+    bits = TrainStatus
+
+    if TYPE_CHECKING:
+
+        @property
+        def diagnosis(self) -> str:
+            """What went wrong."""
+            ...
+
+    else:
+        diagnosis: eqx.AbstractVar[str]
+
+    @property
+    def message(self) -> str:
+        """The status in words, and the diagnosis."""
+        words = super().message
+        return f"{words}: {self.diagnosis}" if self.diagnosis else words
+
+
+class TrainResult(AbstractTraining):
     """The outcome of a training.
 
     Attributes:
@@ -19,9 +49,9 @@ class TrainResult(eqx.Module):
         best_step: Number of steps after which it was reached; 0 is the initial state.
         steps_done: Number of steps done.
         skipped: Number of steps without update, because of non-finite numbers.
-        status: ``"finished"`` (all steps), ``"stopped early"`` (patience) or ``"diverged"``.
-        message: A diagnosis where something went wrong, else empty.
         memory: What the loss had handed on at the chosen state; None for a loss without memory.
+        status: Bits of `TrainStatus`.
+        diagnosis: What went wrong, and the remedy; empty where nothing did.
         history: The records of this stage.
         seconds: Wall time of this call; in no file, as it differs from run to run.
     """
@@ -33,7 +63,7 @@ class TrainResult(eqx.Module):
     steps_done: int
     skipped: int
     memory: PyTree
-    status: str = eqx.field(static=True)
-    message: str = eqx.field(static=True)
+    status: int = eqx.field(static=True)
+    diagnosis: str = eqx.field(static=True)
     history: tuple[Record, ...] = eqx.field(static=True)
     seconds: float = eqx.field(static=True)

@@ -142,8 +142,8 @@ def fit_flow_unfolding(
             checkpoint=None if checkpoint is None else Path(checkpoint) / f"flow_{iteration}",
             progress_bar=progress_bar,
         )  # fmt: skip
-        if found.training.status == "diverged":
-            raise ModelError(f"iteration {iteration}: {found.training.message}")
+        if not found.ok:
+            raise ModelError(f"iteration {iteration}: {found.message}")
         flow = found.flow
         draws = drawn(flow, measured.astype(jnp.float32), key_draw, samples)
         flat = draws.reshape(-1, draws.shape[-1])

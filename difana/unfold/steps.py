@@ -57,9 +57,8 @@ def start_state(levels: Levels) -> State:
     good = jnp.ones(replicas, bool)
     if levels.background is not None and levels.settings.background == "reweight":
         log_data, good = _positive_data(levels)
-    nothing = ClassifyReport(
-        jnp.zeros(replicas, dtype), jnp.zeros(replicas, jnp.int32), jnp.ones(replicas, bool)
-    )
+    none = jnp.zeros(replicas, jnp.int32)
+    nothing = ClassifyReport(jnp.zeros(replicas, dtype), none, none)
     return State(
         push, push, push if levels.learn_fakes else jnp.zeros((), dtype), log_data, *levels.start,
         jnp.zeros(replicas, dtype), jnp.zeros(replicas, dtype), good,

@@ -136,8 +136,8 @@ def train(
         trained=trainable(nets[0]),
         stage=stage,
     )
-    if result.status != "finished" or result.skipped.any():
-        raise RuntimeError(f"{stage}: {result.status}, {result.skipped} steps skipped")
+    if not result.ok or result.skipped.any():
+        raise RuntimeError(f"{stage}: {result.message}, {result.skipped} steps skipped")
     return result.members, result.seconds
 
 

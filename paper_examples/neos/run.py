@@ -134,8 +134,8 @@ def train(
         keys=[key for _, key in keys],
         stage=f"{bins} bins, {loss}, {kernel}",
     )
-    if result.status != "finished" or result.skipped.any():
-        raise RuntimeError(f"{loss}: {result.status}, {result.skipped} steps skipped")
+    if not result.ok or result.skipped.any():
+        raise RuntimeError(f"{loss}: {result.message}, {result.skipped} steps skipped")
     return result.members
 
 

@@ -146,7 +146,7 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         net = eqx.nn.Lambda(lambda x: (x[:, :1] - 100) / 20)
 
         def optimised(*args: Any, **kwargs: Any) -> Optimised:
-            return Optimised(net, jnp.asarray(edges), net, 0.1, (), "stub", "")
+            return Optimised(net, jnp.asarray(edges), net, 0.1, (), 0, "")
 
         monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise", optimised)
 

@@ -107,7 +107,7 @@ def test_a_trained_network_and_edges_are_taken(splits, optimised, monkeypatch):
 
     def stub(loss, state, samples, **options):
         calls.append(options["stage"])
-        return SimpleNamespace(trainable=state, history=(), status="stub", message="")
+        return SimpleNamespace(trainable=state, history=(), status=0, diagnosis="")
 
     monkeypatch.setattr("difana.train.fit", stub)
     edges = np.array([-9.0, -1.0, 0.0, 1.0, 9.0])
@@ -131,7 +131,7 @@ def test_multipliers_are_trained_beside_network_and_edges(splits, optimised, mon
 
     def stub(loss, state, samples, **options):
         seen.update(options, state=state)
-        return SimpleNamespace(trainable=state, history=(), status="stub", message="")
+        return SimpleNamespace(trainable=state, history=(), status=0, diagnosis="")
 
     monkeypatch.setattr("difana.train.fit", stub)
     wanted = ConstraintOptions(minimum_background=10.0, closure=0.1, rate=0.25)

@@ -105,7 +105,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIFANA_CACHE", "off")
 
     def optimised(*args: Any, **keys: Any) -> Optimised:
-        return Optimised(NETWORK, jnp.array([-2.0, 0, 1, 8]), NETWORK, 0.1, (), "finished", "")
+        return Optimised(NETWORK, jnp.array([-2.0, 0, 1, 8]), NETWORK, 0.1, (), 0, "")
 
     monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise", optimised)
     return tmp_path

@@ -56,4 +56,4 @@ def test_keys_of_both_kinds_and_of_members():
 def test_a_loss_of_the_house_is_one_of_the_loop():
     samples = [Sample(EVENTS, name="s", normfactors=("mu",)), Sample(EVENTS, name="b")]
     result = fit(cross_entropy, MLP(1, (2,), key=KEY), samples, key=KEY, **OPTIONS)
-    assert result.status == "finished"
+    assert result.message == "ok"

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from difana._errors import ConfigError
-from difana.train import Average, RowSampler, minimise
+from difana.train import Average, RowSampler, TrainStatus, minimise
 
 DECAY = 0.8
 ROWS = jnp.linspace(-1.0, 1.0, 12)
@@ -75,7 +75,7 @@ def test_divergence_returns_the_last_sound_average():
         return jnp.where(step.index >= 4, jnp.nan, value), aux
 
     result = run(loss=broken, max_nonfinite=3)
-    assert result.status == "diverged"
+    assert result.status == TrainStatus.DIVERGED
     # the weights after the update of step 3 were never seen to be good
     kept = path(run(10, average=None))[:3]
     assert float(result.trainable["w"]) == pytest.approx(closed_form(kept), rel=1e-12)

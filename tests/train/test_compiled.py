@@ -13,7 +13,7 @@ from difana._errors import ConfigError, InputError
 from difana.nn import MLP
 from difana.ratio import stacked_nets
 from difana.ratio.classify import Classes, classify
-from difana.train import ReplicaRows, Training, compiled
+from difana.train import ReplicaRows, Training, TrainStatus, compiled
 from difana.train._many import mix
 from difana.train.compiled import side_by_side
 
@@ -96,7 +96,7 @@ def test_each_training_finds_the_minimum_of_its_own_rows():
     losses = [squares(c, (data.shared, w), None)[0]
               for c, w in zip(found.trainable, data.own, strict=True)]  # fmt: skip
     np.testing.assert_allclose(found.loss, losses, rtol=1e-3)
-    assert bool(found.finite.all())
+    assert found.ok
 
 
 def test_chunks_and_devices_change_nothing():
@@ -115,7 +115,10 @@ def test_a_training_that_is_not_active_or_not_finite_leaves_the_others_alone():
     assert float(found.trainable[1]) == 1.0
     assert found.epochs.tolist() == [int(alone.epochs[0]), 0, int(alone.epochs[2])]
     broken = centres(jnp.array([1.0, jnp.inf, 1.0]))
-    assert broken.finite.tolist() == [True, False, True]
+    early = TrainStatus.STOPPED_EARLY
+    assert found.status.tolist() == [early, 0, early]
+    assert broken.status.tolist() == [early, TrainStatus.DIVERGED, early]
+    assert not broken.ok
     np.testing.assert_allclose(broken.trainable[::2], alone.trainable[::2], rtol=1e-12)
 
 

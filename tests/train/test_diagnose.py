@@ -20,6 +20,7 @@ from difana.likelihood import (
     Template,
     channel_from_events,
 )
+from difana.train import TrainStatus
 from difana.train.diagnose import _of_edges
 
 NAN = float("nan")
@@ -63,7 +64,7 @@ def on_disk(samples, loss, rate, folder, **options):
     """Return the result, and what a second call reads from the disk."""
     first = run(samples, loss, rate, checkpoint=folder, **options)
     again = run(samples, loss, rate, checkpoint=folder, **options)
-    assert (again.status, again.message) == (first.status, first.message) != ("finished", "")
+    assert (again.status, again.message) == (first.status, first.message) != (0, "ok")
     for one, two in zip(*map(jax.tree.leaves, (first.last, again.last)), strict=True):
         np.testing.assert_array_equal(one, two)
     return first
@@ -75,7 +76,7 @@ def test_diverging_loss(samples, tmp_path):
 
     # the error grows by a factor of 19 a step: from 0.25 beyond a thousand times as much
     result = on_disk(samples, loss, 10.0, tmp_path, watch=None, max_nonfinite=3)
-    assert result.status == "diverged"
+    assert result.status == TrainStatus.DIVERGED
     assert "far above its lowest value, 0.25" in result.message
     assert float(loss(result.last, None, None)[0]) < 1e3
     assert result.steps_done < 10
@@ -86,7 +87,7 @@ def test_vanishing_bins(samples, tmp_path):
         return -state["slope"], {}
 
     result = on_disk(samples, loss, 1.0, tmp_path)
-    assert result.status == "diverged"
+    assert result.status == TrainStatus.DIVERGED
     assert "channel 'SR': bin" in result.message
     assert "effective simulated background event" in result.message
     assert "minimum_events" in result.message
@@ -107,11 +108,11 @@ def test_degenerate_edges(samples, tmp_path):
         return state["edges"][2] ** 2 + 0.0 * state["slope"], {}
 
     result = on_disk(samples, loss, 0.7, tmp_path, steps=9)  # 0.5, -0.2, ...
-    assert result.status == "diverged"
+    assert result.status == TrainStatus.DIVERGED
     assert "edges do not increase: bin 1 reaches from 0 to -0.2" in result.message
     np.testing.assert_allclose(result.last["edges"], START["edges"])
     at_start = run(samples, loss, 0.1, {**START, "edges": jnp.array([-1.0, 0.0, 1e-9, 2.0])})
-    assert (at_start.status, at_start.steps_done) == ("diverged", 0)
+    assert (at_start.status, at_start.steps_done) == (TrainStatus.DIVERGED, 0)
     assert "degenerate edges: bin 1 is 1e-09 wide" in at_start.message
 
 
@@ -120,7 +121,7 @@ def test_nonfinite_gradient(samples, tmp_path):
         return jnp.sqrt(jnp.sum((state["slope"] - 1.0) ** 2)), {}
 
     result = on_disk(samples, loss, 0.1, tmp_path, max_nonfinite=2)
-    assert result.status == "diverged"
+    assert result.status == TrainStatus.DIVERGED
     assert "the gradient is not finite in ['slope']" in result.message
     assert float(result.last["slope"]) == 1.0
 

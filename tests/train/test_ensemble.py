@@ -11,7 +11,7 @@ import pytest
 from difana._errors import ConfigError
 from difana.data import Events, Sample
 from difana.nn import MLP
-from difana.train import fit, fit_ensemble
+from difana.train import TrainStatus, fit, fit_ensemble
 
 OPTIONS = {"steps": 12, "batch_size": 16, "progress_bar": False}
 
@@ -36,7 +36,7 @@ def test_members_are_single_trainings(shared):
     found = fit_ensemble(
         loss, nets, data[0] if shared else data, optimizer=optimizer, keys=keys, **OPTIONS
     )
-    assert found.status == "finished"
+    assert found.message == "ok"
     assert found.skipped.tolist() == [0, 0]
     assert found.losses.shape == (12, 2)
     if shared:
@@ -71,7 +71,7 @@ def test_divergence_and_bad_options():
     keys = jax.random.split(jax.random.key(0))
     options = {"optimizer": optax.sgd(0.1), "keys": keys, **OPTIONS, "steps": 60}
     found = fit_ensemble(broken, members, samples(0), max_nonfinite=5, **options)
-    assert found.status == "diverged"
+    assert found.status == TrainStatus.DIVERGED
     assert found.skipped.tolist() == [0, 5]
     assert "step" in found.message
     assert np.isnan(found.losses[:, 1]).all()

@@ -14,6 +14,7 @@ from flax import nnx
 
 from difana import train
 from difana._errors import ConfigError
+from difana.train import TrainStatus
 from difana.train._book import Book
 
 
@@ -23,9 +24,9 @@ def records(result, kind):
 
 def test_converges_to_the_separating_line(fit, toy):
     result = fit(steps=150, optimizer=optax.adam(0.1))
-    assert result.status == "finished"
+    assert result.ok
     assert result.steps_done == 150
-    assert not result.message
+    assert result.message == "ok"
     assert result.skipped == 0
     # Two unit Gaussians at (1, 1) and (-1, -1): the log-likelihood ratio is 2 (a + b).
     np.testing.assert_allclose(result.trainable["w"][:, 0], [2.0, 2.0], atol=0.9)
@@ -58,7 +59,7 @@ def test_best_state_is_the_one_validated_best(fit, toy):
 def test_initial_state_is_a_candidate(fit, toy):
     # Uphill: no later state is as good as the start.
     result = fit(loss=lambda *a: (-toy.loss(*a)[0], {}), steps=10)
-    assert (result.best_step, result.status) == (0, "finished")
+    assert (result.best_step, result.status) == (0, TrainStatus.OK)
     for name, leaf in toy.start.items():
         np.testing.assert_array_equal(result.trainable[name], leaf)
     assert np.any(result.last["w"] != toy.start["w"])
@@ -66,7 +67,13 @@ def test_initial_state_is_a_candidate(fit, toy):
 
 def test_stops_early_after_patience(fit, toy):
     result = fit(loss=lambda *a: (-toy.loss(*a)[0], {}), steps=1000, patience=3)
-    assert (result.status, result.steps_done, result.best_step) == ("stopped early", 15, 0)
+    assert (result.status, result.steps_done, result.best_step) == (
+        TrainStatus.STOPPED_EARLY,
+        15,
+        0,
+    )
+    assert result.ok
+    assert "no longer improved" in result.message
 
 
 def test_a_better_state_resets_the_patience():
@@ -236,7 +243,7 @@ def nan_between(toy, first, last):
 
 def test_nonfinite_steps_are_skipped(fit, toy):
     result = fit(loss=nan_between(toy, 4, 6), steps=21)
-    assert (result.status, result.skipped) == ("finished", 3)
+    assert (result.status, result.skipped) == (TrainStatus.OK, 3)
     skipped = [record["step"] for record in records(result, "train") if record["skipped"]]
     assert skipped == [4, 5, 6]
     assert all(record["loss"] is None for record in records(result, "train")[3:6])
@@ -249,7 +256,9 @@ def test_nonfinite_steps_are_skipped(fit, toy):
 
 def test_diverged_stops_with_a_diagnosis(fit, toy):
     result = fit(loss=nan_between(toy, 8, 21), steps=21, max_nonfinite=4)
-    assert (result.status, result.steps_done, result.skipped) == ("diverged", 11, 4)
+    assert (result.status, result.steps_done, result.skipped) == (TrainStatus.DIVERGED, 11, 4)
+    assert not result.ok
+    assert result.message.startswith("the training diverged")
     assert "steps 8 to 11 skipped: the loss is nan" in result.message
     assert "clip" in result.message
     assert records(result, "validation")[-1]["step"] == 11, "the last good state is a candidate"
@@ -265,13 +274,13 @@ def test_a_nonfinite_gradient_names_the_leaf(fit, toy):
         return value + jnp.sqrt(jnp.sum(trainable["w"] ** 2)), aux  # gradient 0/0 at w = 0
 
     result = fit(loss=loss, max_nonfinite=2)
-    assert result.status == "diverged"
+    assert result.status == TrainStatus.DIVERGED
     assert "the gradient is not finite in ['w']" in result.message
 
 
 def test_an_overflowing_update_is_skipped(fit):
     result = fit(optimizer=optax.sgd(1e308 * 10), max_nonfinite=3)
-    assert (result.status, result.skipped) == ("diverged", 3)
+    assert (result.status, result.skipped) == (TrainStatus.DIVERGED, 3)
     assert "update overflows" in result.message
 
 
@@ -284,7 +293,9 @@ def test_a_metric_that_is_nan_is_never_the_best(fit, toy):
     assert result.history[0]["metric"] is None
     assert result.best_step > 0
     never = fit(validate=lambda trainable: (math.nan, {}), steps=6)
-    assert (never.status, never.best_step) == ("no finite metric", 6)
+    assert (never.status, never.best_step) == (TrainStatus.NO_METRIC, 6)
+    assert not never.ok
+    assert never.message.endswith("never was finite: the last state is returned")
     np.testing.assert_array_equal(never.trainable["w"], never.last["w"])
 
 

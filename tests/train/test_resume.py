@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from difana._errors import ConfigError
-from difana.train import Checkpoints, read_history
+from difana.train import Checkpoints, TrainStatus, read_history
 
 STEPS = {"steps": 20, "checkpoint_every": 4, "validate_every": 3}
 
@@ -89,7 +89,7 @@ def test_early_stop_and_divergence_are_remembered(fit, toy, tmp_path):
 
     options = {"loss": uphill, "patience": 2, "checkpoint": tmp_path / "a"}
     one = fit(**options)
-    assert one.status == "stopped early"
+    assert one.status == TrainStatus.STOPPED_EARLY
     same(fit(**options), one)
 
     def broken(trainable, batch, step):
@@ -98,7 +98,7 @@ def test_early_stop_and_divergence_are_remembered(fit, toy, tmp_path):
 
     options = {"loss": broken, "max_nonfinite": 3, "checkpoint": tmp_path / "b"}
     two = fit(**options)
-    assert two.status == "diverged"
+    assert two.status == TrainStatus.DIVERGED
     same(fit(**options), two)
 
 
