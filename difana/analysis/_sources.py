@@ -32,6 +32,11 @@ class Source:
     systematic: SystematicConfig | None = None
     side: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse observed events of a blinded region, whoever asks for them."""
+        if self.sample.data and self.region.name in self.config.blinded:
+            raise InputError(f"{self.where}: the region is blinded (General: Blind)")
+
     @property
     def shift(self) -> Side:
         """What the side of the systematic changes."""

@@ -145,6 +145,8 @@ def _sources(config: AnalysisConfig) -> Iterator[Source]:
         for region in config.regions:
             if sample.regions and region.name not in sample.regions:
                 continue
+            if sample.data and region.name in config.blinded:
+                continue
             yield Source(config, sample, region)
             for entry in systematics_of(config, sample, region, "Files", "Tree"):
                 for side in ("up", "down"):

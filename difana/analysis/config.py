@@ -12,6 +12,7 @@ from difana.config import (
     BOUNDS,
     EDGES,
     EXPRESSION,
+    FLAG_OR_TEXTS,
     NUMBER,
     SEED,
     Nested,
@@ -36,6 +37,7 @@ def _sums_to_one(values: tuple[float, ...]) -> bool:
     return all(value > 0 for value in values) and abs(sum(values) - 1) < 1e-6
 
 
+BLIND_FITS = ("prefit", "control")
 _SPLIT = numbers(NUMBER, least=3, most=3, rule=" above 0 that sum to 1", holds=_sums_to_one)
 
 
@@ -60,6 +62,15 @@ class GeneralConfig:
         default=(),
     )
     stat_errors: bool = key("include the statistical uncertainty of simulation", default=True)
+    blind: bool | tuple[str, ...] = key(
+        "regions of which no observed event is read; true for all", FLAG_OR_TEXTS, default=False
+    )
+    blind_fit: str | None = key(
+        "where the nuisances of expected limits stand while some regions are blinded: fitted to "
+        "the data of the others (control, the default), or where they start (prefit)",
+        choice(*BLIND_FITS),
+        default=None,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -276,9 +287,25 @@ class AnalysisConfig:
         return tuple(sample for sample in self.samples if not sample.data)
 
     @property
+    def blinded(self) -> tuple[str, ...]:
+        """Names of the regions of which no observed event may be read."""
+        asked = self.general.blind
+        if isinstance(asked, bool):
+            return tuple(region.name for region in self.regions) if asked else ()
+        return tuple(region.name for region in self.regions if region.name in asked)
+
+    @property
     def observed(self) -> SampleConfig | None:
-        """The sample of observed events."""
+        """The sample of observed events; None where all regions are blinded, too."""
+        if len(self.blinded) == len(self.regions):
+            return None
         return next((sample for sample in self.samples if sample.data), None)
+
+    @property
+    def control_fit(self) -> bool:
+        """Whether expected limits stand at a fit to the data of the regions not blinded."""
+        partly = self.observed is not None and bool(self.blinded)
+        return partly and self.general.blind_fit != "prefit"
 
     def factors_of(self, sample: str) -> tuple[str, ...]:
         """Return the names of the free factors on a sample."""

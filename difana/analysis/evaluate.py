@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError
+from difana.analysis.blinding import seen_data
 from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.load import Loaded
 from difana.analysis.observables import DIFANA, Expectation, Setting, baselines, expectation
 from difana.analysis.optimise import Optimised
-from difana.analysis.statistics import Final, asimov_vector, data_vector, final_statistics
-from difana.analysis.templates import (
-    ObservedSample,
-    Values,
-    binned,
-    network_scores,
-    observe,
-)
+from difana.analysis.statistics import Final, final_statistics
+from difana.analysis.templates import ObservedSample, observe
 from difana.data import Sample, is_signal
 from difana.hist import soft_histogram
 from difana.likelihood import Channel, Model, build_model
@@ -41,7 +34,7 @@ class Evaluated:
         channel: The trained region in hard bins.
         edges: Its bin edges.
         model: The final model.
-        data: Its data: observed events, or background-only Asimov data.
+        data: Its data: observed events; background-only Asimov data without, and where blinded.
         statistics: Fit, yields and scan of the final model.
         soft: Soft yields of the trained region by sample.
         conditions: What became of the conditions on the training.
@@ -92,7 +85,7 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         none = setting.channel(loaded.empty, edges)
         channel = dataclasses.replace(channel, templates=(*channel.templates, *none.templates))
     model = _final_model(setting, channel, best)
-    data = _data(config, loaded, model, optimised.net, edges)
+    seen = seen_data(config, loaded, model, optimised.net, edges)
     soft = _soft(test, edges, float(optimised.bandwidth))
     soft |= {sample.name: np.zeros(len(edges) - 1) for sample in loaded.empty}
     closing = _closing(channel, soft, general.poi)
@@ -101,10 +94,8 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         channel=channel,
         edges=edges,
         model=model,
-        data=data,
-        statistics=final_statistics(
-            model, data, top=1.25 * best.limits[4], real=config.observed is not None
-        ),
+        data=seen.vector,
+        statistics=final_statistics(model, seen, top=1.25 * best.limits[4]),
         soft=soft,
         conditions=judged(training.constraints, model, closing, channel=channel.name),
         scores={BASELINE: plain, DIFANA: test},
@@ -121,20 +112,6 @@ def _final_model(setting: Setting, channel: Channel, best: Expectation) -> Model
             entry = dataclasses.replace(entry, bounds=((min(low, 0.0), high),))
         parameters.append(entry)
     return build_model((channel, *setting.channels), poi=setting.poi, parameters=parameters)
-
-
-def _data(
-    config: AnalysisConfig, loaded: Loaded, model: Model, net: Any, edges: np.ndarray
-) -> jax.Array:
-    """Return the data of the model: observed, or background-only Asimov data."""
-    if loaded.observed is None:
-        return asimov_vector(model)
-    seen = loaded.observed
-    scores = network_scores(net, seen.inputs) if len(seen) else np.zeros(0)
-    observed = {**loaded.observed_yields}
-    counts = binned(Values(scores, np.ones(len(scores))), edges)[0]
-    observed[config.trained.name] = tuple(counts.tolist())
-    return data_vector(model, np.concatenate([observed[c.name] for c in model.structure.channels]))
 
 
 def _soft(

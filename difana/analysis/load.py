@@ -47,8 +47,9 @@ class Loaded(eqx.Module):
         test: The same for the test.
         channels: Fixed regions, with all events, in the order of the configuration.
         parameters: Settings of the free factors.
-        observed: Observed events of the trained region; None without data.
-        observed_yields: Observed yields by name of the fixed region (static); empty without data.
+        observed: Observed events of the trained region; None without data, or blinded.
+        observed_yields: Observed yields by name of the fixed region (static); without those that
+            are blinded, and empty without data.
         notes: What the user should know (static).
         empty: Samples of which no event is in the trained region (static).
     """
@@ -107,8 +108,13 @@ def _load(config: AnalysisConfig) -> Loaded:
     }
     observed, counts = None, {}
     if (data := config.observed) is not None:
-        observed = _observed(config, data)
-        counts = {region.name: observed_yields(config, data, region) for region in fixed}
+        if config.trained.name not in config.blinded:
+            observed = _observed(config, data)
+        counts = {
+            region.name: observed_yields(config, data, region)
+            for region in fixed
+            if region.name not in config.blinded
+        }
     return Loaded(
         train=train,
         validation=validation,

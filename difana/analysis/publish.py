@@ -21,15 +21,11 @@ def hepdata_tables(result: AnalysisResult) -> tuple[Table, ...]:
         result: What `run` returned.
     """
     poi = result.summary["poi"]
-    found = [
-        _yields(region, when, real=result.real_data)
-        for region in result.regions
-        for when in ("prefit", "postfit")
-    ]
+    found = [_yields(region, when) for region in result.regions for when in ("prefit", "postfit")]
     return (*found, _limits(result, poi), _scan(result, poi))
 
 
-def _yields(region: RegionYields, when: str, *, real: bool) -> Table:
+def _yields(region: RegionYields, when: str) -> Table:
     rows = getattr(region, when)
     total = np.sum(list(rows.values()), axis=0)
     errors = getattr(region, f"{when}_errors")
@@ -43,7 +39,9 @@ def _yields(region: RegionYields, when: str, *, real: bool) -> Table:
         for name, values in region.signal.items()
     ]
     columns.append(Variable("total", total, uncertainties=(Uncertainty("total", errors),)))
-    columns.append(Variable("data" if real else "Asimov data, background only", region.data))
+    columns.append(
+        Variable("data" if region.observed else "Asimov data, background only", region.data)
+    )
     word = {"prefit": "before", "postfit": "after"}[when]
     return Table(
         yields_title(region.name, when),

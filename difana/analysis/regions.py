@@ -27,6 +27,7 @@ class RegionYields:
         postfit_errors: The same after the fit.
         signal: Yields of the signal samples at unit strength.
         data: Observed yields, or Asimov data.
+        observed: Whether the data are observed: there are some, and the region is not blinded.
     """
 
     name: str
@@ -38,6 +39,7 @@ class RegionYields:
     postfit_errors: Float[np.ndarray, " bins"]
     signal: Mapping[str, Float[np.ndarray, " bins"]]
     data: Float[np.ndarray, " bins"]
+    observed: bool
 
 
 def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYields, ...]:
@@ -67,6 +69,7 @@ def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYield
                 postfit_errors=np.asarray(final.postfit.bin_errors[own]),
                 signal={name: np.asarray(final.unit[parts[name]]) for name in signals},
                 data=observed[own],
+                observed=config.observed is not None and channel.name not in config.blinded,
             )
         )
     return tuple(listed)

@@ -29,7 +29,7 @@ class AnalysisResult(AbstractResult):
         summary: The content of ``result.json``.
         comparison: Expectations of the baselines and, last, of the trained observable.
         model: The final model, as in ``workspace.json``.
-        data: Its data: observed events, or background-only Asimov data.
+        data: Its data: observed events; background-only Asimov data without, and where blinded.
         statistics: Fit, yields and scan of the final model.
         regions: Yields of all regions.
         channels: Hard templates of all regions with their variations.
@@ -79,5 +79,5 @@ class AnalysisResult(AbstractResult):
 
     @property
     def real_data(self) -> bool:
-        """Whether the data are real."""
-        return self.config.observed is not None
+        """Whether the data are observed in all regions."""
+        return all(region.observed for region in self.regions)

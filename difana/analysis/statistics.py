@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from difana.analysis.blinding import Seen, expected_vector
 from difana.infer import (
     CLsResult,
     FitResult,
@@ -54,16 +55,45 @@ class Observed:
 
 
 @dataclasses.dataclass(frozen=True)
+class ControlFit:
+    """What is expected where the nuisances stand at a fit to the regions that are not blinded.
+
+    Attributes:
+        limits: Expected upper limits at -2, -1, 0, 1, 2 standard deviations.
+        cls: Expected CLs of ``mu = 1``, in the same order.
+        significance: Expected significance of ``mu = 1``.
+        status: ``ok``, or why the numbers cannot be trusted.
+    """
+
+    limits: tuple[float, ...]
+    cls: tuple[float, ...]
+    significance: float
+    status: str
+
+    @classmethod
+    def of(cls, limits: LimitResult, test: CLsResult, found: SignificanceResult) -> ControlFit:
+        """Keep what is expected alone: the rest compares predictions with themselves."""
+        bad = dict.fromkeys(own.verdict for own in (limits, test, found) if not own.ok)
+        return cls(
+            tuple(np.asarray(limits.expected).tolist()),
+            tuple(np.asarray(test.expected).tolist()),
+            float(found.expected),
+            "; ".join(bad) or "ok",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class Final:
     """All numbers of the final model.
 
     Attributes:
-        fit: The best fit to the data.
+        fit: The best fit to the data; where some regions are blinded, to the others without signal.
         prefit: Yields without signal, nuisances at their starting values.
         postfit: Yields of the best fit.
         unit: Yields of every template and bin at unit signal strength.
         scan: CLs against the parameter of interest.
-        observed: What the data say; None without real data.
+        observed: What the data say; None without real data, or where a region is blinded.
+        control: What is expected after the fit to the regions not blinded; None elsewhere.
     """
 
     fit: FitResult
@@ -72,50 +102,40 @@ class Final:
     unit: Float[Array, " rows"]
     scan: Scan
     observed: Observed | None
+    control: ControlFit | None = None
 
 
-def final_statistics(model: Model, data: Float[Array, " data"], *, top: float, real: bool) -> Final:
+def final_statistics(model: Model, seen: Seen, *, top: float) -> Final:
     """Return fit, yields, scan and, for real data, observed limits.
 
     Args:
         model: The model.
-        data: Observed events, or background-only Asimov data.
+        seen: Its data: observed, Asimov data, or both where regions are blinded.
         top: Largest value of the scan.
-        real: Whether the data are real.
     """
-    best = Inference(model, data).best
-    inference = Inference(model, data if real else None)
+    best = Inference(model, seen.vector).best if seen.fit is None else seen.fit
+    asimov = None if seen.at is None else expected_vector(model, seen.at)
+    inference = Inference(model, seen.vector if seen.real else asimov)
     mu = np.linspace(0.0, top, SCAN_POINTS)
     tests = [inference.cls(value) for value in mu]
     scan = Scan(
         mu,
-        np.array([test.observed for test in tests]) if real else None,
+        np.array([test.observed for test in tests]) if seen.real else None,
         np.array([test.expected for test in tests]),
     )
-    observed = None
-    if real:
+    observed = control = None
+    if seen.real:
         observed = Observed(inference.limits(), inference.cls(1.0), inference.significance())
+    elif seen.at is not None:
+        signal = expected_vector(model, seen.at.at[model.poi_index].set(1.0))
+        discovery = Inference(model, signal).significance()
+        control = ControlFit.of(inference.limits(), inference.cls(1.0), discovery)
     start, covariance, unit = _before(model)
     prefit = yields(model, start, covariance, label="pre-fit")
-    return Final(best, prefit, yields(model, fit=best), unit, scan, observed)
+    return Final(best, prefit, yields(model, fit=best), unit, scan, observed, control)
 
 
-# compiled whole: one by one, the operations of a model cost seconds of compilation
-
-
-@jax.jit
-def asimov_vector(model: Model) -> Float[Array, " data"]:
-    """Return background-only Asimov data."""
-    return model.expected(model.init.at[model.poi_index].set(0.0))
-
-
-@jax.jit
-def data_vector(model: Model, observed: Float[Array, " bins"]) -> Float[Array, " data"]:
-    """Return observed yields and auxiliary data."""
-    return model.data(observed)
-
-
-@jax.jit
+@jax.jit  # whole: one by one, the operations of a model cost seconds of compilation
 def _before(model: Model) -> tuple[Array, Array, Array]:
     """Return parameters without signal, their covariance, and the yields of unit signal."""
     start = model.init.at[model.poi_index]

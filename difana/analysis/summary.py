@@ -48,7 +48,9 @@ def summary_of(
             "significance": best.significance,
             "status": best.status,
             "observed": observed,
+            "control_fit": None if final.control is None else dataclasses.asdict(final.control),
         },
+        "blinded": config.blinded,
         "edges": best.edges,
         "comparison": [
             {
@@ -96,6 +98,7 @@ def summary_of(
         | {s.name: {"yield": 0.0, "events": dict.fromkeys(splits, 0)} for s in loaded.empty},
         "notes": [
             *loaded.notes,
+            *_blinding(config, final),
             *best.notes,
             *(f"{c}, on the test split" for c in conditions if not c.met),
             *([] if checked.ok else [checked.message]),
@@ -111,6 +114,20 @@ def summary_of(
     }
 
 
+def _blinding(config: AnalysisConfig, final: Final) -> list[str]:
+    """Return what was not looked at, and what is expected after a fit to the rest."""
+    if config.observed is None or not config.blinded:
+        return []
+    hidden = ", ".join(f"'{name}'" for name in config.blinded)
+    text = f"blinded, no observed event of it was read: {hidden}"
+    if final.control is None:
+        return [f"{text}; expected limits with nuisances as before any fit"]
+    own = final.control.limits
+    fitted = ", ".join(f"'{r.name}'" for r in config.regions if r.name not in config.blinded)
+    what = f"expected limit on {config.general.poi}, nuisances fitted without signal in {fitted}"
+    return [f"{text}; {what}: {own[2]:.4g} ({own[1]:.4g} to {own[3]:.4g})"]
+
+
 def _status(best: Expectation, optimised: Optimised, final: Final) -> str:
     """Return ``ok``, or why the numbers of the trained observable cannot be trusted."""
     found = []
@@ -120,5 +137,7 @@ def _status(best: Expectation, optimised: Optimised, final: Final) -> str:
     if (own := final.observed) is not None:
         statuses |= {"observed limit": own.limits.verdict, "observed CLs": own.cls.verdict,
                      "observed significance": own.significance.verdict}  # fmt: skip
+    if final.control is not None:
+        statuses["expected limit after the control fit"] = final.control.status
     found += [f"{name}: {text}" for name, text in statuses.items() if text != "ok"]
     return "; ".join(found) or "ok"

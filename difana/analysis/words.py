@@ -33,6 +33,8 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         expected = observed["expected_limits"]  # nuisances as fitted to the data
         said = f"CLs of {poi} = 1: {shown(observed['cls'], 4)}"
         found.append(("observed limit", f"{poi} < {limit_text(observed['limit'])}", said))
+    elif (control := limits.get("control_fit")) is not None:
+        expected = control["limits"]  # nuisances as fitted to the regions that are not blinded
     found.append(("expected limit", f"{poi} < {limit_text(expected[2])}", _band(expected)))
     if observed is not None:
         said = f"expected for {poi} = 1: {shown(limits['significance'], 2)}"

@@ -130,6 +130,10 @@ TEXTS = Kind(
     _texts, {"anyOf": [TEXT.schema, {"type": "array", "items": TEXT.schema, "minItems": 1}]}
 )
 FLAG = Kind(_flag, {"type": "boolean"})
+FLAG_OR_TEXTS = Kind(
+    lambda node: node.value if isinstance(node.value, bool) else _texts(node),
+    {"anyOf": [FLAG.schema, *TEXTS.schema["anyOf"]]},
+)
 EXPRESSION = Kind(_expression, {"type": ["string", "number"]})
 NUMBER = Kind(_number, {"type": "number"})
 

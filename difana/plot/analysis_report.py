@@ -115,18 +115,20 @@ def _scan(result: AnalysisResult, draw: _Drawer) -> Section:
 
 def _yields(result: AnalysisResult, draw: _Drawer) -> Section:
     figures, rows = [], []
-    kind = "data" if result.real_data else "background-only Asimov data"
+    partly = any(region.observed for region in result.regions)
     for region in result.regions:
+        kind = "data" if region.observed else "background-only Asimov data"
+        blinded = partly and not region.observed
         edges, xlabel = _axis(region, result)
         for when in ("prefit", "postfit"):
             stack: Mapping[str, Any] = getattr(region, when)
             figure = data_mc(
                 edges,
                 stack,
-                region.data,
+                None if blinded else region.data,
                 getattr(region, f"{when}_errors"),
                 title=f"{region.name}, {when[:-3]}-fit"
-                + ("" if result.real_data else ", Asimov data"),
+                + (", blinded" if blinded else "" if region.observed else ", Asimov data"),
                 xlabel=xlabel,
                 signal={f"{name} (mu = 1)": y for name, y in region.signal.items()},
                 log=True,
@@ -137,11 +139,15 @@ def _yields(result: AnalysisResult, draw: _Drawer) -> Section:
             rows.append(
                 [region.name, name, float(np.sum(unit)), float(np.sum(region.postfit[name]))]
             )
-        rows.append([region.name, kind, float(np.sum(region.data)), float(np.sum(region.data))])
+        if not blinded:
+            total = float(np.sum(region.data))
+            rows.append([region.name, kind, total, total])
+    kind = "data" if partly else "background-only Asimov data"
+    hidden = "; blinded regions have none" if partly and not result.real_data else ""
     return Section(
         "Yields",
         "Before and after the fit; the band holds all uncertainties with their correlations. "
-        f"The points are {kind}. Pre-fit signal in the table is at unit strength.",
+        f"The points are {kind}{hidden}. Pre-fit signal in the table is at unit strength.",
         columns=["region", "sample", "pre-fit", "post-fit"],
         rows=rows,
         figures=figures,

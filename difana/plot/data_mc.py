@@ -107,7 +107,7 @@ def data_mc(
 def _lines(
     signal: str | Mapping[str, ArrayLike] | None, stack: dict[str, np.ndarray], edges: np.ndarray
 ) -> dict[str, np.ndarray]:
-    if signal is None:
+    if not signal:
         return {}
     if isinstance(signal, str):
         if signal not in stack:

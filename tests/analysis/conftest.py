@@ -111,6 +111,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def write_events(folder: Path) -> Callable[..., dict[str, np.ndarray]]:
+    """``write_events(file, kind, edit, **options)`` writes a file after ``edit`` changed it."""
+
+    def write(file: str, kind: str, edit: Any = None, **options: Any) -> dict[str, np.ndarray]:
+        columns = table(kind, **options)
+        columns = columns if edit is None else edit(columns)
+        write_root(folder / "ntuples" / f"{file}.root", columns)
+        return columns
+
+    return write
+
+
+@pytest.fixture
 def write_config(folder: Path) -> Callable[..., Path]:
     """``write_config(edit) -> path`` writes the configuration after ``edit`` changed it."""
     return lambda edit=None: write_yaml(folder / "analysis.yaml", edit)

@@ -126,9 +126,10 @@ def test_yields_before_and_after_the_fit():
         postfit_errors=np.array([1.5]),
         signal={"s": np.array([4.0])},
         data=np.array([10.0]),
+        observed=True,
     )
     for when, total, error in (("prefit", 9.0, 3.0), ("postfit", 10.0, 1.5)):
-        columns = {column.name: column for column in _yields(region, when, real=True).dependent}
+        columns = {column.name: column for column in _yields(region, when).dependent}
         assert ("s" in columns) == (when == "postfit")
         assert list(columns["total"].values) == [total]
         assert list(columns["total"].uncertainties[0].up) == [error]
