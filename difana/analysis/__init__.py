@@ -1,5 +1,6 @@
 """Room 8: the configured whole. YAML to pipeline to result folder."""
 
+from difana.analysis.apply import apply as apply
 from difana.analysis.baselines import Baseline as Baseline
 from difana.analysis.baselines import train_adversarial as train_adversarial
 from difana.analysis.baselines import train_augmented as train_augmented
@@ -32,6 +33,8 @@ from difana.analysis.nuisance_scan import NuisanceScan as NuisanceScan
 from difana.analysis.nuisance_scan import nuisance_scan as nuisance_scan
 from difana.analysis.nuisance_scan import refined_scan as refined_scan
 from difana.analysis.nuisance_scan import samples_at as samples_at
+from difana.analysis.observable_of import TrainedObservable as TrainedObservable
+from difana.analysis.observable_of import observable_of as observable_of
 from difana.analysis.optimise import Optimised as Optimised
 from difana.analysis.optimise import optimise as optimise
 from difana.analysis.optimise import pretraining as pretraining
@@ -72,10 +75,12 @@ __all__ = [
     "Profile",
     "ScanInterval",
     "Table",
+    "TrainedObservable",
     "TrainingOptions",
     "Uncertainty",
     "Values",
     "Variable",
+    "apply",
     "best_bins",
     "check",
     "config_schema",
@@ -89,6 +94,7 @@ __all__ = [
     "log_objective",
     "new_network",
     "nuisance_scan",
+    "observable_of",
     "observable_profiles",
     "observe",
     "optimise",

@@ -97,17 +97,21 @@ class Source:
         """Factor on the weights: the luminosity, for simulated samples."""
         return 1.0 if self.sample.data else self.config.general.luminosity
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What the network is given, as `read_events` is asked for it."""
+        cloud, found = self.config.particles, {"columns": dict(self.config.features)}
+        if cloud is None:
+            return found
+        return found | {
+            "particles": dict(cloud.channels),
+            "max_particles": cloud.maximum,
+            "leading": cloud.leading,
+        }
+
     def inputs(self) -> Events:
         """Return what the network is given, and weights."""
-        cloud = self.config.particles
-        particles: dict[str, Any] = {}
-        if cloud is not None:
-            particles = {
-                "particles": dict(cloud.channels),
-                "max_particles": cloud.maximum,
-                "leading": cloud.leading,
-            }
-        return self.events(dict(self.config.features), **particles)
+        return self.events(**self.reading)
 
     def events(
         self, columns: Mapping[str, str], *, dtype: Any = np.float32, **options: Any

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from difana.analysis._checks import check_references
 from difana.analysis.config import AnalysisConfig
-from difana.config import file_schema, read_file
+from difana.config import file_schema, read_file, read_values
 
 
 def read_config(path: str | Path) -> AnalysisConfig:
@@ -40,7 +41,31 @@ def read_config(path: str | Path) -> AnalysisConfig:
         >>> config.trained.name, config.factors_of("signal")
         ('SR', ('mu',))
     """
-    config = read_file(path, AnalysisConfig, check=check_references)
+    return _seeded(read_file(path, AnalysisConfig, check=check_references))
+
+
+def config_of(values: Mapping[str, Any], *, path: str | Path) -> AnalysisConfig:
+    """Return the configuration of plain values, as ``result.json`` holds them under ``config``.
+
+    Args:
+        values: The values.
+        path: Where they come from, for messages; relative paths of files start beside it.
+
+    Raises:
+        ConfigError: Names the key at fault.
+
+    Example:
+        >>> values = {"Features": ["m"], "Regions": [{"Name": "SR"}],
+        ...           "Samples": [{"Name": "s", "Files": "s.root", "Signal": True},
+        ...                       {"Name": "b", "Files": "b.root"}]}
+        >>> config_of(values, path="result.json").columns
+        ('m',)
+    """
+    return _seeded(read_values(values, AnalysisConfig, path=path, check=check_references))
+
+
+def _seeded(config: AnalysisConfig) -> AnalysisConfig:
+    """Return the configuration with one seed for all."""
     training = dataclasses.replace(config.training, seed=config.general.seed)
     return dataclasses.replace(config, training=training)
 

@@ -9,7 +9,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from difana._errors import InputError
 from difana._typing import Network, PyTree
@@ -164,15 +164,27 @@ def binned(
         >>> contents.tolist(), squares.tolist()
         ([1.0, 2.0], [1.0, 4.0])
     """
-    edges = np.asarray(edges)
-    x, weights = values.x, values.weights
+    index, weights, bins = bin_of(values.x, edges, flow=flow), values.weights, len(edges) - 1
     if flow == "drop":
-        inside = (x >= edges[0]) & (x <= edges[-1])
-        x, weights = x[inside], weights[inside]
-    bins = len(edges) - 1
-    index = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, bins - 1)
+        index, weights = index[index >= 0], weights[index >= 0]
     contents = np.bincount(index, weights, bins)
     return contents, np.bincount(index, weights**2, bins)
+
+
+def bin_of(
+    x: Float[np.ndarray, " events"], edges: Float[np.ndarray, " edges"], *, flow: str = "fold"
+) -> Int[np.ndarray, " events"]:
+    """Return the bin of every event; events outside are in the edge bins, or dropped: in bin -1.
+
+    Example:
+        >>> bin_of(np.array([0.2, 3.0]), np.array([0.0, 0.5, 1.0]), flow="drop").tolist()
+        [0, -1]
+    """
+    edges = np.asarray(edges)
+    index = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
+    if flow == "drop":
+        index = np.where((x >= edges[0]) & (x <= edges[-1]), index, -1)
+    return index
 
 
 def hard_channel(

@@ -36,7 +36,7 @@ from difana.config.kinds import (
     numbers,
 )
 from difana.config.places import Node, Problems
-from difana.config.read import file_schema, paths_of, read_file
+from difana.config.read import file_schema, paths_of, read_file, read_values
 from difana.config.record import digest, git_hash, versions
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "paths_of",
     "read_file",
     "read_mapping",
+    "read_values",
     "section",
     "versions",
     "write_json",

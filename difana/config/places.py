@@ -73,6 +73,21 @@ class Node:
         return node.line
 
 
+def node_of(value: Any, path: str = "") -> Node:
+    """Return plain values as a node, without lines: what `Node.plain` undoes.
+
+    Example:
+        >>> node_of({"Samples": [{"Name": "s"}]}).value["Samples"].value[0].path
+        'Samples[0]'
+    """
+    if isinstance(value, dict):
+        inner = {key: node_of(child, f"{path}.{key}".lstrip(".")) for key, child in value.items()}
+        return Node(inner, 1, path)
+    if isinstance(value, list):
+        return Node([node_of(child, f"{path}[{i}]") for i, child in enumerate(value)], 1, path)
+    return Node(value, 1, path)
+
+
 class Problems:
     """Everything that is wrong with one file.
 

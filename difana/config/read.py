@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from difana._errors import nearest
 from difana.config.declare import json_schema, table_of
 from difana.config.document import load_yaml
-from difana.config.places import Node, Problems
+from difana.config.places import Node, Problems, node_of
 
 Config = TypeVar("Config")
 
@@ -48,8 +48,44 @@ def read_file(
         ...     read_file(path, File)
         File(files=('a.root',), steps=100)
     """
-    path = Path(path)
-    root = load_yaml(path)
+    return _read(load_yaml(path), Path(path), cls, check)
+
+
+def read_values(
+    values: Mapping[str, Any],
+    cls: type[Config],
+    *,
+    path: str | Path,
+    check: Callable[[Config, Node, Problems], Config] | None = None,
+) -> Config:
+    """Return the dataclass of plain values, as ``echo`` holds those of a file.
+
+    Args:
+        values: The values.
+        cls: The dataclass, as in `read_file`.
+        path: Where they come from, for messages.
+        check: As in `read_file`.
+
+    Raises:
+        ConfigError: Names the key at fault.
+
+    Example:
+        >>> from difana.config import key
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class File:
+        ...     files: tuple[str, ...] = key("files to read")
+        >>> read_values({"Files": ["a.root"]}, File, path="result.json")
+        File(files=('a.root',))
+    """
+    return _read(node_of(dict(values)), Path(path), cls, check)
+
+
+def _read(
+    root: Node,
+    path: Path,
+    cls: type[Config],
+    check: Callable[[Config, Node, Problems], Config] | None,
+) -> Config:
     problems = Problems(str(path))
     table = table_of(cls)
     known = {entry.key: entry for entry in table}

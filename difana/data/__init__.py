@@ -8,6 +8,7 @@ from difana.data.batches import BatchSampler, draw_batch
 from difana.data.convert import ConversionReport, convert
 from difana.data.events import Events
 from difana.data.expressions import Expression, functions
+from difana.data.extend import Chunk, ExtensionReport, extend_file
 from difana.data.files import iterate_events, read_events, read_identifiers
 from difana.data.inputs import Given, Inputs, features_of, joined, moved, with_columns
 from difana.data.metadata import read_metadata
@@ -23,17 +24,19 @@ from difana.data.samples import (
     is_signal,
     variants,
 )
-from difana.data.split import event_hash, split
+from difana.data.split import event_hash, split, split_parts
 from difana.data.transform import transformation
 from difana.data.write import to_hdf5, to_parquet, to_root
 
 __all__ = [
     "AbstractVariation",
     "BatchSampler",
+    "Chunk",
     "Complaint",
     "ConversionReport",
     "Events",
     "Expression",
+    "ExtensionReport",
     "Given",
     "Inputs",
     "Normalisation",
@@ -48,6 +51,7 @@ __all__ = [
     "convert",
     "draw_batch",
     "event_hash",
+    "extend_file",
     "features_of",
     "from_arrays",
     "functions",
@@ -59,6 +63,7 @@ __all__ = [
     "read_identifiers",
     "read_metadata",
     "split",
+    "split_parts",
     "to_hdf5",
     "to_parquet",
     "to_root",

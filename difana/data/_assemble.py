@@ -59,6 +59,7 @@ class Piece:
     counts: np.ndarray | None
     particles: tuple[np.ndarray, ...]
     read: int
+    entries: np.ndarray
 
 
 def ranges(openers: Iterable[Opener], wanted: Ranges) -> Iterator[tuple[AbstractTable, int, int]]:
@@ -122,11 +123,20 @@ def exact(openers: Iterable[Opener], recipe: Recipe, wanted: Ranges) -> dict[str
     """Return the columns of the selected events as they are, e.g. 64-bit integers."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in recipe.columns}
     for table, start, stop in ranges(openers, wanted):
-        scope, entries = _select(table, recipe, start, stop)
-        for name, text in recipe.columns.items():
-            use = f"identifier '{name}'"
-            parts[name].append(per_event(scope, text, use, len(entries), table, entries))
+        for name, values in exact_piece(table, recipe, start, stop).items():
+            parts[name].append(values)
     return {name: unrounded(arrays, name) for name, arrays in parts.items()}
+
+
+def exact_piece(
+    table: AbstractTable, recipe: Recipe, start: int, stop: int
+) -> dict[str, np.ndarray]:
+    """Return the columns of the selected events of one range as they are."""
+    scope, entries = _select(table, recipe, start, stop)
+    return {
+        name: per_event(scope, text, f"identifier '{name}'", len(entries), table, entries)
+        for name, text in recipe.columns.items()
+    }
 
 
 def unrounded(arrays: list[np.ndarray], name: str) -> np.ndarray:
@@ -181,7 +191,7 @@ def piece(table: AbstractTable, recipe: Recipe, start: int, stop: int) -> Piece:
         require_finite(weights, "weight", recipe.weight, table, entries)
         require_summable(weights, recipe.weight, table.label)
     counts, contents = particles(scope, recipe, size, table, entries)
-    return Piece(features, weights, counts, contents, stop - start)
+    return Piece(features, weights, counts, contents, stop - start, entries)
 
 
 def join(pieces: list[Piece], recipe: Recipe, where: str) -> Events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +125,10 @@ def convert(
                 alone = len(tables) == 1 and target.suffix != ".root"
                 prefix = "" if len(tables) == 1 else f"{name}/"
                 with closing(opener()) as table:
-                    kept, left = _choose(table, chunk_size, target.suffix)
+                    kept, left = choose(table, chunk_size, target.suffix)
                     names = target_names(kept, target.suffix)
                     if kept:
-                        with _blaming(path):
+                        with blaming(path):
                             sink = sinks("" if alone else name)
                             _copy(table, sink, chunk_size, kept, names)
                             sink.close()
@@ -142,7 +142,7 @@ def convert(
 
 
 @contextlib.contextmanager
-def _blaming(path: str) -> Iterator[None]:
+def blaming(path: str) -> Iterator[None]:
     """Name the source in every error but those of the disk."""
     try:
         yield
@@ -182,13 +182,13 @@ def _tables(path: str, tree: str | None) -> dict[str, Callable[[], AbstractTable
     return {name: lambda name=name: RootTable(path, name) for name in names}
 
 
-def _choose(
-    table: AbstractTable, chunk_size: int, suffix: str
+def choose(
+    table: AbstractTable, chunk_size: int, suffix: str, *, only: Iterable[str] | None = None
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the type of each column to write (None: as it is), and the reasons for the others."""
     kept: dict[str, Any] = {}
     skipped: dict[str, str] = {}
-    for name in table.columns():
+    for name in table.columns() if only is None else only:
         try:
             if suffix == ".parquet" and isinstance(table, ParquetTable):
                 table.arrow(name, 0, min(1, table.entries))
@@ -250,10 +250,10 @@ def _copy(
             sink.write({names[name]: table.arrow(name, start, stop) for name in kept})
         else:
             arrays = table.arrays(kept, start, stop)
-            sink.write({names[name]: _cast(arrays[name], kept[name]) for name in kept})
+            sink.write({names[name]: cast(arrays[name], kept[name]) for name in kept})
 
 
-def _cast(array: Any, dtype: np.dtype | None) -> Any:
+def cast(array: Any, dtype: np.dtype | None) -> Any:
     """Return numbers in the type that holds those of all chunks."""
     import awkward as ak
 

@@ -15,6 +15,7 @@ from difana._errors import InputError
 from difana.data._assemble import piece
 from difana.data._recipe import Recipe
 from difana.data._table import AbstractTable, Files, expand
+from difana.data._window import Window
 from difana.data.files import opener_of
 
 _MOST_OPEN = 100
@@ -79,7 +80,7 @@ class Probe:
         if entries < 1:
             raise InputError(f"entries must be at least 1, got {entries}")
         self._most = entries
-        self._tables: dict[tuple[str, str | None], _First] = {}
+        self._tables: dict[tuple[str, str | None], Window] = {}
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -134,13 +135,13 @@ class Probe:
             except InputError as error:
                 complaints.append(Complaint("file", "", path, str(error)))
                 continue
-            entries[path], looked_at = table.whole, looked_at + table.entries
+            entries[path], looked_at = table.entries, looked_at + table.stop
             own = []
             for name, text in selections.items():
                 why = _wrong(table, Recipe(columns={}, selection=text, dtype=precision))
                 own += [Complaint("selection", name, path, why)] if why else []
             # a selection that fails hides nothing else: names and types show without events, too
-            stop = 0 if own else table.entries
+            stop = 0 if own else table.stop
             chosen = None if own else _all_of(selections.values())
             for kind, name, what in asked:
                 type_ = precision if kind == "column" else np.dtype(np.float64)
@@ -153,52 +154,31 @@ class Probe:
                 own += [Complaint("particles", next(iter(particles)), path, why)] if why else []
             if not own:
                 every = Recipe(columns=columns, selection=chosen, dtype=precision)
-                tables.append(piece(table, every, 0, table.entries).features)
+                tables.append(piece(table, every, 0, table.stop).features)
             complaints += own
         values = np.concatenate(tables).T if tables and not complaints else ()
         return Probed(
             tuple(complaints), entries, looked_at, dict(zip(columns, values, strict=False))
         )
 
-    def _open(self, path: str, tree: str | None) -> _First:
+    def _open(self, path: str, tree: str | None) -> Window:
         """Return a table, opened before or now."""
         key = (path, tree)
         if key not in self._tables:
             if len(self._tables) >= _MOST_OPEN:
                 self._tables.pop(next(iter(self._tables))).close()
-            self._tables[key] = _First(opener_of(path, tree)(), self._most)
+            self._tables[key] = _first(opener_of(path, tree)(), self._most)
         return self._tables[key]
 
 
-class _First(AbstractTable):
-    """The first entries of a table, each column read once."""
-
-    def __init__(self, table: AbstractTable, most: int) -> None:
-        self._table, self._read = table, {}
-        self.label, self.kind, self.whole = table.label, table.kind, table.entries
-        self.entries = min(table.entries, most)
-
-    def names(self) -> frozenset[str]:
-        return self._table.names()
-
-    def arrays(self, names: Iterable[str], start: int, stop: int) -> dict[str, Any]:
-        names = tuple(names)
-        for name in names:
-            if name not in self._read:
-                self._read |= self._table.arrays((name,), 0, self.entries)
-        return {name: self._read[name][start:stop] for name in names}
-
-    def read(self, name: str, start: int, stop: int) -> Any:
-        return self._table.read(name, start, stop)
-
-    def close(self) -> None:
-        self._table.close()
+def _first(table: AbstractTable, most: int) -> Window:
+    return Window(table, 0, min(table.entries, most))
 
 
-def _wrong(table: AbstractTable, recipe: Recipe, stop: int | None = None) -> str:
+def _wrong(table: Window, recipe: Recipe, stop: int | None = None) -> str:
     """Return why a recipe cannot be read; empty if it can."""
     with _message() as found:
-        piece(table, recipe, 0, table.entries if stop is None else stop)
+        piece(table, recipe, 0, table.stop if stop is None else stop)
     return "".join(found)
 
 

@@ -72,9 +72,8 @@ def split(
     """
     edges, count = _edges(fractions), len(fractions)
     if isinstance(events, Events):
-        return _split_events(
-            events, _parts(events, edges, seed, identifiers, "events"), count, "events"
-        )
+        part = split_parts(events, fractions, seed=seed, identifiers=identifiers)
+        return _split_events(events, part, count, "events")
     part = _parts(events.nominal, edges, seed, identifiers, f"sample '{events.name}'")
     nominal = _split_events(events.nominal, part, count, f"sample '{events.name}'")
     shifted = shifted_identifiers or {}
@@ -93,6 +92,34 @@ def split(
         for i in range(count)
     )
     return cast("tuple[Splittable, ...]", parts)
+
+
+def split_parts(
+    events: Events,
+    fractions: Sequence[float] = (0.5, 0.25, 0.25),
+    *,
+    seed: int = 0,
+    identifiers: Identifiers | None = None,
+) -> Shaped[np.ndarray, " events"]:
+    """Return the number of the part to which `split` gives each event, from 0.
+
+    Args:
+        events: The events.
+        fractions: As in `split`, like the others.
+        seed: Seed of the hash.
+        identifiers: What names the events.
+
+    Raises:
+        InputError: If fractions or identifiers are wrong.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> events = Events(jnp.arange(1000.0)[:, None], jnp.ones(1000), columns=("x",))
+        >>> train, test = split(events, (0.5, 0.5))
+        >>> np.bincount(split_parts(events, (0.5, 0.5))).tolist() == [len(train), len(test)]
+        True
+    """
+    return _parts(events, _edges(fractions), seed, identifiers, "events")
 
 
 def event_hash(identifiers: Identifiers, *, seed: int = 0) -> Shaped[np.ndarray, " events"]:

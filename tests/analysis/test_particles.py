@@ -16,7 +16,7 @@ import uproot
 import yaml
 
 from difana._errors import ConfigError, InputError
-from difana.analysis import AnalysisResult, read_config, run
+from difana.analysis import AnalysisResult, apply, observable_of, observe, read_config, run
 from difana.analysis.load import load
 from difana.analysis.network import network_for
 from difana.data import Inputs, read_events
@@ -160,6 +160,18 @@ def test_run_and_export(folder: Path, finished: AnalysisResult) -> None:
     np.testing.assert_allclose(exported(narrow.inputs), exported(wide), rtol=1e-5)
     with pytest.raises(InputError, match=r"takes up to 4 particles .* give Events.inputs"):
         exported(events.features)
+
+
+def test_a_result_applied_to_its_file(
+    folder: Path, finished: AnalysisResult, tmp_path: Path
+) -> None:
+    """The chunks of a file become the same padded particles, scores and parts."""
+    test = observe(observable_of(finished.out).net, load(finished.config).test)
+    for i, sample in enumerate(("signal", "background")):
+        target = tmp_path / f"{sample}.parquet"
+        apply(finished.out, folder / f"{sample}.root", target, sample=sample, chunk_size=77)
+        found = read_events(target, columns=["difana_score"], selection="difana_part == 2")
+        np.testing.assert_array_equal(found["difana_score"], test[i].nominal.x.astype(np.float32))
 
 
 def test_resumed_equals_uninterrupted(

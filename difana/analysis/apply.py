@@ -1,0 +1,172 @@
+"""Scores, regions and bins of a result, written next to the events of a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+
+from difana._errors import InputError, nearest
+from difana.analysis._fixed import variable_columns, variable_of
+from difana.analysis._sources import Source
+from difana.analysis.config import SampleConfig
+from difana.analysis.observable_of import TrainedObservable, observable_of
+from difana.analysis.templates import bin_of, network_scores
+from difana.data import Chunk, ExtensionReport, Given, extend_file, split_parts
+
+_NONE = -1  # the region, bin or part of an event that is in none
+
+Columns = dict[str, Shaped[np.ndarray, " entries"]]
+
+
+def apply(
+    result: str | Path,
+    source: str | Path,
+    target: str | Path,
+    *,
+    keep: str | Sequence[str] = "*",
+    sample: str = "",
+    tree: str | None = None,
+    everywhere: bool = False,
+    prefix: str = "difana_",
+    chunk_size: int = 100_000,
+    progress: bool = False,
+) -> ExtensionReport:
+    """Write what a result says of every event of a file next to its columns.
+
+    The new columns (with the prefix before their names) are
+
+    - ``score``: the output of the network; not a number outside the trained region;
+    - ``region``: the number of the region in the order of the configuration, the first where an
+      event is in several; ``bin``: its bin there, from 0. Both are -1 for an event in none;
+    - ``bin_NAME`` for each region, where there are several: its bin there, or -1;
+    - ``part``: 0 for events that the network was trained on, 1 for those of the validation and 2
+      for those of the test, if they are simulated ones of the run; -1 outside the trained region;
+    - ``weight``, with ``sample``: the weight of the run, luminosity included.
+
+    Args:
+        result: A folder that `run` wrote.
+        source: File of events: ROOT, HDF5 or parquet, of any size.
+        target: File to write in any of these formats; it appears when it is complete.
+        keep: Columns of the source to write, too, or patterns with ``*`` and ``?``; none (``()``)
+            makes a friend tree of the same entries.
+        sample: Sample of the configuration that the file belongs to: its filter, weight and tree.
+        tree: Tree of a ROOT file or group of an HDF5 file, if not that of the configuration.
+        everywhere: Also the scores of events outside the trained region.
+        prefix: Stands before the names of the new columns.
+        chunk_size: Number of events held in memory at a time.
+        progress: Show a bar on a terminal.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: If the folder is no result, a file is missing or broken, a branch is missing,
+            or a column to keep has the name of a new one.
+
+    Example:
+        >>> apply("nowhere", "in.root", "out.root")
+        Traceback (most recent call last):
+        difana._errors.InputError: no result in 'nowhere': there is no file result.json...
+    """
+    trained = observable_of(result)
+    own = SampleConfig(name="", where=str(source))
+    if sample:
+        known = {entry.name: entry for entry in trained.config.samples}
+        if sample not in known:
+            raise InputError(f"the result has no sample '{sample}'.{nearest(sample, known)}")
+        own = known[sample]
+    regions = [region.name for region in trained.config.regions]
+    notes = {"regions": regions, "edges": trained.summary["edges"]}
+    writer = _Writer(trained, own, everywhere=everywhere, prefix=prefix)
+    return extend_file(
+        source,
+        target,
+        writer.columns,
+        keep=keep,
+        tree=tree or own.tree or trained.config.general.tree,
+        metadata={f"{prefix}observable": json.dumps(notes)},
+        chunk_size=chunk_size,
+        progress=progress,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Writer:
+    """Computes the new columns of a chunk."""
+
+    trained: TrainedObservable
+    sample: SampleConfig
+    everywhere: bool = dataclasses.field(kw_only=True)
+    prefix: str = dataclasses.field(kw_only=True)
+
+    def columns(self, chunk: Chunk) -> Columns:
+        """Return all new columns."""
+        config = self.trained.config
+        score, part, bins = self._trained(chunk)
+        by_region = {}
+        for region in config.regions:
+            source = Source(config, self.sample, region)
+            by_region[region.name] = bins if region.trained else _fixed(source, chunk)
+        region, first = np.full((2, chunk.size), _NONE, np.int32)
+        for number, own in reversed(list(enumerate(by_region.values()))):
+            region[own >= 0], first[own >= 0] = number, own[own >= 0]
+        found = {"score": score, "region": region, "bin": first, "part": part}
+        if len(by_region) > 1:
+            found |= {f"bin_{name}": own for name, own in by_region.items()}
+        if self.sample.name:
+            found["weight"] = _weights(Source(config, self.sample, config.trained), chunk)
+        return {f"{self.prefix}{name}": values for name, values in found.items()}
+
+    def _trained(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return score, part of the split, and bin in the trained region."""
+        config = self.trained.config
+        source = Source(config, self.sample, config.trained)
+        score = np.full(chunk.size, np.nan)
+        part, bins = np.full((2, chunk.size), _NONE, np.int32)
+        events, rows = chunk.events(**source.reading, selection=source.selection)
+        if self.everywhere:
+            wider, others = chunk.events(**source.reading, selection=self.sample.filter)
+            score[others] = self._scores(wider.inputs, len(others))
+        if len(rows):
+            own = self._scores(events.inputs, len(rows))
+            score[rows], bins[rows] = own, bin_of(own, self.trained.edges.astype(own.dtype))
+            names = config.general.identifier
+            identifiers = None
+            if names:
+                identifiers = chunk.identifiers(columns=names, selection=source.selection)
+            part[rows] = split_parts(
+                events, config.general.split, seed=config.general.seed, identifiers=identifiers
+            )
+        return score, part, bins
+
+    def _scores(self, inputs: Given, size: int) -> np.ndarray:
+        found = network_scores(self.trained.net, inputs) if size else np.zeros(0)
+        if not np.isfinite(found).all():
+            raise InputError(
+                "the network returns numbers that are not finite: inspect the features"
+            )
+        return found
+
+
+def _fixed(source: Source, chunk: Chunk) -> np.ndarray:
+    """Return the bin of every event in a fixed region."""
+    bins = np.full(chunk.size, _NONE, np.int32)
+    columns = variable_columns(source)
+    events, rows = chunk.events(columns=columns, selection=source.selection, dtype=np.float64)
+    if len(rows):
+        table = np.asarray(events.features, np.float64)
+        values = variable_of(source, dict(zip(columns, table.T, strict=True)))
+        edges = np.asarray(source.region.binning)
+        bins[rows] = bin_of(values, edges, flow=source.region.flow)
+    return bins
+
+
+def _weights(source: Source, chunk: Chunk) -> np.ndarray:
+    """Return the weights of the run."""
+    events, _ = chunk.events(columns={"one": "1"}, weight=source.weight)
+    return np.asarray(events.weights, np.float64) * source.scale
