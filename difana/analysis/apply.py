@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,6 +107,11 @@ class _Writer:
 
     def columns(self, chunk: Chunk) -> Columns:
         """Return all new columns."""
+        with warnings.catch_warnings():  # the run said it once, not of every chunk
+            warnings.simplefilter("ignore", UserWarning)
+            return self._columns(chunk)
+
+    def _columns(self, chunk: Chunk) -> Columns:
         config = self.trained.config
         score, part, bins = self._trained(chunk)
         by_region = {}

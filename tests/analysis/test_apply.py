@@ -117,7 +117,7 @@ def test_a_friend_tree(finished: AnalysisResult, tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "sample": ({"sample": "bakground"}, "no sample 'bakground'. Did you mean 'background'"),
+    "sample": ({"sample": "back"}, "no sample 'back'. Did you mean 'background'"),
     "column": ({"keep": "masss"}, "no column of tree 'events' of .* Did you mean 'mass'"),
     "tree": ({"tree": "event"}, "no tree 'event' in file"),
     "taken": ({"prefix": "difana_"}, "column 'difana_score' already: keep other columns"),
