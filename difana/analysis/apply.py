@@ -14,7 +14,7 @@ from jaxtyping import Shaped
 from difana._errors import InputError, nearest
 from difana.analysis._fixed import variable_columns, variable_of
 from difana.analysis._sources import Source
-from difana.analysis.config import SampleConfig
+from difana.analysis.config import AnalysisConfig, SampleConfig
 from difana.analysis.observable_of import TrainedObservable, observable_of
 from difana.analysis.templates import bin_of, network_scores
 from difana.data import Chunk, ExtensionReport, Given, extend_file, split_parts
@@ -48,6 +48,8 @@ def apply(
     - ``part``: 0 for events that the network was trained on, 1 for those of the validation and 2
       for those of the test, if they are simulated ones of the run; -1 outside the trained region;
     - ``weight``, with ``sample``: the weight of the run, luminosity included.
+
+    Of observed events (``sample``) in a blinded region nothing is said: they are in no region.
 
     Args:
         result: A folder that `run` wrote.
@@ -113,11 +115,17 @@ class _Writer:
 
     def _columns(self, chunk: Chunk) -> Columns:
         config = self.trained.config
-        score, part, bins = self._trained(chunk)
-        by_region = {}
+        hidden = config.blinded if self.sample.data else ()
+        score = np.full(chunk.size, np.nan)
+        by_region = {region.name: np.full(chunk.size, _NONE, np.int32) for region in config.regions}
+        part = np.full(chunk.size, _NONE, np.int32)
         for region in config.regions:
-            source = Source(config, self.sample, region)
-            by_region[region.name] = bins if region.trained else _fixed(source, chunk)
+            if region.name in hidden:
+                continue
+            if region.trained:
+                self._score(chunk, score, part, by_region[region.name])
+            else:
+                by_region[region.name] = _fixed(Source(config, self.sample, region), chunk)
         region, first = np.full((2, chunk.size), _NONE, np.int32)
         for number, own in reversed(list(enumerate(by_region.values()))):
             region[own >= 0], first[own >= 0] = number, own[own >= 0]
@@ -125,15 +133,13 @@ class _Writer:
         if len(by_region) > 1:
             found |= {f"bin_{name}": own for name, own in by_region.items()}
         if self.sample.name:
-            found["weight"] = _weights(Source(config, self.sample, config.trained), chunk)
+            found["weight"] = _weights(config, self.sample, chunk)
         return {f"{self.prefix}{name}": values for name, values in found.items()}
 
-    def _trained(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return score, part of the split, and bin in the trained region."""
+    def _score(self, chunk: Chunk, score: np.ndarray, part: np.ndarray, bins: np.ndarray) -> None:
+        """Fill in score, part of the split, and bin in the trained region."""
         config = self.trained.config
         source = Source(config, self.sample, config.trained)
-        score = np.full(chunk.size, np.nan)
-        part, bins = np.full((2, chunk.size), _NONE, np.int32)
         events, rows = chunk.events(**source.reading, selection=source.selection)
         if self.everywhere:
             wider, others = chunk.events(**source.reading, selection=self.sample.filter)
@@ -148,7 +154,6 @@ class _Writer:
             part[rows] = split_parts(
                 events, config.general.split, seed=config.general.seed, identifiers=identifiers
             )
-        return score, part, bins
 
     def _scores(self, inputs: Given, size: int) -> np.ndarray:
         found = network_scores(self.trained.net, inputs) if size else np.zeros(0)
@@ -172,7 +177,9 @@ def _fixed(source: Source, chunk: Chunk) -> np.ndarray:
     return bins
 
 
-def _weights(source: Source, chunk: Chunk) -> np.ndarray:
+def _weights(config: AnalysisConfig, sample: SampleConfig, chunk: Chunk) -> np.ndarray:
     """Return the weights of the run."""
-    events, _ = chunk.events(columns={"one": "1"}, weight=source.weight)
-    return np.asarray(events.weights, np.float64) * source.scale
+    if sample.data:
+        return np.ones(chunk.size)
+    events, _ = chunk.events(columns={"one": "1"}, weight=sample.weight)
+    return np.asarray(events.weights, np.float64) * config.general.luminosity

@@ -50,9 +50,9 @@ class Checked:
 def check(path: str | Path, *, entries: int = 100, progress: bool = True) -> Checked:
     """Check an analysis file and what it names: files, trees, branches, expressions, all at once.
 
-    The first entries of every file are read, in every region and for every systematic; no event
-    is kept and nothing is trained. What shows in later entries alone (a number that is not finite,
-    an empty bin) is found by the run.
+    The first entries of every file are read, in every region (observed ones in those that are not
+    blinded) and for every systematic; no event is kept and nothing is trained. What shows in later
+    entries alone (a number that is not finite, an empty bin) is found by the run.
 
     Args:
         path: The YAML file.
@@ -143,7 +143,8 @@ def _sources(config: AnalysisConfig) -> Iterator[Source]:
     """Yield all sources of events, those of one sample after the other."""
     for sample in config.samples:
         for region in config.regions:
-            if sample.regions and region.name not in sample.regions:
+            hidden = sample.data and region.name in config.blinded
+            if hidden or (sample.regions and region.name not in sample.regions):
                 continue
             if sample.data and region.name in config.blinded:
                 continue

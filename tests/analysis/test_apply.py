@@ -159,6 +159,23 @@ def test_never_half_written(
     assert [path.name for path in tmp_path.iterdir()] == ["out.root"]
 
 
+def test_observed_events_of_a_blinded_region_stay_unseen(
+    finished: AnalysisResult, tmp_path: Path
+) -> None:
+    summary = json.loads((finished.out / "result.json").read_text())
+    summary["config"]["General"]["Blind"] = ["SR"]
+    summary["config"]["Samples"].append({"Name": "seen", "Files": "signal.root", "Data": True})
+    (tmp_path / "result.json").write_text(json.dumps(summary))
+    (tmp_path / "weights.eqx").write_bytes((finished.out / "weights.eqx").read_bytes())
+    apply(tmp_path, source_of(finished), tmp_path / "o.root", sample="seen", everywhere=True)
+    names = ("difana_score", "difana_bin_SR", "difana_bin_CR", "difana_region")
+    own = columns_of(tmp_path / "o.root", *names)
+    assert set(own["difana_score"]) == {-99}
+    assert set(own["difana_bin_SR"]) == {-1}
+    assert set(own["difana_region"]) == {1}
+    assert set(own["difana_bin_CR"]) == {0, 1, 2}
+
+
 def test_damaged_results(finished: AnalysisResult, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(InputError, match=r"cannot read '.*result.json'"):

@@ -75,9 +75,9 @@ BROKEN: dict[str, tuple[Callable[[Config], None], str, list[str]]] = {
         ["not true or false", "compare it"],
     ),
     "weight": (
-        lambda c: c["Samples"][1].update(Weight="weigth"),
-        "Weight: weigth",
-        ["no branch 'weigth'", "background.root'", "Did you mean 'weight'?"],
+        lambda c: c["Samples"][1].update(Weight="weightt"),
+        "Weight: weightt",
+        ["no branch 'weightt'", "background.root'", "Did you mean 'weight'?"],
     ),
     "tree": (lambda c: c["General"].update(Tree="eventz"), "Tree: ", ["no tree 'eventz'"]),
     "tree of a sample": (
@@ -86,8 +86,8 @@ BROKEN: dict[str, tuple[Callable[[Config], None], str, list[str]]] = {
         ["no tree 'eventz'", "signal.root'", "Did you mean 'events'?"],
     ),
     "file": (
-        lambda c: c["Samples"][0].update(Files="signall.root"),
-        "signall.root",
+        lambda c: c["Samples"][0].update(Files="signalx.root"),
+        "signalx.root",
         ["no file", "Did you mean 'signal.root'?"],
     ),
     "weight of a systematic": (
@@ -139,11 +139,11 @@ def test_all_problems_at_once_also_those_of_the_file_itself(write_config: WriteC
         everything(config)
         for name in ("feature", "filter", "weight", "weight of a systematic", "identifier"):
             BROKEN[name][0](config)
-        config["Systematics"][2]["Samples"] = "backgrond"
+        config["Systematics"][2]["Samples"] = "backgroundd"
 
     path = write_config(spoil)
     found = problems(path)
-    texts = ("boost: ", "mas > 61", "weigth", "weight_dn", "Identifier: ")
+    texts = ("boost: ", "mas > 61", "weightt", "weight_dn", "Identifier: ")
     lines = {line_of(path, text) for text in texts}
     assert lines < set(found)
     (other,) = set(found) - lines
@@ -165,6 +165,17 @@ def test_later_entries_and_unselected_ones(write_config: WriteConfig, folder: Pa
     config = write_config(lambda c: c["Regions"][0].update(Filter="mass > 1e6"))
     (first, _) = check(config, progress=False).notes
     assert "none of the 100 entries looked at is selected" in first
+
+
+def test_observed_events_of_blinded_regions_are_not_looked_at(write_config: WriteConfig) -> None:
+    def blinded(config: Config) -> None:
+        everything(config)
+        config["General"]["Blind"] = ["SR"]
+        config["Samples"].append({"Name": "seen", "Files": "signal.root", "Data": True})
+        config["Regions"][0]["Filter"] = "pt > 1e9"
+
+    notes = check(write_config(blinded), progress=False).notes
+    assert {"signal", "background"} == {note.split("sample '")[1].split("'")[0] for note in notes}
 
 
 def test_the_command(write_config: WriteConfig) -> None:
