@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -71,7 +71,7 @@ def optimise(
     channel: str = "SR",
     staterror: bool = True,
     directory: Path | None = None,
-    resume: bool = True,
+    resume: bool | Literal["same"] = True,
     progress_bar: bool = True,
     fingerprint: str = "",
     mesh: Mesh | None = None,
@@ -104,7 +104,7 @@ def optimise(
         channel: Name of the trained channel.
         staterror: Include the statistical uncertainty of the simulation.
         directory: Folder of the checkpoints; None for none.
-        resume: False: delete the checkpoints first.
+        resume: False: delete the checkpoints first; ``"same"``: those of another training.
         progress_bar: Show progress.
         fingerprint: What a resumed run must agree on.
         mesh: Devices to spread the batches over.

@@ -11,14 +11,15 @@ from jax.sharding import Mesh
 
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.evaluate import evaluate
-from difana.analysis.load import Loaded, load
+from difana.analysis.load import load
 from difana.analysis.optimise import optimise
 from difana.analysis.read import read_config
 from difana.analysis.regions import region_yields
 from difana.analysis.result import AnalysisResult
+from difana.analysis.stages import changed, fingerprint_of, read_stages, stages_of, write_stages
 from difana.analysis.summary import summary_of
 from difana.analysis.write import write_result
-from difana.config import Journal, digest, held_folder, jsonable
+from difana.config import Journal, held_folder, jsonable
 
 
 def run(
@@ -33,11 +34,15 @@ def run(
     """Run the analysis of a configuration file.
 
     The folder gets ``workspace.json`` (for pyhf), ``weights.eqx`` and ``weights_baseline.eqx``,
-    ``history.jsonl``, ``result.json`` and ``timing.json``; ``network.stablehlo``, the network
-    without Python (`difana.nn.load_network`), where flatbuffers is installed; ``hepdata/``, yields,
-    limits and scan as a HEPData submission. Files are written whole or not at all.
+    ``history.jsonl``, ``result.json``, ``stages.json`` and ``timing.json``; ``network.stablehlo``,
+    the network without Python (`difana.nn.load_network`), where flatbuffers is installed;
+    ``hepdata/``, yields, limits and scan as a HEPData submission. Files are written whole or not at
+    all.
+
     A killed run that is started again continues from its last checkpoint and ends with the same
-    ``result.json``, byte for byte.
+    ``result.json``, byte for byte. Of an analysis that was changed, as little as possible is
+    repeated: ``stages.json`` holds hashes of what training, evaluation and report depend on, one
+    line says what changed, and what the training does not see trains nothing again.
 
     All observables are evaluated on the test split; bins of the baselines are chosen on the
     training split. Call `difana.enable_x64` first: the statistical part needs 64 bits.
@@ -54,7 +59,7 @@ def run(
         The result.
 
     Raises:
-        ConfigError: If the configuration is wrong, or the checkpoints are of another analysis.
+        ConfigError: If the configuration is wrong, or no checkpoint can be read.
         InputError: If an input is bad; names the culprit. If another run writes into the folder,
             or the disk is full: what was written stays, and the same call continues.
         ModelError: If no model can be made of the templates.
@@ -80,7 +85,10 @@ def _run(
     """Run the analysis in a folder that is held."""
     journal.begin("read", f"reading {len(config.samples)} samples")
     loaded = load(config)
-    journal.begin("train", "training")
+    stages = stages_of(config, loaded)
+    said = changed(read_stages(folder) if resume else None, stages)
+    write_stages(folder, stages)
+    journal.begin("train", said)
     general, training = config.general, config.training
     optimised = optimise(
         loaded.train,
@@ -94,9 +102,9 @@ def _run(
         channel=config.trained.name,
         staterror=general.stat_errors,
         directory=folder / "checkpoints",
-        resume=resume,
+        resume="same" if resume else False,
         progress_bar=progress,
-        fingerprint=_fingerprint(loaded),
+        fingerprint=fingerprint_of(stages, "train"),
         mesh=mesh,
     )
     journal.begin("evaluate", "evaluating on the test split")
@@ -121,11 +129,3 @@ def _run(
     write_result(result, optimised)
     journal.end(folder)
     return result
-
-
-def _fingerprint(loaded: Loaded) -> str:
-    """Return what a resumed training must agree on: every event and fixed yield, no name.
-
-    What else the configuration says of the training stands in its options and in its program.
-    """
-    return digest((loaded.train, loaded.validation, loaded.channels))

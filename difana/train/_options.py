@@ -24,7 +24,7 @@ class LoopOptions(TypedDict, total=False):
     max_rise: float
     checkpoint: str | os.PathLike[str] | None
     checkpoint_every: int | None
-    resume: bool
+    resume: bool | Literal["same"]
     fingerprint: str
     history: str | os.PathLike[str] | None
     logger: Logger | None

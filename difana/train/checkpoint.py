@@ -175,6 +175,16 @@ class Checkpoints:
             )
         return None
 
+    def differences(self) -> list[str]:
+        """Return how the latest readable checkpoint is of another training; none if it is not."""
+        for step in reversed(self._steps()):
+            try:
+                meta = self._read_meta(step)
+            except _DAMAGE:
+                continue
+            return _differences(meta["fingerprint"], self._fingerprint)
+        return []
+
     def _steps(self) -> list[int]:
         names = (path.name for path in self.directory.iterdir() if path.is_dir())
         return sorted(int(name) for name in names if _STEP.fullmatch(name))

@@ -55,7 +55,7 @@ def minimise(
     max_rise: float = 1e3,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
-    resume: bool = True,
+    resume: bool | Literal["same"] = True,
     fingerprint: str = "",
     history: str | os.PathLike[str] | None = None,
     logger: Logger | None = None,
@@ -112,7 +112,8 @@ def minimise(
         max_rise: How far the loss may rise above its lowest value, in units of 1 + that value.
         checkpoint: Folder of the checkpoints; one folder for one training.
         checkpoint_every: Steps between checkpoints; a tenth of ``steps`` by default.
-        resume: False: delete the checkpoints and start over.
+        resume: False: delete the checkpoints and start over; ``"same"``: do so where they are of
+            another training, instead of refusing them.
         fingerprint: Anything else that a resumed run must agree on, e.g. the configuration.
         history: JSONL file of the records; in the checkpoint folder by default.
         logger: Gets every record, too.
@@ -256,10 +257,15 @@ def _sharded(draw: Draw, mesh: Mesh) -> Draw:
 
 
 def _restore(
-    store: Checkpoints, state: TrainState, book: Book, *, journal: Journal, resume: bool
+    store: Checkpoints,
+    state: TrainState,
+    book: Book,
+    *,
+    journal: Journal,
+    resume: bool | Literal["same"],
 ) -> tuple[TrainState, Book]:
     """Return the state of the latest checkpoint, or the one given where there is none."""
-    if not resume:
+    if not resume or (resume == "same" and store.differences()):
         store.clear()
         return state, book
     restored = store.restore(

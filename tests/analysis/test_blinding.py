@@ -122,6 +122,8 @@ def test_all_blinded_is_an_analysis_without_data(
         assert not result.real_data
         found.append(contents(result.out))
     blind, without = (json.loads(own.pop("result.json")) for own in found)
+    blind_stages, stages = (json.loads(own.pop("stages.json")) for own in found)
+    assert blind_stages["train"] == stages["train"]
     assert blind.pop("blinded") == ["SR", "CR"]
     assert without.pop("blinded") == []
     assert blind.pop("config")["General"].pop("Blind") is True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 
-from difana._errors import ConfigError
 from difana.analysis import AnalysisResult, load, new_network, run
 from difana.infer import Inference, notes
 from difana.likelihood import channel_from_events
@@ -31,6 +29,7 @@ FILES = (
     "weights_baseline.eqx",
     "history.jsonl",
     "result.json",
+    "stages.json",
     "timing.json",
 )
 
@@ -180,17 +179,6 @@ def test_interrupted_and_resumed_equals_uninterrupted(
             assert own.read_bytes() == other.read_bytes(), name
 
 
-def test_checkpoints_of_another_analysis_are_refused(
-    finished: AnalysisResult, tmp_path: Path
-) -> None:
-    folder = tmp_path / "copy"
-    shutil.copytree(finished.out.parent, folder)
-    path = folder / "analysis.yaml"
-    path.write_text(path.read_text().replace("Normalization: 0.1", "Normalization: 0.3"))
-    with pytest.raises(ConfigError, match="resume=False"):
-        run(path, folder / "out", progress=False)
-
-
 def test_the_report_says_where_asymptotic_formulae_end(finished: AnalysisResult) -> None:
     median, said = finished.trained.median, " ".join(finished.summary["notes"])
     checked = notes(finished.model, mu=median, fit=finished.statistics.fit)
@@ -258,43 +246,3 @@ def test_a_sample_without_events_goes_through(
     own = np.asarray(result.model.expected_main(result.model.init))
     theirs = model.expected_actualdata(model.config.suggested_init())
     assert sorted(own) == pytest.approx(sorted(theirs), rel=1e-10)
-
-
-class Trained(Exception):
-    """The training is over."""
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("Name: SR", "Name: Alpha", ""),
-        ("Name: CR", "Name: AA", ""),
-        ("Name: norm", "Name: normal", ""),
-        ("Seed: 3", "Seed: 3\n  Measurement: renamed", ""),
-        ("mass > 60", "mass > 61", r"samples.1 was 412 events, yield 600"),
-        ("Up:\n    Normalization: 0.1", "Up:\n    Normalization: 0.2", "fingerprint"),
-        ("Batch: 150", "Batch: 151", r"batch=150.*batch=151"),
-    ],
-)
-def test_a_rename_keeps_the_checkpoints(
-    finished: AnalysisResult,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    old: str,
-    new: str,
-    message: str,
-) -> None:
-    path = finished.config.path.with_name("renamed.yaml")
-    text = finished.config.path.read_text()
-    assert old in text
-    text = text.replace(old, new)
-    path.write_text(text)
-    shutil.copytree(finished.out / "checkpoints", tmp_path / "out" / "checkpoints")
-
-    def trained(*args: Any, **keys: Any) -> None:
-        raise Trained
-
-    monkeypatch.setattr(sys.modules["difana.analysis.evaluate"], "baselines", trained)
-    with pytest.raises(ConfigError if message else Trained, match=message or None) as caught:
-        run(path, tmp_path / "out", progress=False)
-    assert len(str(caught.value)) < 800

@@ -109,6 +109,17 @@ def test_start_over(fit, whole, tmp_path):
     assert (tmp_path / "history.jsonl").read_bytes() == whole[1]
 
 
+def test_another_training_is_replaced_where_that_is_asked_for(fit, toy, whole, tmp_path):
+    fit(**STEPS, checkpoint=tmp_path, key=jax.random.key(9))
+    same(fit(**STEPS, checkpoint=tmp_path, resume="same"), whole[0])
+    assert (tmp_path / "history.jsonl").read_bytes() == whole[1]
+
+    def never(*args):
+        raise AssertionError("trained again")
+
+    same(fit(**STEPS, checkpoint=tmp_path, resume="same", watch=never), whole[0])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
