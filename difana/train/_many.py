@@ -15,6 +15,7 @@ from difana._numerics import third_party_promotion
 from difana._status import flag
 from difana._typing import PyTree
 from difana.losses import Step
+from difana.train.average import Average, moved
 from difana.train.status import TrainStatus
 from difana.train.training import Training
 
@@ -85,7 +86,7 @@ class _State(NamedTuple):
     weights: PyTree
     optimizer: PyTree
     best: PyTree
-    mean: PyTree
+    mean: Average | None
     loss: Array
     base: Array
     mixed: Array
@@ -117,9 +118,7 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
 
     level = None if own.level is None else each(own.level)
     margin = own.margin.reshape(-1)
-    dtype = jnp.result_type(*jax.tree.leaves(own.leaves))
     decay = training.average
-    shares = (1 / jnp.arange(1, steps + 1)).astype(dtype)
 
     def of_each(part: ReplicaRows) -> tuple[PyTree, PyTree]:
         """Return what each training sees, and the axes of the trainings in it."""
@@ -151,21 +150,19 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
         def at(index: Array) -> Step:
             return Step.at(index, key=key, steps=steps * epochs)
 
-        def step(carry: tuple, now: tuple[Array, Array, Array]) -> tuple[tuple, None]:
+        def step(carry: tuple, now: tuple[Array, Array]) -> tuple[tuple, None]:
             leaves, moments, mean = carry
-            start, share, index = now
+            start, index = now
             leaves, moments = jax.vmap(update, in_axes=(0, 0, axes, None))(
                 leaves, moments, of_each(rows.slice(start, size)), at(index)
             )
-            if decay is not None:
-                share = ((1 - decay) / (1 - decay ** (index + 1).astype(float))).astype(dtype)
-            mean = jax.tree.map(lambda a, b: a + share * (b - a), mean, leaves)
-            return (leaves, moments, mean), None
+            return (leaves, moments, mean.updated(leaves, decay=decay or 1.0)), None
 
-        (leaves, moments, mean), _ = jax.lax.scan(
-            step, (state.weights, state.optimizer, state.weights if decay is None else state.mean),
-            (starts, shares, first + jnp.arange(steps)),
-        )  # fmt: skip
+        begin = Average.start(state.weights) if state.mean is None else state.mean
+        (leaves, moments, average), _ = jax.lax.scan(
+            step, (state.weights, state.optimizer, begin), (starts, first + jnp.arange(steps))
+        )
+        mean = average.like(leaves)
         found = held_out(mean, at(first + steps - 1))
         active = state.finite & (state.waited < patience)
         finite = jnp.isfinite(found) & _all_finite(leaves)
@@ -177,7 +174,8 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
         return _State(
             weights=_where(active & finite, leaves, state.weights),
             optimizer=_where(active & finite, moments, state.optimizer),
-            mean=None if decay is None else _where(active & finite, mean, state.mean),
+            # of a frozen training it is never looked at
+            mean=None if decay is None else average,
             best=_where(fresh, mean, best),
             loss=jnp.where(better, found, state.loss),
             base=jnp.where(fresh, found, state.base),
@@ -198,7 +196,7 @@ def train_many(task: Task, own: Own, shared: PyTree, held_shared: PyTree, key: A
     waited = jnp.where(active, 0, patience).astype(jnp.int32)
     start = _State(
         own.leaves, jax.vmap(optimizer.init)(own.leaves), own.leaves,
-        None if decay is None else own.leaves,
+        None if decay is None else Average.start(own.leaves),
         infinite, infinite, zero, waited, zero, jnp.ones(many, bool),
     )  # fmt: skip
     keys = jax.random.split(key_epochs, epochs)
@@ -221,8 +219,7 @@ def mix(mean: PyTree, new: PyTree, number: Array) -> PyTree:
         >>> round(float(mean), 4) == round((1 + 4 + 9) / 6, 4)
         True
     """
-    share = 2 / (number + 1)
-    return jax.tree.map(lambda a, b: a + share.astype(a.dtype) * (b - a), mean, new)
+    return moved(mean, new, share=2 / (number + 1))
 
 
 def _where(condition: Array, new: PyTree, old: PyTree) -> PyTree:

@@ -1,4 +1,4 @@
-"""The exponential average of the weights over the steps of a training."""
+"""Averages of the weights over the steps of a training."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Average(eqx.Module):
 
     .. math:: \bar\theta_n = \frac{(1 - d) \sum_{i=1}^n d^{n-i}\, \theta_i}{1 - d^n},
 
-    computed as :math:`\bar\theta_n = \bar\theta_{n-1} + (1-d)\,(\theta_n - \bar\theta_{n-1}) / s_n`
-    with :math:`s_n = d\,s_{n-1} + 1 - d`, in single precision at least.
+    computed as :math:`\bar\theta_n = \bar\theta_{n-1} + (\theta_n - \bar\theta_{n-1}) / s_n` with
+    :math:`s_n = d\,s_{n-1} + 1`, in single precision at least. With :math:`d = 1` it is the mean.
 
     Attributes:
         leaves: The average; before the first update the weights at the start.
-        share: :math:`s_n = 1 - d^n`.
+        total: :math:`s_n = \sum_{i<n} d^i`, the weight of all updates.
 
     Example:
         >>> mean = Average.start(jnp.asarray(7.0))
@@ -33,7 +33,7 @@ class Average(eqx.Module):
     """
 
     leaves: PyTree
-    share: Float[Array, ""]
+    total: Float[Array, ""]
 
     @classmethod
     def start(cls, trained: PyTree) -> Average:
@@ -46,10 +46,23 @@ class Average(eqx.Module):
 
     def updated(self, trained: PyTree, *, decay: float) -> Average:
         """Return the average after an update that gave these leaves."""
-        share = decay * self.share + (1 - decay)
-        weight = (1 - decay) / share
+        total = decay * self.total + 1
+        return Average(moved(self.leaves, trained, share=1 / total), total)
 
-        def mean(old: Array, new: Array) -> Array:
-            return old + weight.astype(jnp.finfo(old.dtype).dtype) * (new.astype(old.dtype) - old)
+    def like(self, trained: PyTree) -> PyTree:
+        """Return the average in the precision of these leaves."""
+        return jax.tree.map(lambda a, b: a.astype(b.dtype), self.leaves, trained)
 
-        return Average(jax.tree.map(mean, self.leaves, trained), share)
+
+def moved(mean: PyTree, new: PyTree, *, share: Float[Array, ""]) -> PyTree:
+    """Return a tree that has gone a share of the way to another.
+
+    Example:
+        >>> float(moved(jnp.asarray(1.0), jnp.asarray(3.0), share=jnp.asarray(0.25)))
+        1.5
+    """
+
+    def one(old: Array, new: Array) -> Array:
+        return old + share.astype(jnp.finfo(old.dtype).dtype) * (new.astype(old.dtype) - old)
+
+    return jax.tree.map(one, mean, new)

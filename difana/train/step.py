@@ -60,9 +60,7 @@ class TrainState(eqx.Module):
     @property
     def weights(self) -> PyTree:
         """The leaves to be judged and returned: the average, where there is one."""
-        if self.average is None:
-            return self.trained
-        return jax.tree.map(lambda a, b: a.astype(b.dtype), self.average.leaves, self.trained)
+        return self.trained if self.average is None else self.average.like(self.trained)
 
 
 class StepReport(eqx.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,8 @@ from difana.likelihood import (
     build_model,
 )
 from difana.losses import (
+    OBJECTIVES,
+    ModelOptions,
     generalised_variance,
     grid_limits,
     minimum_events,
@@ -34,6 +38,7 @@ from difana.losses import (
     weighted_sum,
 )
 from difana.losses import model_of as single
+from difana.losses.objectives.objective import BatchOptions
 from difana.nn import MLP, Parametrised
 
 SIGNAL, BACKGROUND = np.array([3.0, 6.0, 12.0]), np.array([120.0, 60.0, 30.0])
@@ -298,3 +303,14 @@ def test_the_penalty_against_empty_bins_counts_effective_background_events():
     assert float(minimum_events(channel, threshold=8.0)) == pytest.approx(exact, rel=1e-12)
     # with another parameter of interest all samples are background
     assert float(minimum_events(channel, poi="k", threshold=1.0)) == pytest.approx(0.0)
+
+
+def test_typed_options_are_those_of_the_functions():
+    """What pyright knows of the batch versions is what they take."""
+    given = inspect.signature(single).parameters
+    options = {**ModelOptions.__annotations__}
+    assert set(given) == {"net", "batch", "edges", "bandwidth", "values", *options}
+    for name, hint in options.items():
+        assert hint.__forward_arg__ == given[name].annotation, name
+    rows = [set(row.options) for row in OBJECTIVES.values()]
+    assert set(BatchOptions.__annotations__) == {"values", *options}.union(*rows)

@@ -21,7 +21,7 @@ from difana.likelihood import (
 
 
 class ModelOptions(TypedDict, total=False):
-    """What :func:`model_of` takes besides bins and sums, and whatever is made of many models."""
+    """What :func:`model_of` takes besides bins and sums, and whatever is made of its models."""
 
     poi: str
     channel: str

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Unpack, cast
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -16,11 +16,21 @@ from difana._typing import Network
 from difana.data import Sample
 from difana.hist import Shares
 from difana.infer import Status
-from difana.likelihood import Channel, Model, Parameter, TemplateSums
-from difana.losses.objectives._model import model_of
+from difana.likelihood import Model, TemplateSums
+from difana.losses.objectives._model import ModelOptions, model_of
 
 Found = tuple[Float[Array, ""], dict[str, Array]]
 """The number to minimise, and ``{"value": what it stands for, "status": bit flags}``."""
+
+
+class BatchOptions(ModelOptions, total=False):
+    """What the objectives take as losses of a batch: the model's, and what is their own."""
+
+    values: TemplateSums | None
+    mu: float
+    level: float
+    of: Sequence[str] | None
+    quantity: str
 
 
 class BatchLoss(Protocol):
@@ -35,15 +45,7 @@ class BatchLoss(Protocol):
         *,
         edges: Float[Array, " edges"] | Shares,
         bandwidth: Float[Array, ""] | float | None,
-        poi: str = "mu",
-        channel: str = "SR",
-        others: Sequence[Channel] = (),
-        parameters: Sequence[Parameter] = (),
-        staterror: bool = True,
-        relative: bool = False,
-        chunk: int | None = None,
-        values: TemplateSums | None = None,
-        **own: float | str | Sequence[str],
+        **options: Unpack[BatchOptions],
     ) -> Found:
         """Return the objective of the model of a batch, see :func:`difana.losses.model_of`."""
         ...
