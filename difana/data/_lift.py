@@ -97,6 +97,6 @@ def _lists(x: Any) -> Any:
     import awkward as ak
 
     if isinstance(x, np.ndarray):
-        x = ak.from_numpy(x, regulararray=True)
+        x = ak.from_numpy(x)
     every: Any = None
     return ak.from_regular(x, axis=every) if x.ndim > 1 else x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -126,6 +127,23 @@ def test_gaussian_constraints_and_a_held_bin():
     np.testing.assert_allclose(model.centers[np.array(free)], 1.02)
     np.testing.assert_allclose(model.constraint_scales()[0][np.array(free)], 0.04)
     assert fit(model, data).ok
+
+
+def test_a_constant_bin_needs_no_constraint():
+    """Whatever its uncertainty; the same without "const" is a free bin among constrained ones."""
+
+    def change(spec, modifier, **settings):
+        points = spec["parameter_points"][0]["parameters"]
+        next(p for p in points if p["name"] == modifier["parameters"][1]).update(settings)
+        modifier["constraints"][1] = None
+
+    model, data = from_hs3(listed(functools.partial(change, const=True)))
+    found = fit(model, data)
+    assert found.ok
+    assert float(found["u[1]"]) == 1.0
+    for settings in ({}, {"const": False}):
+        with pytest.raises(ModelError, match=r"different kinds.*none .bin 1."):
+            from_hs3(listed(functools.partial(change, **settings)))
 
 
 def test_without_any_constraint():
