@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, stats
 
 from difana._errors import ModelError
-from difana.infer import fit, notes, toys, upper_limit
+from difana.infer import NotesStatus, fit, notes, toys, upper_limit
 from difana.likelihood import Channel, NormFactor, Template, build_model, mask, model_with
 
 
@@ -81,6 +81,9 @@ def test_many_bins_of_few_events_hold_many():
 def test_far_tails_need_more_events():
     model = model_of([10.0], [30.0])
     assert notes(model, sigmas=2.0).ok
+    few = notes(model_of([4.0], [6.0]), sigmas=1.0)  # of eight events the middle is no Gaussian
+    assert few.status == NotesStatus.FEW_EVENTS
+    assert "equivalent of 8 events" in few.message
     assert "equivalent of 35 events" in notes(model, sigmas=4.0).message
     assert notes(model, sigmas=np.inf).ok  # which has a status of its own
 

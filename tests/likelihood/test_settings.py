@@ -150,6 +150,10 @@ def test_negative_counts_are_refused(count):
         read_workspace(spec)
     spec["observations"][1]["data"][2] = 3.5  # Asimov data
     read_workspace(spec)
+    model, data = from_workspace(spec)
+    where = next(c.start for c in model.structure.channels if c.name == "CR") + 2
+    with pytest.raises(ModelError, match=r"channel 'CR', bin 2: .* is negative or not finite"):
+        model.data(data[: model.bins].at[where].set(count))
 
 
 def test_parameter_of_interest_of_a_background_only_workspace():

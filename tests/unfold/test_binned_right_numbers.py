@@ -113,6 +113,7 @@ def test_a_singular_response_is_said():
     assert int(found.rank) == 2
     assert np.isinf(float(found.condition))
     assert "cannot tell all truth bins apart" in found.message
+    assert not int(found.status) & int(UnfoldStatus.ILL_CONDITIONED)  # one sentence is enough
     np.testing.assert_allclose(found.values, one.prior, rtol=1e-6)  # nothing moved it
     assert int(bayes(one).status) & int(UnfoldStatus.SINGULAR)
     assert int(fit_truth(one)[0].status) & int(UnfoldStatus.SINGULAR)
