@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,13 +68,13 @@ def command(
     """Rank the nuisance parameters of WORKSPACE ('-': standard input) by their impact."""
     groups = dict(_group(text) for text in group)
     model, data, best = best_fit(**source, tested=parameter is None or improve)
-    from difana.infer import ImpactsResult, impacts, what_would_help
+    from difana.infer import ImpactsResult, impacts, uncertainty_split, what_would_help
 
     with reporting("impacts") as report:
-        found = impacts(
+        ask = impacts if kind == "nuisance" else partial(uncertainty_split, kind=cast(Any, kind))
+        found = ask(
             model,
             data,
-            kind=cast(Any, kind),
             parameter=parameter,
             groups=groups,
             method=cast(Any, method),
@@ -83,10 +84,9 @@ def command(
     blind = None if option_of("expected") else data
     helps = what_would_help(model, blind) if improve else None
     if plot is not None:
-        from difana.plot import impacts as draw
-        from difana.plot import uncertainty_split
+        from difana import plot as pictures
 
-        one = draw if kind == "nuisance" else uncertainty_split
+        one = pictures.impacts if kind == "nuisance" else pictures.uncertainty_split
         save_figure(one(cast(Any, found), most=most), plot)
     if as_json:
         numbers = found.as_dict()

@@ -20,7 +20,7 @@ from difana.infer.after_fit.sensitivity import (
     scaled,
     sensitivity,
 )
-from difana.infer.after_fit.uncertainty_split import UncertaintySplit
+from difana.infer.after_fit.uncertainty_split import UncertaintySplit, uncertainty_split
 from difana.infer.after_fit.what_would_help import HelpResult, what_would_help
 from difana.infer.after_fit.yields import YieldsResult, yields
 from difana.infer.asimov import Asimov, asimov_data
@@ -129,6 +129,7 @@ __all__ = [
     "toy_upper_limit",
     "toys",
     "trustworthy",
+    "uncertainty_split",
     "upper_limit",
     "upper_limit_q",
     "what_would_help",

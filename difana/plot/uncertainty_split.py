@@ -26,7 +26,7 @@ def uncertainty_split(
     """Draw total, statistical and systematic part, the groups, and the largest sources.
 
     Args:
-        result: What :func:`difana.infer.impacts` returned for kind "global" or "covariance".
+        result: What :func:`difana.infer.uncertainty_split` returned.
         most: Draw this many sources only; None for all.
         title: Right title; by default the parameter with its uncertainty.
         label: Left title in bold; None for nothing.
@@ -36,18 +36,18 @@ def uncertainty_split(
         The figure.
 
     Raises:
-        InputError: If the result is one of kind "nuisance".
+        InputError: If the result is one of :func:`difana.infer.impacts`.
 
     Example:
-        >>> from difana.infer import impacts
+        >>> from difana.infer import uncertainty_split as find
         >>> from difana.likelihood import uncorrelated_background
         >>> model = uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
-        >>> found = impacts(model, kind="global", method="gradient")
+        >>> found = find(model, kind="global", method="gradient")
         >>> [text.get_text() for text in uncertainty_split(found, most=1).axes[0].get_yticklabels()]
         ['total', 'statistical', 'systematic', 'mc_statistics', 'uncorr_bkguncrt[1]']
     """
     if not isinstance(result, UncertaintySplit):
-        raise InputError("draw impacts of kind 'nuisance' with difana.plot.impacts")
+        raise InputError("draw what infer.impacts returns with difana.plot.impacts")
     parts = [
         ("total", float(result.uncertainty)),
         ("statistical", float(result.statistical)),

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from difana.cli import main
 from difana.cli._output import finish, note
-from difana.infer import asimov_data, fit, impacts, pulls, upper_limit, yields
+from difana.infer import asimov_data, fit, pulls, uncertainty_split, upper_limit, yields
 from difana.likelihood import from_workspace, model_with, to_hs3
 
 Invoke = Callable[..., Result]
@@ -354,7 +354,7 @@ def test_kinds_of_impacts(invoke: Invoke, write: Callable[..., Path], tmp_path: 
     for kind in ("global", "covariance"):
         options = ("--kind", kind, "--method", "gradient")
         found = result_of(invoke("impacts", path, *options, "--json"))
-        expected = impacts(model, data, kind=kind, method="gradient")
+        expected = uncertainty_split(model, data, kind=kind, method="gradient")
         np.testing.assert_allclose(found["systematic"], float(expected.systematic), rtol=1e-6)
         assert found["kind"] == kind
         table = invoke("impacts", path, *options, "--most", "1", "--plot", tmp_path / "a.png")

@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 
 from difana._errors import InputError, ModelError
-from difana.infer import Status, fit, impacts, scaled, sensitivity, what_would_help
+from difana.infer import (
+    Status,
+    fit,
+    impacts,
+    scaled,
+    sensitivity,
+    uncertainty_split,
+    what_would_help,
+)
 from difana.infer.after_fit.sensitivity import no_change
 from difana.infer.parallel._many import best_fit
 from difana.likelihood import (
@@ -259,7 +267,7 @@ def test_sensitivity_with_data(rich, data):
     [
         (lambda m: impacts(m, parameter="muu"), "Did you mean 'mu'"),
         (lambda m: impacts(m, method="guess"), "'refit' or 'gradient'"),
-        (lambda m: impacts(m, kind="total"), "'nuisance', 'global' or 'covariance'"),
+        (lambda m: uncertainty_split(m, kind="total"), "'global' or 'covariance'"),
         (lambda m: impacts(m, groups={"a": ["nrm"]}), "group 'a'.*Did you mean 'norm'"),
         (lambda m: what_would_help(m, method="guess"), "'gradient' or 'recompute'"),
         (lambda m: what_would_help(m, width=0.0), "width must be positive"),
@@ -295,7 +303,7 @@ def correlated_model() -> Model:
 def test_all_data_make_up_the_variance(parameter):
     """Also with correlated and log-normal constraints, and for a constrained parameter."""
     model = correlated_model()
-    split = impacts(model, kind="global", method="gradient", parameter=parameter)
+    split = uncertainty_split(model, kind="global", method="gradient", parameter=parameter)
     assert split.ok
     assert float(split.closure) == pytest.approx(0.0, abs=1e-9)
     assert float(jnp.sum(split.bins**2)) == pytest.approx(float(split.statistical) ** 2)
@@ -314,7 +322,7 @@ def test_global_refits_shift_the_data_and_fit_again():
     model = correlated_model()
     data = model.data([75.0, 60.0, 93.0])
     seen = []
-    split = impacts(
+    split = uncertainty_split(
         model, data, kind="global", groups={"norms": ["a", "b"]},
         report=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
@@ -330,7 +338,7 @@ def test_global_refits_shift_the_data_and_fit_again():
         i = split.names.index(name)
         assert float(split.up[i]) == pytest.approx(up, abs=1e-7)
         assert float(split.down[i]) == pytest.approx(down, abs=1e-7)
-    linear = impacts(model, data, kind="global", method="gradient", fit=best)
+    linear = uncertainty_split(model, data, kind="global", method="gradient", fit=best)
     middle = 0.5 * (split.up - split.down)
     np.testing.assert_allclose(middle, linear.up, atol=0.02 * float(split.uncertainty))
     assert float(split.statistical) == float(linear.statistical)
@@ -344,7 +352,7 @@ def test_covariance_impacts_are_rows_of_the_covariance():
     model = correlated_model()
     data = model.data([75.0, 60.0, 93.0])
     best = best_fit(model, data)
-    split = impacts(model, data, kind="covariance", fit=best, groups={"one": ["a"]})
+    split = uncertainty_split(model, data, kind="covariance", fit=best, groups={"one": ["a"]})
     covariance, i = np.asarray(best.covariance), model.index("mu")
     expected = np.delete(covariance[i] / np.sqrt(np.diag(covariance)), i)
     np.testing.assert_allclose(split.up, expected, rtol=1e-12)
@@ -360,11 +368,11 @@ def test_covariance_impacts_are_rows_of_the_covariance():
 
 def test_counting_in_closed_form(two_bins):
     """One bin, s = 10, b = 50 +- 5: the parts of the variance of mu are 60 and 25 over 100."""
-    split = impacts(two_bins([10.0], [50.0], [5.0]), kind="global", method="gradient")
+    split = uncertainty_split(two_bins([10.0], [50.0], [5.0]), kind="global", method="gradient")
     assert float(split.statistical) == pytest.approx(np.sqrt(60) / 10, rel=1e-9)
     assert float(split.systematic) == pytest.approx(0.5, rel=1e-9)
     assert float(split.up[0]) == pytest.approx(-0.5, rel=1e-9)
-    other = impacts(two_bins([10.0], [50.0], [5.0]), kind="covariance")
+    other = uncertainty_split(two_bins([10.0], [50.0], [5.0]), kind="covariance")
     assert float(other.statistical) == pytest.approx(np.sqrt(60) / 10, rel=1e-9)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,10 +11,39 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from difana._errors import ModelError, nearest
+from difana._errors import InputError, ModelError, nearest
 from difana._numerics import safe_sqrt
+from difana._result import AbstractResult
+from difana.infer._checks import check_free_poi
+from difana.infer.asimov import asimov_data
 from difana.infer.fit import masked_solve
+from difana.infer.fit_result import FitResult
+from difana.infer.parallel._many import best_fit
 from difana.likelihood import Model
+
+
+class AbstractImpacts(AbstractResult):
+    """What the impacts of all kinds say alike; see `ImpactsResult` and `UncertaintySplit`."""
+
+    value: Float[Array, ""]
+    uncertainty: Float[Array, ""]
+    statistical: Float[Array, ""]
+    systematic: Float[Array, ""]
+
+    @property
+    @abc.abstractmethod
+    def ends(self) -> tuple[Array, Array]:
+        """Changes of the parameter up and down, ``[sources]``, which rank the sources."""
+
+    @property
+    def ranking(self) -> np.ndarray:
+        """Indices of the sources, the largest first."""
+        return np.argsort(-np.maximum(*map(np.abs, self.ends)), kind="stable")
+
+    def parts(self) -> dict[str, float]:
+        """Return value and parts of the uncertainty as plain numbers."""
+        names = ("value", "uncertainty", "statistical", "systematic")
+        return {name: float(getattr(self, name)) for name in names}
 
 
 class DataImpacts(NamedTuple):
@@ -26,6 +56,26 @@ class DataImpacts(NamedTuple):
     def statistical(self) -> Float[Array, ""]:
         """The part of the uncertainty that all counts cause."""
         return safe_sqrt(jnp.sum(self.bins**2))
+
+
+def asked(
+    model: Model,
+    data: Float[Array, " data"] | None,
+    *,
+    parameter: str | None,
+    method: str,
+    mu: float,
+    fit: FitResult | None,
+) -> tuple[Float[Array, " data"], FitResult, int]:
+    """Return data, best fit and index of the parameter that impacts are asked of."""
+    if method not in ("refit", "gradient"):
+        raise InputError(f"method must be 'refit' or 'gradient', not '{method}'")
+    if parameter is None or parameter == model.structure.poi:
+        check_free_poi(model)
+    index = model.poi_index if parameter is None else model.index(parameter)
+    if data is None:
+        data = asimov_data(model, mu=mu).data
+    return data, best_fit(model, data) if fit is None else fit, index
 
 
 def auxiliary_widths(model: Model, params: Float[Array, " params"]) -> Float[Array, " constraints"]:

@@ -1,10 +1,10 @@
-"""Impacts of the nuisance parameters on the parameter of interest: by refits and by gradients."""
+"""Impacts of the nuisance parameters on the parameter of interest: by refits or by gradients."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -12,23 +12,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from difana._errors import InputError
 from difana._numerics import safe_divide, safe_sqrt
-from difana._result import AbstractResult
 from difana._status import Status, flag
-from difana.infer._checks import check_free_poi
-from difana.infer.after_fit._impact_parts import data_impacts, held_group, in_quadrature, members_of
+from difana.infer.after_fit._impact_parts import (
+    AbstractImpacts,
+    asked,
+    data_impacts,
+    held_group,
+    in_quadrature,
+    members_of,
+)
 from difana.infer.after_fit.pulls import prefit_uncertainties
-from difana.infer.after_fit.uncertainty_split import UncertaintySplit, split
-from difana.infer.asimov import asimov_data
 from difana.infer.fit_result import FitResult
-from difana.infer.parallel._many import Report, best_fit, conditional_fits
+from difana.infer.parallel._many import Report, conditional_fits
 from difana.likelihood import Model
 
 _CHANGES = ("prefit_up", "prefit_down", "postfit_up", "postfit_down")
 
 
-class ImpactsResult(AbstractResult):
+class ImpactsResult(AbstractImpacts):
     r"""Impacts on the parameter of interest; one entry a nuisance parameter.
 
     Attributes:
@@ -60,10 +62,6 @@ class ImpactsResult(AbstractResult):
         method: ``"refit"`` or ``"gradient"`` (static).
     """
 
-    value: Float[Array, ""]
-    uncertainty: Float[Array, ""]
-    statistical: Float[Array, ""]
-    systematic: Float[Array, ""]
     params: Float[Array, " nuisances"]
     uncertainties: Float[Array, " nuisances"]
     centers: Float[Array, " nuisances"]
@@ -84,14 +82,13 @@ class ImpactsResult(AbstractResult):
 
     @property
     def all_status(self) -> Int[Array, " fits"]:
-        """The status of all nuisances and of the fit."""
+        """The status of all sources and of the fit."""
         return jnp.append(self.status, self.fit_status)
 
     @property
-    def ranking(self) -> np.ndarray:
-        """Indices of the nuisances, the largest post-fit impact first."""
-        size = np.maximum(np.abs(self.postfit_up), np.abs(self.postfit_down))
-        return np.argsort(-size, kind="stable")
+    def ends(self) -> tuple[Array, Array]:
+        """Post-fit impacts up and down, which rank the nuisances."""
+        return self.postfit_up, self.postfit_down
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON, the largest impact first."""
@@ -105,10 +102,7 @@ class ImpactsResult(AbstractResult):
         )
         return {
             "parameter": self.poi,
-            "value": float(self.value),
-            "uncertainty": float(self.uncertainty),
-            "statistical": float(self.statistical),
-            "systematic": float(self.systematic),
+            **self.parts(),
             "method": self.method,
             "impacts": {
                 self.names[i]: {name: float(column[i]) for name, column in columns.items()}
@@ -119,12 +113,10 @@ class ImpactsResult(AbstractResult):
         }
 
 
-@overload
 def impacts(
     model: Model,
     data: Float[Array, " data"] | None = None,
     *,
-    kind: Literal["nuisance"] = "nuisance",
     parameter: str | None = None,
     groups: Mapping[str, Sequence[str]] | None = None,
     method: Literal["refit", "gradient"] = "refit",
@@ -134,78 +126,27 @@ def impacts(
     report: Report | None = None,
     devices: Any = None,
     client: Any = None,
-) -> ImpactsResult: ...
+) -> ImpactsResult:
+    r"""Return how much each nuisance parameter moves the parameter of interest.
 
+    The nuisance is held away from its best fit, the ranking of experiments. (Sources that add up
+    to the uncertainty are those of :func:`difana.infer.uncertainty_split`.)
 
-@overload
-def impacts(
-    model: Model,
-    data: Float[Array, " data"] | None = None,
-    *,
-    kind: Literal["global", "covariance"],
-    parameter: str | None = None,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    method: Literal["refit", "gradient"] = "refit",
-    mu: float = 1.0,
-    fit: FitResult | None = None,
-    batch: int = 8,
-    report: Report | None = None,
-    devices: Any = None,
-    client: Any = None,
-) -> UncertaintySplit: ...
+    ``refit``: four fits a nuisance, held at :math:`\hat\theta_j` plus and minus its pre-fit and
+    post-fit uncertainty (within its bounds), all by one compiled program. ``gradient``: their
+    linear form :math:`\Delta\mu = C_{\mu j} / C_{jj}\,\Delta\theta_j`, no fit.
 
-
-def impacts(
-    model: Model,
-    data: Float[Array, " data"] | None = None,
-    *,
-    kind: Literal["nuisance", "global", "covariance"] = "nuisance",
-    parameter: str | None = None,
-    groups: Mapping[str, Sequence[str]] | None = None,
-    method: Literal["refit", "gradient"] = "refit",
-    mu: float = 1.0,
-    fit: FitResult | None = None,
-    batch: int = 8,
-    report: Report | None = None,
-    devices: Any = None,
-    client: Any = None,
-) -> ImpactsResult | UncertaintySplit:
-    r"""Return how much each source of uncertainty moves the parameter of interest.
-
-    Three kinds, each by itself an answer to "how large is the part of this systematic?":
-
-    - ``"nuisance"``: the nuisance is held away from its best fit, the ranking of experiments.
-    - ``"global"``: the auxiliary datum (global observable) of the nuisance is shifted by its
-      standard deviation, and the fit follows: :math:`d\hat\mu/da_j\,\sigma(a_j)`. These are
-      independent sources; with the counts of the bins, :math:`d\hat\mu/dn_b\sqrt{\lambda_b}`,
-      they add up in quadrature to the variance (:class:`UncertaintySplit`).
-    - ``"covariance"``: :math:`C_{\mu j}/\sqrt{C_{jj}}`, and groups by the variance that is lost
-      when they are held; the statistical part is what is left with all constrained nuisances held.
-      No fits, and correlated nuisances count several times.
-
-    Of kind ``"nuisance"``, ``refit``: four fits a nuisance, held at :math:`\hat\theta_j` plus and
-    minus its pre-fit and post-fit uncertainty (within its bounds), all by one compiled program.
-    ``gradient``: their linear form :math:`\Delta\mu = C_{\mu j} / C_{jj}\,\Delta\theta_j`, no fit.
-
-    Of kind ``"global"``, ``refit``: two fits a constraint, to data with its auxiliary datum up and
-    down (log-normal ones by factors); ``gradient``: one backward pass through the fit for all data.
-    The statistical part and the groups are always by gradient.
-
-    Kind ``"nuisance"`` has with either method the impacts of the auxiliary data and the statistical
-    part, too. Its groups come from the covariance:
-    :math:`C_{\mu G} C_{GG}^{-1} C_{G\mu}` is what the variance loses when group G is held at its
-    best fit. Differentiable (first order) like :func:`difana.infer.fit`; uncertainties are not
-    differentiated.
+    With either method there are the impacts of the auxiliary data and the statistical part, too.
+    Groups come from the covariance: :math:`C_{\mu G} C_{GG}^{-1} C_{G\mu}` is what the variance
+    loses when group G is held at its best fit. Differentiable (first order) like
+    :func:`difana.infer.fit`; uncertainties are not differentiated.
 
     Args:
         model: The model.
         data: Data vector; by default Asimov data with the parameter of interest at ``mu``.
-        kind: ``"nuisance"``, ``"global"`` or ``"covariance"``.
         parameter: On which parameter; the one of interest by default.
         groups: Names of parameters, or patterns with ``*`` and ``?``, for each group; the name of
-            a modifier stands for all its bins. The kinds ``"global"`` and ``"covariance"`` add a
-            group ``mc_statistics`` of all staterror and shapesys, and without groups one of the
-            other constraints, ``systematics``.
+            a modifier stands for all its bins.
         method: ``"refit"`` or ``"gradient"``.
         mu: Parameter of interest of the Asimov data.
         fit: The best fit to the data, if already at hand.
@@ -215,15 +156,14 @@ def impacts(
         client: Spread them over the workers of this ``dask.distributed.Client``.
 
     Returns:
-        An :class:`ImpactsResult` for kind ``"nuisance"``, else an :class:`UncertaintySplit`.
+        The impacts, one entry a nuisance.
 
     Raises:
         ModelError: If a parameter or group does not exist.
-        InputError: If the kind or the method is unknown.
+        InputError: If the method is unknown.
 
     References:
-        The definition of cabinetry 0.6 (refits); global observables: A. Pinto et al.,
-        arXiv:2307.04007.
+        The definition of cabinetry 0.6 (refits).
 
     Example:
         >>> from difana.likelihood import Channel, NormFactor, ShapeSys, Template, build_model
@@ -234,28 +174,10 @@ def impacts(
         >>> parts = result.statistical, *result.auxiliary, result.uncertainty
         >>> [round(float(x), 3) for x in parts]
         [0.496, -0.163, -0.221, 0.567]
-        >>> print(impacts(model, kind="global").as_text())
-        mu = 1           ± 0.5672
-        statistical      ± 0.4962
-        systematic       ± 0.2748
-          mc_statistics  ± 0.2748
-        unc[1]           -0.2080 / +0.2361
-        unc[0]           -0.1619 / +0.1644
     """
-    if kind not in ("nuisance", "global", "covariance"):
-        raise InputError(f"kind must be 'nuisance', 'global' or 'covariance', not '{kind}'")
-    if method not in ("refit", "gradient"):
-        raise InputError(f"method must be 'refit' or 'gradient', not '{method}'")
-    if parameter is None or parameter == model.structure.poi:
-        check_free_poi(model)
-    index = model.poi_index if parameter is None else model.index(parameter)
+    data, best, index = asked(model, data, parameter=parameter, method=method, mu=mu, fit=fit)
     nuisances = np.delete(np.arange(len(model.parameters)), index)
-    if data is None:
-        data = asimov_data(model, mu=mu).data
-    best = best_fit(model, data) if fit is None else fit
     options = {"batch": batch, "report": report, "devices": devices, "client": client}
-    if kind != "nuisance":
-        return split(model, data, best, index, kind=kind, method=method, groups=groups, **options)
     groups = groups or {}
     members = members_of(model, index, groups)
     found = _compiled(model, data, best, index, jnp.asarray(members), tuple(groups))

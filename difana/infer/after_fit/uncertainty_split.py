@@ -12,10 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from difana._errors import InputError
 from difana._numerics import safe_divide, safe_sqrt
-from difana._result import AbstractResult
 from difana._status import Status, flag
 from difana.infer.after_fit._impact_parts import (
+    AbstractImpacts,
+    asked,
     auxiliary_widths,
     data_impacts,
     held_group,
@@ -28,7 +30,7 @@ from difana.infer.parallel._many import Report, spread
 from difana.likelihood import Model
 
 
-class UncertaintySplit(AbstractResult):
+class UncertaintySplit(AbstractImpacts):
     r"""The uncertainty of one fitted parameter, split into its sources.
 
     Attributes:
@@ -54,10 +56,6 @@ class UncertaintySplit(AbstractResult):
         method: ``"refit"`` or ``"gradient"`` (static).
     """
 
-    value: Float[Array, ""]
-    uncertainty: Float[Array, ""]
-    statistical: Float[Array, ""]
-    systematic: Float[Array, ""]
     up: Float[Array, " sources"]
     down: Float[Array, " sources"]
     bins: Float[Array, " bins"]
@@ -82,20 +80,16 @@ class UncertaintySplit(AbstractResult):
         return jnp.append(self.status, self.fit_status)
 
     @property
-    def ranking(self) -> np.ndarray:
-        """Indices of the sources, the largest first."""
-        size = np.maximum(np.abs(self.up), np.abs(self.down))
-        return np.argsort(-size, kind="stable")
+    def ends(self) -> tuple[Array, Array]:
+        """Changes up and down, which rank the sources."""
+        return self.up, self.down
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers for JSON, the largest source first."""
         up, down = np.asarray(self.up).tolist(), np.asarray(self.down).tolist()
         return {
             "parameter": self.poi,
-            "value": float(self.value),
-            "uncertainty": float(self.uncertainty),
-            "statistical": float(self.statistical),
-            "systematic": float(self.systematic),
+            **self.parts(),
             "kind": self.kind,
             "method": self.method,
             "impacts": {self.names[i]: {"up": up[i], "down": down[i]} for i in self.ranking},
@@ -141,21 +135,74 @@ def with_own_groups(
     return found
 
 
-def split(
+def uncertainty_split(
     model: Model,
-    data: Float[Array, " data"],
-    best: FitResult,
-    index: int,
+    data: Float[Array, " data"] | None = None,
     *,
-    kind: Literal["global", "covariance"],
-    method: Literal["refit", "gradient"],
-    groups: Mapping[str, Sequence[str]] | None,
-    batch: int,
-    report: Report | None,
-    devices: Any,
-    client: Any,
+    kind: Literal["global", "covariance"] = "global",
+    parameter: str | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    method: Literal["refit", "gradient"] = "refit",
+    mu: float = 1.0,
+    fit: FitResult | None = None,
+    batch: int = 8,
+    report: Report | None = None,
+    devices: Any = None,
+    client: Any = None,
 ) -> UncertaintySplit:
-    """Return the split; see :func:`difana.infer.impacts`."""
+    r"""Split the uncertainty of the parameter of interest into its sources.
+
+    - ``"global"``: the auxiliary datum (global observable) of each nuisance is shifted by its
+      standard deviation, and the fit follows: :math:`d\hat\mu/da_j\,\sigma(a_j)`. These are
+      independent sources; with the counts of the bins, :math:`d\hat\mu/dn_b\sqrt{\lambda_b}`,
+      they add up in quadrature to the variance. ``refit``: two fits a constraint, to data with its
+      auxiliary datum up and down (log-normal ones by factors); ``gradient``: one backward pass
+      through the fit for all data. Statistical part and groups are always by gradient.
+    - ``"covariance"``: :math:`C_{\mu j}/\sqrt{C_{jj}}`, and groups by the variance that is lost
+      when they are held; the statistical part is what is left with all constrained nuisances held.
+      No fits, and correlated nuisances count several times.
+
+    Args:
+        model: The model.
+        data: Data vector; by default Asimov data with the parameter of interest at ``mu``.
+        kind: ``"global"`` or ``"covariance"``.
+        parameter: Of which parameter; the one of interest by default.
+        groups: As in :func:`difana.infer.impacts`; a group ``mc_statistics`` of all staterror and
+            shapesys is added, and without groups one of the other constraints, ``systematics``.
+        method: ``"refit"`` or ``"gradient"``.
+        mu: Parameter of interest of the Asimov data.
+        fit: The best fit to the data, if already at hand.
+        batch: Fits done at the same time.
+        report: Called with the number of fits done and of all fits.
+        devices: Spread the fits over these devices of this machine (or a mesh with one axis).
+        client: Spread them over the workers of this ``dask.distributed.Client``.
+
+    Returns:
+        The split; differentiable (first order) like :func:`difana.infer.fit`, but uncertainties.
+
+    Raises:
+        ModelError: If a parameter or group does not exist.
+        InputError: If the kind or the method is unknown.
+
+    References:
+        A. Pinto et al., arXiv:2307.04007.
+
+    Example:
+        >>> from difana.likelihood import Channel, NormFactor, ShapeSys, Template, build_model
+        >>> signal = Template([12.0, 11.0], (NormFactor("mu"),), name="signal")
+        >>> bkg = Template([50.0, 52.0], (ShapeSys([3.0, 7.0], "unc"),), name="background")
+        >>> model = build_model([Channel((signal, bkg), name="SR")])
+        >>> print(uncertainty_split(model).as_text())
+        mu = 1           ± 0.5672
+        statistical      ± 0.4962
+        systematic       ± 0.2748
+          mc_statistics  ± 0.2748
+        unc[1]           -0.2080 / +0.2361
+        unc[0]           -0.1619 / +0.1644
+    """
+    if kind not in ("global", "covariance"):
+        raise InputError(f"kind must be 'global' or 'covariance', not '{kind}'")
+    data, best, index = asked(model, data, parameter=parameter, method=method, mu=mu, fit=fit)
     wanted = with_own_groups(model, groups)
     members = jnp.asarray(members_of(model, index, wanted))
     if kind == "covariance":
