@@ -27,6 +27,18 @@ from difana.cli._workspace import load_workspace
     help="Bins of a channel to leave out, counted from 1.",
 )
 @click.option("--below", type=Number(), help="Leave out bins whose samples sum to less than this.")
+@click.option(
+    "--shape",
+    default=0.0,
+    type=Number(at_least=0.0),
+    help="Leave out shapes of systematics that change no bin of a sample by more (e.g. 0.005).",
+)
+@click.option(
+    "--normalization",
+    default=0.0,
+    type=Number(at_least=0.0),
+    help="Leave out changes of the yield of a sample that are smaller.",
+)
 @patch_options
 @output_option
 def command(
@@ -39,10 +51,12 @@ def command(
     measurement: tuple[str, ...],
     bins: tuple[str, ...],
     below: float | None,
+    shape: float,
+    normalization: float,
     output: Path | None,
 ) -> None:
     """Write WORKSPACE ('-': standard input) without the parts named; options may be repeated."""
-    from difana.likelihood import prune, prune_bins
+    from difana.likelihood import prune, prune_bins, prune_small
 
     chosen: dict[str, list[int]] = {}
     for text in bins:
@@ -56,7 +70,11 @@ def command(
         modifier_types=modifier_type,
         measurements=measurement,
     )
-    write_json(prune_bins(spec, bins=chosen, below=below) if bins or below else spec, output)
+    if bins or below:
+        spec = prune_bins(spec, bins=chosen, below=below)
+    if shape or normalization:
+        spec = prune_small(spec, shape=shape, normalization=normalization)
+    write_json(spec, output)
 
 
 def _bins(text: str) -> tuple[str, list[int]]:
