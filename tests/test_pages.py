@@ -28,6 +28,7 @@ if not (ROOT / "docs").is_dir():
 PRINTS = {
     "README": ["expected limit: mu < "],
     "after_the_fit": ["VR (post-fit)", "transfer", "nll(b) - nll(s+b)", "mc_statistics"],
+    "blinding": ["['CR']", "after the fit to CR", "observed ", "nothing was trained"],
     "for_cabinetry_users": ["SR (post-fit)", "unc[1]", "times the luminosity"],
 }
 # pages that go on where the README ends, with fewer steps

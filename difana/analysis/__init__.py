@@ -16,6 +16,7 @@ from difana.analysis.coverage import CoverageResult as CoverageResult
 from difana.analysis.coverage import coverage as coverage
 from difana.analysis.efficient_score import EfficientScore as EfficientScore
 from difana.analysis.efficient_score import efficient_score_of as efficient_score_of
+from difana.analysis.evaluate_from import evaluate_from as evaluate_from
 from difana.analysis.fit_efficient_score import EfficientScoreResult as EfficientScoreResult
 from difana.analysis.fit_efficient_score import fit_efficient_score as fit_efficient_score
 from difana.analysis.gradient_importance import gradient_importance as gradient_importance
@@ -86,6 +87,7 @@ __all__ = [
     "config_schema",
     "coverage",
     "efficient_score_of",
+    "evaluate_from",
     "fit_efficient_score",
     "gradient_importance",
     "hepdata_tables",

@@ -9,17 +9,14 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from difana.analysis.conclude import conclude
 from difana.analysis.config import AnalysisConfig
-from difana.analysis.evaluate import evaluate
 from difana.analysis.load import load
 from difana.analysis.optimise import optimise
 from difana.analysis.read import read_config
-from difana.analysis.regions import region_yields
 from difana.analysis.result import AnalysisResult
 from difana.analysis.stages import changed, fingerprint_of, read_stages, stages_of, write_stages
-from difana.analysis.summary import summary_of
-from difana.analysis.write import write_result
-from difana.config import Journal, held_folder, jsonable
+from difana.config import Journal, held_folder
 
 
 def run(
@@ -107,25 +104,4 @@ def _run(
         fingerprint=fingerprint_of(stages, "train"),
         mesh=mesh,
     )
-    journal.begin("evaluate", "evaluating on the test split")
-    found = evaluate(config, loaded, optimised)
-    journal.begin("write", "writing results")
-    result = AnalysisResult(
-        config=config,
-        out=folder,
-        summary=jsonable(summary_of(config, loaded, optimised, found)),
-        comparison=found.comparison,
-        model=found.model,
-        data=found.data,
-        statistics=found.statistics,
-        regions=region_yields(config, found),
-        channels=(found.channel, *loaded.channels),
-        history=tuple(optimised.history),
-        bandwidth=float(optimised.bandwidth),
-        soft=found.soft,
-        conditions=found.conditions,
-        scores=found.scores,
-    )
-    write_result(result, optimised)
-    journal.end(folder)
-    return result
+    return conclude(config, loaded, optimised, folder=folder, journal=journal)

@@ -109,6 +109,8 @@ def changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
         listed = [*causes, *(text for text in listed if not text.startswith(_EVENTS))]
     if len(listed) > 1:  # which whatever else was changed changes, too
         listed = [text for text in listed if text != "the configuration changed"]
+    if "blinding changed" in listed:  # which shows other data
+        listed = [text for text in listed if text != "data changed"]
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return f"{', '.join(listed[:_SHOWN])}{more}: {STAGES[first]}"
 

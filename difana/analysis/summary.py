@@ -13,6 +13,7 @@ from difana.analysis.load import Loaded
 from difana.analysis.observables import Expectation
 from difana.analysis.optimise import Optimised
 from difana.analysis.statistics import Final
+from difana.analysis.trained import digest_of
 from difana.config import git_hash, versions
 from difana.infer import notes
 
@@ -68,7 +69,11 @@ def summary_of(
         ],
         "training": {
             "status": optimised.message,
+            "bits": optimised.status,
+            "diagnosis": optimised.diagnosis,
             "bandwidth": optimised.bandwidth,
+            "edges": np.asarray(optimised.edges, float),
+            "digest": digest_of(optimised),
         },
         "constraints": {
             condition.name: {

@@ -11,14 +11,15 @@ import click
 from difana.cli._output import finish, write_report
 
 
-def method_options(function: Callable, *, needs_out: bool = True) -> Callable:
+def method_options(function: Callable, *, needs_out: bool = True, resumes: bool = True) -> Callable:
     """Add the configuration, the folder of the results, and what is said and drawn."""
+    again = click.option(
+        "--no-resume", is_flag=True, help="Delete checkpoints in the folder and start over."
+    )
     for option in (
         click.option("--no-report", is_flag=True, help="Draw no plots and write no report."),
         click.option("--quiet", is_flag=True, help="Print nothing but errors."),
-        click.option(
-            "--no-resume", is_flag=True, help="Delete checkpoints in the folder and start over."
-        ),
+        *([again] if resumes else []),
         click.option(
             "--out",
             type=click.Path(path_type=Path),

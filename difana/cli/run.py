@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -53,15 +53,27 @@ def check_analysis(config: Path, *, quiet: bool) -> None:
     click.echo(str(found))
 
 
-def run_analysis(config: Path, out: Path, **options: bool) -> None:
-    """Run an analysis, write its report and print the table of limits."""
+def run_analysis(config: Path, out: Path, trained: Path | None = None, /, **options: bool) -> None:
+    """Run an analysis, write its report and print the table of limits.
+
+    Args:
+        config: The configuration.
+        out: Folder of the results.
+        trained: Folder of a finished run whose networks are evaluated; without one they are
+            trained.
+        options: What is said and drawn.
+    """
     from difana.cli import _setup
 
     _setup.start()
-    from difana.analysis import run
+    from difana.analysis import evaluate_from, run
+
+    def evaluated(*args: Any, resume: bool, **others: Any) -> AnalysisResult:
+        return evaluate_from(str(trained), *args, **others)
 
     files = {"workspace": "workspace.json", "all numbers": "result.json"}
-    run_method(run, config, out, page="analysis_report", show=_print, files=files, **options)
+    method = run if trained is None else evaluated
+    run_method(method, config, out, page="analysis_report", show=_print, files=files, **options)
 
 
 def _print(result: AnalysisResult) -> None:

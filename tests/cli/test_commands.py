@@ -209,7 +209,7 @@ def test_demo_without_its_training(
 
     def optimised(*args: Any, **keys: Any) -> Optimised:
         assert keys["directory"] == tmp_path / "demo" / "checkpoints"
-        return Optimised(net, edges, net, 0.1, (), "stub", "")
+        return Optimised(net, edges, net, 0.1, (), 0, "")
 
     def quick(self: Figure, path: Path, **options: Any) -> None:
         imsave(path, np.zeros((1, 1)))  # the pictures are tested elsewhere

@@ -1,0 +1,51 @@
+"""What follows a training: evaluation on the test split, the result, its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from difana.analysis.config import AnalysisConfig
+from difana.analysis.evaluate import evaluate
+from difana.analysis.load import Loaded
+from difana.analysis.optimise import Optimised
+from difana.analysis.regions import region_yields
+from difana.analysis.result import AnalysisResult
+from difana.analysis.summary import summary_of
+from difana.analysis.write import write_result
+from difana.config import Journal, jsonable
+
+
+def conclude(
+    config: AnalysisConfig, loaded: Loaded, optimised: Optimised, *, folder: Path, journal: Journal
+) -> AnalysisResult:
+    """Evaluate what was trained, and write the result into a folder that is held.
+
+    Args:
+        config: The configuration.
+        loaded: Its events.
+        optimised: What the training found.
+        folder: The folder.
+        journal: Says and times what is done.
+    """
+    journal.begin("evaluate", "evaluating on the test split")
+    found = evaluate(config, loaded, optimised)
+    journal.begin("write", "writing results")
+    result = AnalysisResult(
+        config=config,
+        out=folder,
+        summary=jsonable(summary_of(config, loaded, optimised, found)),
+        comparison=found.comparison,
+        model=found.model,
+        data=found.data,
+        statistics=found.statistics,
+        regions=region_yields(config, found),
+        channels=(found.channel, *loaded.channels),
+        history=tuple(optimised.history),
+        bandwidth=float(optimised.bandwidth),
+        soft=found.soft,
+        conditions=found.conditions,
+        scores=found.scores,
+    )
+    write_result(result, optimised)
+    journal.end(folder)
+    return result

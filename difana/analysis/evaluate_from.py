@@ -1,0 +1,142 @@
+"""The networks and edges of a finished run on other data, systematics or regions: no training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from difana._errors import ConfigError, InputError
+from difana.analysis.conclude import conclude
+from difana.analysis.config import AnalysisConfig
+from difana.analysis.load import load
+from difana.analysis.read import read_config
+from difana.analysis.result import AnalysisResult
+from difana.analysis.trained import Trained, trained_of
+from difana.config import Journal, held_folder
+from difana.config.declare import camel
+
+
+def evaluate_from(
+    result: str | Path,
+    config_path: str | Path,
+    out: str | Path,
+    *,
+    progress: bool = True,
+    report: Callable[[AnalysisResult], Any] | None = None,
+) -> AnalysisResult:
+    """Evaluate the networks and bin edges of a finished run in another configuration.
+
+    Nothing is trained: data, blinding, systematics, regions, selections, samples, luminosity and
+    names may be others. Features, particles, network and parameter of interest are those that the
+    networks were made for, and so is what decides which events are in the test split: events that
+    they were trained on must not enter.
+
+    Args:
+        result: A folder that `run` (or this function) wrote.
+        config_path: The YAML file. Of its section ``Training`` only ``Constraints`` count.
+        out: Folder of the new result, with all files of `run`.
+        progress: Say on standard error what is done.
+        report: Called with the result while the folder still is held, to add to it.
+
+    Returns:
+        The result; its notes say where networks and edges are from.
+
+    Raises:
+        ConfigError: If the configuration is wrong, or the networks are made for another: all that
+            differs, with both values.
+        InputError: If the folder holds no result, a file in it is damaged or of another run, or an
+            input is bad.
+        ModelError: If no model can be made of the templates.
+
+    Example:
+        >>> evaluate_from("nowhere", "analysis.yaml", "out")
+        Traceback (most recent call last):
+        difana._errors.InputError: no result in 'nowhere': there is no file result.json...
+    """
+    journal = Journal(speak=progress)
+    trained = trained_of(result)
+    config = read_config(config_path)
+    check_fit(trained.config, config)
+    with held_folder(out, inner=("checkpoints", "hepdata")) as folder:
+        if folder.resolve() == Path(result).resolve():
+            raise InputError(f"'{out}' holds the networks themselves: give another folder")
+        (folder / "stages.json").unlink(missing_ok=True)  # of trainings that are not this one
+        journal.begin("read", f"reading {len(config.samples)} samples")
+        loaded = load(config)
+        loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *_notes(trained, config)))
+        found = conclude(config, loaded, trained.optimised, folder=folder, journal=journal)
+        if report is not None:
+            report(found)
+    return found
+
+
+def check_fit(trained: AnalysisConfig, config: AnalysisConfig) -> None:
+    """Check that networks were made for a configuration.
+
+    Raises:
+        ConfigError: Names all that differs.
+    """
+    problems = [
+        f"{what} is {_shown(now)}, the networks were made for {_shown(was)}"
+        for what, was, now in _needed(trained, config)
+        if was != now
+    ]
+    problems += [
+        f"{what} is {_shown(now)}, of the training {_shown(was)}: events that the networks were "
+        "trained on would be in the test"
+        for what, was, now in _splitting(trained, config)
+        if was != now
+    ]
+    if problems:
+        listed = "".join(f"\n  {text}" for text in problems)
+        raise ConfigError(f"{config.path} does not fit the trained networks:{listed}")
+
+
+Pair = tuple[str, Any, Any]
+
+
+def _needed(trained: AnalysisConfig, config: AnalysisConfig) -> Iterator[Pair]:
+    """Yield what the networks need: what it is, its value in the training, and now."""
+    yield "Features", trained.columns, config.columns
+    yield "Particles.Channels", trained.channels, config.channels
+    if trained.particles is not None and config.particles is not None:
+        yield "Particles.Maximum", trained.particles.maximum, config.particles.maximum
+        yield "Particles.OrderBy", trained.particles.leading, config.particles.leading
+    for field in dataclasses.fields(config.network):
+        was, now = (getattr(own.network, field.name) for own in (trained, config))
+        yield f"Network.{camel(field.name)}", was, now
+    yield "General.POI", trained.general.poi, config.general.poi
+
+
+def _splitting(trained: AnalysisConfig, config: AnalysisConfig) -> Iterator[Pair]:
+    """Yield what decides on the part of an event, in the same way."""
+    for name in ("seed", "split", "identifier"):
+        was, now = (getattr(own.general, name) for own in (trained, config))
+        yield f"General.{camel(name)}", was, now
+
+
+def _notes(trained: Trained, config: AnalysisConfig) -> list[str]:
+    """Return where networks and edges are from, and what is not wrong but worth a look."""
+    before = trained.config
+    source = f"those of the run '{before.general.measurement}' ({trained.digest})"
+    found = [f"nothing was trained: networks and bin edges are {source}"]
+    pairs: list[tuple[str, dict[str, str], dict[str, str]]] = [
+        ("feature", dict(before.features), dict(config.features))
+    ]
+    if before.particles is not None and config.particles is not None:
+        was, now = (dict(own.channels) for own in (before.particles, config.particles))
+        pairs.append(("particle channel", was, now))
+    for what, was, now in pairs:
+        found += [
+            f"{what} '{name}' is '{text}', in the training it was '{was[name]}': it must mean the "
+            "same"
+            for name, text in now.items()
+            if was[name] != text
+        ]
+    return found
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
