@@ -141,7 +141,7 @@ def _seen_by_training(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[
         own = [number[name] for name in train.normfactors]
         yield f"sample '{train.name}'", _hash(_nominal(train), _nominal(held_out), signal, own)
         for mine, other in zip(train.variations, held_out.variations, strict=True):
-            kind = (i, type(mine).__name__, number[mine.name], formulas.get(mine.name))
+            kind = (i, type(mine).__name__, formulas.get(mine.name))
             systematics.setdefault(mine.name, []).append(_hash(kind, mine, other))
     for i, channel in enumerate(loaded.channels):
         content = []
@@ -149,7 +149,7 @@ def _seen_by_training(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[
             content.append(_hash(template.values))
             for modifier in template.modifiers:
                 if isinstance(modifier, HistoSys | NormSys):
-                    where = (i, j, modifier.kind, number[modifier.name], modifier)
+                    where = (i, j, modifier.kind, modifier)
                     systematics.setdefault(modifier.name, []).append(_hash(*where))
                 else:  # statistical uncertainties have the name of their region
                     free = modifier.kind == "normfactor"
