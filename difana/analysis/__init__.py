@@ -50,6 +50,8 @@ from difana.analysis.publish import hepdata_tables as hepdata_tables
 from difana.analysis.question import log_objective as log_objective
 from difana.analysis.read import config_schema as config_schema
 from difana.analysis.read import read_config as read_config
+from difana.analysis.reading import Reading as Reading
+from difana.analysis.reading import reading as reading
 from difana.analysis.result import AnalysisResult as AnalysisResult
 from difana.analysis.run import run as run
 from difana.analysis.shuffle_importance import shuffle_importance as shuffle_importance
@@ -74,6 +76,7 @@ __all__ = [
     "ObservedSample",
     "Optimised",
     "Profile",
+    "Reading",
     "ScanInterval",
     "Table",
     "TrainedObservable",
@@ -103,6 +106,7 @@ __all__ = [
     "pretraining",
     "profiled_interval",
     "read_config",
+    "reading",
     "refined_scan",
     "run",
     "samples_at",

@@ -36,6 +36,7 @@ def check_references(config: AnalysisConfig, root: Node, problems: Problems) -> 
         _check_transform(config, entry, problems)
     _check_modifiers(config, problems)
     _check_constraints(config, root, problems)
+    _check_labels(config, root, problems)
     return config
 
 
@@ -270,3 +271,13 @@ def _check_constraints(config: AnalysisConfig, root: Node, problems: Problems) -
     elif asked.nuisances:
         line = root.line_of("Training.Constraints.Nuisances")
         _known(asked.nuisances, names, f"{where}.Nuisances", line, problems)
+
+
+def _check_labels(config: AnalysisConfig, root: Node, problems: Problems) -> None:
+    """Check that each label is one of something."""
+    entries = (*config.samples, *config.regions, *config.systematics, *config.normfactors)
+    names = [*config.columns, *config.channels, *(entry.name for entry in entries)]
+    names += [region.variable for region in config.regions if region.variable is not None]
+    names += [entry.modifier_name for entry in config.systematics]
+    for name, _ in config.labels:
+        _known((name,), names, "Labels", root.line_of(f"Labels.{name}"), problems)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.evaluate import evaluate
+from difana.analysis.input_yields import input_yields
 from difana.analysis.load import Loaded
 from difana.analysis.optimise import Optimised
 from difana.analysis.regions import region_yields
@@ -45,6 +46,7 @@ def conclude(
         soft=found.soft,
         conditions=found.conditions,
         scores=found.scores,
+        inputs=input_yields(loaded.test, loaded.observed, poi=config.general.poi),
     )
     write_result(result, optimised)
     journal.end(folder)

@@ -30,6 +30,7 @@ from difana.config import (
     only,
     read_mapping,
     section,
+    texts_by_name,
 )
 
 
@@ -70,6 +71,13 @@ class GeneralConfig:
         "the data of the others (control, the default), or where they start (prefit)",
         choice(*BLIND_FITS),
         default=None,
+    )
+    label: str | None = key(
+        "experiment and status on every picture, e.g. ATLAS Internal", default=None
+    )
+    energy: str | None = key("energy on every picture, e.g. 13.6 TeV", default=None)
+    luminosity_label: str | None = key(
+        "integrated luminosity on every picture, e.g. 140 fb-1", default=None
     )
 
 
@@ -234,6 +242,7 @@ class AnalysisConfig:
         samples: Simulated samples and at most one of data.
         systematics: Systematic uncertainties, with the samples and regions that each affects.
         normfactors: Free factors; the parameter of interest is one of them.
+        labels: Pairs of name and what pictures call it.
         network: The network.
         training: The training.
         path: The file.
@@ -253,6 +262,11 @@ class AnalysisConfig:
         kind=entries(SystematicConfig, then=_by_type), default=()
     )
     normfactors: tuple[NormFactorConfig, ...] = key(name="NormFactors", default=())
+    labels: tuple[tuple[str, str], ...] = key(
+        "what pictures and tables call features, samples, regions, parameters, e.g. m_jj [GeV]",
+        texts_by_name("names"),
+        default=(),
+    )
     network: NetworkOptions = key(default=NetworkOptions())
     training: TrainingOptions = key(
         kind=section(TrainingOptions, hints={"Seed": "It stands in General."}),

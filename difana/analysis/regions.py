@@ -67,7 +67,7 @@ def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYield
                 postfit=by_sample["postfit"],
                 prefit_errors=np.asarray(final.prefit.bin_errors[own]),
                 postfit_errors=np.asarray(final.postfit.bin_errors[own]),
-                signal={name: np.asarray(final.unit[parts[name]]) for name in signals},
+                signal={name: np.asarray(final.unit.rows[parts[name]]) for name in signals},
                 data=observed[own],
                 observed=config.observed is not None and channel.name not in config.blinded,
             )

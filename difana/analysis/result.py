@@ -13,6 +13,7 @@ from difana._result import AbstractResult
 from difana._status import joined
 from difana.analysis.conditions import Condition
 from difana.analysis.config import AnalysisConfig
+from difana.analysis.input_yields import InputYields
 from difana.analysis.observables import DIFANA, Expectation
 from difana.analysis.regions import RegionYields
 from difana.analysis.statistics import Final
@@ -38,6 +39,7 @@ class AnalysisResult(AbstractResult):
         soft: Soft yields of the test split by sample, in the bins of the trained region.
         conditions: What became of ``Training: Constraints``, on the test split.
         scores: Test samples as seen by the cross-entropy and by the trained network.
+        inputs: Histograms of the inputs of the network, on the test split.
     """
 
     config: AnalysisConfig
@@ -54,6 +56,7 @@ class AnalysisResult(AbstractResult):
     soft: Mapping[str, Float[np.ndarray, " bins"]]
     conditions: tuple[Condition, ...]
     scores: Mapping[str, tuple[ObservedSample, ...]]
+    inputs: tuple[InputYields, ...]
 
     @property
     def trained(self) -> Expectation:

@@ -90,7 +90,8 @@ class Final:
         fit: The best fit to the data; where some regions are blinded, to the others without signal.
         prefit: Yields without signal, nuisances at their starting values.
         postfit: Yields of the best fit.
-        unit: Yields of every template and bin at unit signal strength.
+        postfit_background: The same without signal.
+        unit: The same as ``prefit`` at unit signal strength.
         scan: CLs against the parameter of interest.
         observed: What the data say; None without real data, or where a region is blinded.
         control: What is expected after the fit to the regions not blinded; None elsewhere.
@@ -99,7 +100,8 @@ class Final:
     fit: FitResult
     prefit: YieldsResult
     postfit: YieldsResult
-    unit: Float[Array, " rows"]
+    postfit_background: YieldsResult
+    unit: YieldsResult
     scan: Scan
     observed: Observed | None
     control: ControlFit | None = None
@@ -130,13 +132,27 @@ def final_statistics(model: Model, seen: Seen, *, top: float) -> Final:
         signal = expected_vector(model, seen.at.at[model.poi_index].set(1.0))
         discovery = Inference(model, signal).significance()
         control = ControlFit.of(inference.limits(), inference.cls(1.0), discovery)
-    start, covariance, unit = _before(model)
-    prefit = yields(model, start, covariance, label="pre-fit")
-    return Final(best, prefit, yields(model, fit=best), unit, scan, observed, control)
+    start, covariance = _before(model)
+    prefit, unit = (
+        yields(model, start.at[model.poi_index].set(mu), covariance, label="pre-fit")
+        for mu in (0.0, 1.0)
+    )
+    background = yields(model, *_without_signal(model, best), label="post-fit")
+    after = yields(model, fit=best)
+    return Final(best, prefit, after, background, unit, scan, observed, control)
 
 
-@jax.jit  # whole: one by one, the operations of a model cost seconds of compilation
-def _before(model: Model) -> tuple[Array, Array, Array]:
-    """Return parameters without signal, their covariance, and the yields of unit signal."""
-    start = model.init.at[model.poi_index]
-    return start.set(0.0), prefit_covariance(model), model.rows(start.set(1.0))
+# compiled whole: one by one, the operations of a model cost seconds of compilation
+
+
+@jax.jit
+def _before(model: Model) -> tuple[Array, Array]:
+    """Return parameters and covariance before the fit."""
+    return model.init, prefit_covariance(model)
+
+
+@jax.jit
+def _without_signal(model: Model, fit: FitResult) -> tuple[Array, Array]:
+    """Return the parameters of a fit without signal, and the covariance of the others."""
+    i = model.poi_index
+    return fit.params.at[i].set(0.0), fit.covariance.at[i].set(0.0).at[:, i].set(0.0)

@@ -8,7 +8,7 @@ from typing import Any
 from difana._rounding import decimals_of, rounded, shown
 from difana.analysis.observables import DIFANA
 
-ERROR, RETAINED = "limit_error", "retained_information"  # keys of the comparison in result.json
+ERROR, RETAINED = "error", "retained"  # keys of the comparison in result.json
 
 
 def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -28,14 +28,17 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """
     limits, poi = summary["limits"], summary["poi"]
     expected, observed = limits["expected"], limits["observed"]
-    found = []
+    found, hidden = [], ""
     if observed is not None:
         expected = observed["expected_limits"]  # nuisances as fitted to the data
         said = f"CLs of {poi} = 1: {shown(observed['cls'], 4)}"
         found.append(("observed limit", f"{poi} < {limit_text(observed['limit'])}", said))
     elif (control := limits.get("control_fit")) is not None:
-        expected = control["limits"]  # nuisances as fitted to the regions that are not blinded
-    found.append(("expected limit", f"{poi} < {limit_text(expected[2])}", _band(expected)))
+        # nuisances as fitted to the regions that are not blinded
+        expected, hidden = control["limits"], ", blinded"
+    found.append(
+        ("expected limit", f"{poi} < {limit_text(expected[2])}", f"{_band(expected)}{hidden}")
+    )
     if observed is not None:
         said = f"expected for {poi} = 1: {shown(limits['significance'], 2)}"
         found.append(("observed significance", f"{shown(observed['significance'], 2)} sigma", said))
@@ -65,7 +68,7 @@ def comparison_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[s
 
     Example:
         >>> rows = [{"name": n, "bins": 4, "limit": x, "limits": [x] * 5, "cls": [0.05] * 5,
-        ...          "significance": 1.0, "limit_error": 0.0213, "status": "ok", "notes": []}
+        ...          "significance": 1.0, "error": 0.0213, "status": "ok", "notes": []}
         ...         for n, x in (("cross-entropy", 0.5), ("difana", 0.4))]
         >>> columns, rows = comparison_table({"poi": "mu", "comparison": rows})
         >>> columns

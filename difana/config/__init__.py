@@ -34,6 +34,7 @@ from difana.config.kinds import (
     integer,
     number,
     numbers,
+    texts_by_name,
 )
 from difana.config.places import Node, Problems
 from difana.config.read import file_schema, paths_of, read_file, read_values
@@ -72,6 +73,7 @@ __all__ = [
     "read_mapping",
     "read_values",
     "section",
+    "texts_by_name",
     "versions",
     "write_json",
     "write_text",

@@ -241,3 +241,20 @@ def expressions(names: str = "names", *, listed: bool = False) -> Nested:
     mapping = {"type": "object", "additionalProperties": EXPRESSION.schema, "minProperties": 1}
     branches = {"type": "array", "items": TEXT.schema, "minItems": 1}
     return Nested(read, {"anyOf": [branches, mapping]} if listed else mapping)
+
+
+def texts_by_name(names: str) -> Nested:
+    """Return the kind of texts by name, read as pairs.
+
+    Args:
+        names: What the names are of.
+    """
+
+    def read(node: Node, problems: Problems) -> tuple[tuple[str, str], ...]:
+        if not isinstance(node.value, dict):
+            problems.add(node.line, f"{node.path} must map {names} to texts; got {node.kind()}")
+            return ()
+        found = {name: TEXT.read(child, problems) for name, child in node.value.items()}
+        return tuple((name, text) for name, text in found.items() if text is not None)
+
+    return Nested(read, {"type": "object", "additionalProperties": TEXT.schema})

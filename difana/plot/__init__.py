@@ -15,6 +15,7 @@ from difana.plot.impacts import impacts as impacts
 from difana.plot.importance import importance as importance
 from difana.plot.importance import profile as profile
 from difana.plot.pulls import pulls as pulls
+from difana.plot.report import Picture as Picture
 from difana.plot.report import Section as Section
 from difana.plot.report import report as report
 from difana.plot.response import response as response
@@ -31,6 +32,7 @@ from difana.plot.unfolding_weights import unfolding_weights as unfolding_weights
 from difana.plot.yields import yields as yields
 
 __all__ = [
+    "Picture",
     "Section",
     "analysis_report",
     "brazil",

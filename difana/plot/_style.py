@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,19 @@ VERMILION = "#D55E00"
 GREEN = "#009E73"
 GREY = "#6E6E6E"
 ONE_SIGMA, TWO_SIGMA = "#56B4E9", "#F0E442"
+PALE_ONE_SIGMA, PALE_TWO_SIGMA = "#BFE2F7", "#FAF6BC"
 
 PALETTE = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#0072B2", "#F0E442", "#D55E00")
 """The colour-blind-safe colours of Okabe and Ito, for filled samples."""
 
 LINES = (BLUE, VERMILION, GREEN, "#CC79A7", "#E69F00", "#56B4E9", BLACK)
 """The same colours, dark ones first, for lines on white."""
+
+_TYPES = {  # of the experiment (weight, slant) and of its status
+    "ATLAS": (("bold", "italic"), "normal"),
+    "CMS": (("bold", "normal"), "italic"),
+    "LHCb": (("normal", "normal"), "normal"),
+}
 
 DASHES = ("-", "--", "-.", ":")
 
@@ -76,18 +84,57 @@ def two_axes(
 def dress(
     ax: Axes, *, title: str = "", label: str | None = None, xlabel: str = "", ylabel: str = ""
 ) -> None:
-    """Give the axes their ticks and names: ``label`` bold at the left, ``title`` at the right."""
+    """Give the axes their ticks and names: ``label`` at the left, ``title`` at the right.
+
+    The first word of the label is the experiment, the rest the status ("CMS Preliminary"), each in
+    the type that the experiment uses. A second line of the title stands lowest.
+    """
     ax.tick_params(which="both", direction="in", top=True, right=True)
     if ax.get_xscale() == "linear" and ax.get_yscale() == "linear":
         ax.minorticks_on()
     if label:
-        ax.set_title(label, loc="left", fontweight="bold", fontsize=12)
+        first, _, rest = label.partition(" ")
+        (weight, slant), status = _TYPES.get(first, (("bold", "normal"), "normal"))
+        own = ax.set_title(safe(first), loc="left", fontweight=weight, fontstyle=slant, fontsize=12)
+        if rest:  # after the first word, wherever the layout puts that
+            ax.annotate(
+                safe(rest), (1, 0), xycoords=own, xytext=(5, 0), textcoords="offset points",
+                va="bottom", fontsize=12, fontstyle=status, annotation_clip=False,
+            )  # fmt: skip
     if title:
         ax.set_title(title, loc="right", fontsize=10)
     if xlabel:
         ax.set_xlabel(xlabel, loc="right")
     if ylabel:
         ax.set_ylabel(ylabel, loc="top")
+
+
+def safe(text: str) -> str:
+    r"""Return the text as it can be drawn: what is no valid mathematics is shown as it stands.
+
+    Example:
+        >>> safe("$m_{jj}$ [GeV]"), safe("$m_{jj"), safe("a $\\nothing$")
+        ('$m_{jj}$ [GeV]', '\\$m_{jj', 'a \\$\\nothing\\$')
+    """
+    from matplotlib.mathtext import MathTextParser
+
+    if "$" not in text:
+        return text
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return text.replace("$", r"\$")
+    return text if len(re.findall(r"(?<!\\)\$", text)) % 2 == 0 else text.replace("$", r"\$")
+
+
+def symbol(parameter: str) -> str:
+    r"""Return how a parameter is written in a picture.
+
+    Example:
+        >>> symbol("mu"), symbol("mu_ttH")
+        ('$\\mu$', 'mu_ttH')
+    """
+    return r"$\mu$" if parameter == "mu" else safe(parameter)
 
 
 def headroom(ax: Axes, top: float, *, log: bool, bottom: float = 0.5) -> None:

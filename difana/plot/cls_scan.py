@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from difana._errors import InputError
+from difana._rounding import rounded
 from difana.plot import _style as style
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def cls_scan(
                 marker="o",
                 markevery=[1],
                 markersize=5,
-                label=rf"{name}: $\mu < {limit:.4g}$",
+                label=rf"{name}: $\mu < {rounded(float(limit))}$",
             )
     if log:
         ax.set_yscale("log")

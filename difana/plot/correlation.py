@@ -19,6 +19,7 @@ def correlation(
     result: FitResult,
     *,
     threshold: float = 0.2,
+    bins: bool = True,
     title: str = "",
     label: str | None = "difana",
     ax: Axes | None = None,
@@ -29,6 +30,7 @@ def correlation(
         result: The fit.
         threshold: Smallest correlation, of either sign, with any other parameter; 0 for all
             parameters with an uncertainty.
+        bins: Also draw factors of single bins (staterror, shapesys).
         title: Right title.
         label: Left title in bold; None for nothing.
         ax: Axes to draw into.
@@ -50,13 +52,13 @@ def correlation(
         ['mu', 'unc[0]', 'unc[1]']
     """
     matrix = np.asarray(result.correlation)
-    free = np.diag(matrix) > 0
-    others = np.abs(matrix - np.diag(np.diag(matrix)))
+    free = (np.diag(matrix) > 0) & np.array([bins or "[" not in n for n in result.names], bool)
+    others = np.abs(matrix - np.diag(np.diag(matrix))) * free
     chosen = np.flatnonzero(free & (others.max(axis=1, initial=0.0) >= threshold))
     if chosen.size == 0:
         raise InputError(f"no two parameters correlate by {threshold:g}: lower the threshold")
     shown = matrix[np.ix_(chosen, chosen)]
-    side = 2.2 + 0.38 * chosen.size
+    side = max(2.2 + 0.38 * chosen.size, 5.0)  # below, titles would meet
     ax = ax if ax is not None else style.one_axes(size=(side + 0.8, side))
     image = ax.imshow(100 * shown, cmap="RdBu_r", vmin=-100, vmax=100)
     if chosen.size <= 40:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import ArrayLike
@@ -14,6 +15,9 @@ from difana.plot import _style as style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+# dark ones: the line must be seen on every sample of the stack
+_SIGNALS = ("#B2182B", "#542788", style.BLACK)
 
 
 def data_mc(
@@ -26,6 +30,7 @@ def data_mc(
     label: str | None = "difana",
     xlabel: str = "observable",
     signal: str | Mapping[str, ArrayLike] | None = None,
+    signal_factor: float | Literal["auto"] = 1.0,
     log: bool = False,
     axes: Sequence[Axes] | None = None,
 ) -> Figure:
@@ -42,6 +47,8 @@ def data_mc(
         xlabel: Name and unit of the observable.
         signal: Name of a sample of the stack that is also drawn alone as a line, or other yields
             by name that are drawn as lines and not stacked.
+        signal_factor: Factor on the lines of the signal, named in the legend; ``"auto"``: 1, or a
+            round number that makes a small signal visible.
         log: Logarithmic yields.
         axes: Main and lower panel to draw into.
 
@@ -77,9 +84,21 @@ def data_mc(
     )
     main.stairs(total, edges, color=style.BLACK, linewidth=1.0)
     top, positive = np.max(total + error), total[total > 0]
-    for name, values in _lines(signal, stack, edges).items():
-        main.stairs(values, edges, color=style.VERMILION, linewidth=2.0, linestyle="--", label=name)
-        top = max(top, values.max())
+    lowest = 0.3 * positive.min() if positive.size else 0.1
+    lines = _lines(signal, stack, edges)
+    factor = signal_factor
+    if factor == "auto":
+        factor = _visible(lines, float(top), lowest if log else 0.0)
+    for i, (name, values) in enumerate(lines.items()):
+        main.stairs(
+            factor * values,
+            edges,
+            color=_SIGNALS[i % len(_SIGNALS)],
+            linewidth=2.0,
+            linestyle=style.DASHES[(i + 1) % len(style.DASHES)],
+            label=name if factor == 1 else rf"{name} $\times$ {_round_text(factor)}",
+        )
+        top = max(top, factor * values.max())
     if total_uncertainty is not None:
         style.band(main, edges, total - error, total + error, label="uncertainty")
         style.band(
@@ -90,11 +109,13 @@ def data_mc(
         bars = np.sqrt(np.maximum(observed, 0))
         top = max(top, np.max(observed + bars))
         _points(main, edges, observed, bars, label="data")
-        _points(lower, edges, style.ratio(observed, total), style.ratio(bars, total))
-    lowest = 0.3 * positive.min() if positive.size else 0.1
+        ratio = style.ratio(observed, total)
+        _points(lower, edges, ratio, style.ratio(bars, total))
     style.headroom(main, float(top), log=log, bottom=lowest)
     lower.axhline(1, color=style.BLACK, linewidth=0.8, linestyle=":")
     lower.set_ylim(*_ratio_range(lower))
+    if data is not None:
+        _arrows(lower, edges, ratio)
     main.set_xlim(edges[0], edges[-1])
     lower.set_xlim(edges[0], edges[-1])
     style.dress(main, title=title, label=label, ylabel="events / bin")
@@ -114,6 +135,29 @@ def _lines(
             raise InputError(f"no sample '{signal}' in {list(stack)}.{nearest(signal, stack)}")
         return {f"{signal} (alone)": stack[signal]}
     return style.all_yields(signal, edges)
+
+
+def _visible(lines: Mapping[str, np.ndarray], top: float, bottom: float) -> float:
+    """Return 1 or a round factor that lifts the largest line well into the picture."""
+    largest = max((values.max() for values in lines.values()), default=0.0)
+    least, wanted = (2 * bottom, 10 * bottom) if bottom else (0.1 * top, 0.4 * top)
+    if not 0 < largest < least:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(wanted / largest))
+    return max(step * power for step in (1, 2, 5) if step * power <= wanted / largest)
+
+
+def _round_text(factor: float) -> str:
+    return f"{factor:g}" if 1e-3 <= factor < 1e5 else f"{factor:.0e}"
+
+
+def _arrows(ax: Axes, edges: np.ndarray, values: np.ndarray) -> None:
+    """Mark points beyond the panel by arrows at its border."""
+    centers, (low, high) = (edges[:-1] + edges[1:]) / 2, ax.get_ylim()
+    for beyond, at, marker in ((values > high, high, "^"), (values < low, low, "v")):
+        shown = centers[beyond]
+        where = at + (0.06 if marker == "v" else -0.06) * (high - low)
+        ax.plot(shown, np.full(shown.size, where), marker, color=style.BLACK, markersize=6)
 
 
 def _points(
@@ -136,7 +180,7 @@ def _ratio_range(ax: Axes) -> tuple[float, float]:
     """Return a range symmetric about 1 that holds what is drawn, between 5 % and 100 %."""
     low, high = ax.dataLim.y0, ax.dataLim.y1
     reach = max(abs(high - 1), abs(low - 1)) if np.isfinite([low, high]).all() else 0.5
-    reach = float(np.clip(1.15 * reach, 0.05, 1.0))
+    reach = float(np.clip(1.15 * reach, 0.05, 0.99))  # 0 would meet the axis below
     return 1 - reach, 1 + reach
 
 

@@ -63,7 +63,7 @@ def impacts(
     pulls = (of(result.params) - of(result.centers)) / divisor
     errors = of(result.uncertainties) / divisor
     at = np.arange(chosen.size)[::-1]
-    ax = ax if ax is not None else style.one_axes(size=(7.0, 2.4 + 0.34 * chosen.size))
+    ax = ax if ax is not None else style.one_axes(size=(6.4, 2.4 + 0.3 * chosen.size))
     top = ax.twiny()
     ax.set_zorder(top.get_zorder() + 1)  # the pulls stand over the bars
     ax.patch.set_visible(False)

@@ -58,8 +58,8 @@ def pulls(
     at = np.arange(chosen.size)[::-1]
     ax = ax if ax is not None else style.one_axes(size=(6.0, 1.4 + 0.26 * chosen.size))
     reach = max(2.2, 1.1 * float(np.max(np.abs(values[chosen]) + ratios[chosen])))
-    ax.axvspan(-2, 2, color=style.TWO_SIGMA, alpha=0.5, linewidth=0)
-    ax.axvspan(-1, 1, color=style.ONE_SIGMA, alpha=0.5, linewidth=0)
+    ax.axvspan(-2, 2, color=style.PALE_TWO_SIGMA, linewidth=0)
+    ax.axvspan(-1, 1, color=style.PALE_ONE_SIGMA, linewidth=0)
     ax.axvline(0, color=style.BLACK, linewidth=0.8, linestyle=":")
     ax.errorbar(values[chosen], at, xerr=ratios[chosen], fmt="o", color=style.BLACK, markersize=4)
     ax.set_yticks(at, [result.names[i] for i in chosen])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -15,29 +16,30 @@ import numpy as np
 
 from difana._errors import InputError
 from difana._files import write_whole
+from difana.plot._page_style import PAGE_STYLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_LONG = 40  # characters of a cell that may be broken into lines
 _MIME = {".png": "image/png", ".svg": "image/svg+xml"}
 
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.55 system-ui, sans-serif; color: #1a1a1a; background: #fff;
-  max-width: 60rem; margin: 0 auto; padding: 1.5rem; }
-h1 { border-bottom: 3px solid #0072B2; padding-bottom: .3rem; }
-h2 { margin-top: 2.2rem; color: #0072B2; }
-nav a { margin-right: 1rem; white-space: nowrap; }
-.table { overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .3rem .8rem; text-align: left; border-bottom: 1px solid #ddd; }
-th { border-bottom: 2px solid #555; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; }
-figcaption { color: #555; font-size: .9rem; }
-pre { white-space: pre-wrap; }
-"""
+_NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]\d+)?( (±|to|%|[-+]?[\d.]+(e[-+]\d+)?))*")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure and what it shows.
+
+    Attributes:
+        figure: A Matplotlib figure, or the path of a PNG or SVG file.
+        caption: Line below it.
+        wide: Whether it takes the whole width of the page.
+    """
+
+    figure: Figure | str | Path
+    caption: str = ""
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,27 +51,35 @@ class Section:
         text: Plain text; an empty line begins a paragraph. Markup is shown, not obeyed.
         columns: Names of the columns of the table.
         rows: Rows of the table, each as long as ``columns``.
-        figures: Matplotlib figures, or paths of PNG or SVG files.
+        figures: Pictures, or Matplotlib figures, or paths of PNG or SVG files.
         caption: Line below the figures.
+        cards: What is to be seen first: name, value and remark of each.
+        parts: Sections inside this one, at the end of it.
     """
 
     heading: str
     text: str = ""
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[object]] = ()
-    figures: Sequence[Figure | str | Path] = ()
+    figures: Sequence[Picture | Figure | str | Path] = ()
     caption: str = ""
+    cards: Sequence[tuple[str, str, str]] = ()
+    parts: Sequence[Section] = ()
 
 
-def report(path: str | Path, *, title: str, sections: Sequence[Section]) -> Path:
+def report(
+    path: str | Path, *, title: str, sections: Sequence[Section], subtitle: str = ""
+) -> Path:
     """Write a self-contained HTML report: style and figures inline, no script, no request.
 
     Every string is escaped, so that names from files or configurations cannot become markup.
+    It can be read on a telephone, and printed.
 
     Args:
         path: File to write; an existing one is replaced.
         title: Title of the report.
         sections: What stands in it, in order.
+        subtitle: Line below the title.
 
     Returns:
         The path.
@@ -92,55 +102,92 @@ def report(path: str | Path, *, title: str, sections: Sequence[Section]) -> Path
         f'<a href="#section-{i}">{html.escape(section.heading)}</a> '
         for i, section in enumerate(sections, 1)
     )
-    body = "".join(_section(section, i) for i, section in enumerate(sections, 1))
+    body = "".join(_section(section, f"{i}") for i, section in enumerate(sections, 1))
+    below = f"<p>{html.escape(subtitle)}</p>\n" if subtitle else ""
     page = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "img-src data:; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{html.escape(title)}</h1>\n<nav>{links}</nav>\n{body}</body>\n</html>\n"
+        f"<title>{html.escape(title)}</title>\n<style>{PAGE_STYLE}</style>\n</head>\n<body>\n"
+        f"<header>\n<h1>{html.escape(title)}</h1>\n{below}</header>\n"
+        f"<nav>{links}</nav>\n{body}</body>\n</html>\n"
     )
     write_whole(path, [page.encode()])
     return path
 
 
-def _section(section: Section, number: int) -> str:
-    parts = [f'<section>\n<h2 id="section-{number}">{html.escape(section.heading)}</h2>\n']
+def _section(section: Section, number: str) -> str:
+    level = min(2 + number.count("-"), 6)
+    heading = html.escape(section.heading)
+    parts = [f'<section>\n<h{level} id="section-{number}">{heading}</h{level}>\n']
+    if section.cards:
+        parts.append(f'<div class="cards">\n{"".join(map(_card, section.cards))}</div>\n')
     parts += [f"<p>{html.escape(p.strip())}</p>\n" for p in section.text.split("\n\n") if p.strip()]
     if section.rows or section.columns:
         parts.append(_table(section))
-    for i, figure in enumerate(section.figures, 1):
-        alt = html.escape(section.caption or f"{section.heading}, figure {i}", quote=True)
-        parts.append(f'<figure><img alt="{alt}" src="{_data_uri(figure)}"></figure>\n')
+    if section.figures:
+        pictures = [x if isinstance(x, Picture) else Picture(x) for x in section.figures]
+        shown = "".join(_picture(x, section, i) for i, x in enumerate(pictures, 1))
+        parts.append(f'<div class="figures">\n{shown}</div>\n')
     if section.caption:
-        parts.append(f"<figcaption>{html.escape(section.caption)}</figcaption>\n")
+        parts.append(f'<p class="caption">{html.escape(section.caption)}</p>\n')
+    parts += [_section(part, f"{number}-{i}") for i, part in enumerate(section.parts, 1)]
     return "".join([*parts, "</section>\n"])
 
 
+def _card(card: tuple[str, str, str]) -> str:
+    lines = zip(("name", "value", "said"), card, strict=True)
+    inside = "".join(f'<div class="{kind}">{html.escape(text)}</div>' for kind, text in lines)
+    return f'<div class="card">{inside}</div>\n'
+
+
+def _picture(picture: Picture, section: Section, number: int) -> str:
+    said = picture.caption or section.caption or f"{section.heading}, figure {number}"
+    caption = f"<figcaption>{html.escape(picture.caption)}</figcaption>" if picture.caption else ""
+    kind = ' class="wide"' if picture.wide else ""
+    return (
+        f"<figure{kind}>"
+        f'<img alt="{html.escape(said, quote=True)}" src="{_data_uri(picture.figure)}">'
+        f"{caption}</figure>\n"
+    )
+
+
 def _table(section: Section) -> str:
-    head = "".join(f"<th>{html.escape(str(name))}</th>" for name in section.columns)
-    lines = []
+    lines, numeric = [], [False] * len(section.columns)
     for i, row in enumerate(section.rows):
         if section.columns and len(row) != len(section.columns):
             raise InputError(
                 f"section '{section.heading}': row {i} has {len(row)} cells, "
                 f"the table {len(section.columns)} columns"
             )
-        lines.append("<tr>" + "".join(map(_cell, row)) + "</tr>\n")
+        cells = [_cell(value) for value in row]
+        if section.columns:
+            numeric = [a or "number" in b for a, b in zip(numeric, cells, strict=True)]
+        lines.append("<tr>" + "".join(cells) + "</tr>\n")
+    kinds = [' class="number"' if right else "" for right in numeric]
+    head = "".join(
+        f"<th{kind}>{html.escape(str(name))}</th>"
+        for name, kind in zip(section.columns, kinds, strict=True)
+    )
     top = f"<thead><tr>{head}</tr></thead>\n" if section.columns else ""
     body = f"<tbody>\n{''.join(lines)}</tbody>"
-    return f'<div class="table"><table>\n{top}{body}</table></div>\n'
+    # reachable by keys, so that a wide one can be scrolled
+    return f'<div class="table" tabindex="0"><table>\n{top}{body}</table></div>\n'
 
 
 def _cell(value: object) -> str:
-    """Return a cell; real numbers, also scalar arrays, with five digits."""
+    """Return a cell; real numbers, also scalar arrays, with five digits; texts as they are."""
     if getattr(value, "ndim", None) == 0:
         value = np.asarray(value).item()
     if isinstance(value, Real) and not isinstance(value, bool):
         text = str(value) if isinstance(value, Integral) else f"{float(value):.5g}"
         return f'<td class="number">{html.escape(text)}</td>'
-    return f"<td>{html.escape('-' if value is None else str(value))}</td>"
+    text = "-" if value is None else str(value)
+    kind = ' class="number"' if _NUMBER.fullmatch(text) else ""
+    if len(text) > _LONG:
+        kind = ' class="long"'
+    return f"<td{kind}>{html.escape(text)}</td>"
 
 
 def _data_uri(figure: Figure | str | Path) -> str:

@@ -55,7 +55,7 @@ def roc(
     curves = scores if isinstance(scores, Mapping) else {"observable": scores}
     if not curves:
         raise InputError("there is no observable to draw")
-    ax = ax if ax is not None else style.one_axes(size=(5.0, 4.7))
+    ax = ax if ax is not None else style.one_axes()
     labels = np.asarray(labels)
     weights = None if weights is None else np.asarray(weights, dtype=float)
     for i, (name, values) in enumerate(curves.items()):

@@ -82,7 +82,7 @@ def systematics(
         relative = 100 * style.ratio(error, base)
         style.band(lower, edges, -relative, relative)
         reach = max(reach, np.nanmax(relative, initial=0.0) / 100)
-    reach = 125 * min(reach, 1.0)
+    reach = 125 * min(reach, 2.0)
     lower.set_ylim(-reach, reach)
     lower.axhline(0, color=style.BLACK, linewidth=0.8)
     positive = base[base > 0]

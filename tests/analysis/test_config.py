@@ -192,7 +192,33 @@ def test_the_documentation_knows_every_key() -> None:
         assert not missing, (name, missing)
 
 
+def test_what_pictures_say_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "analysis.yaml"
+    own = "  Label: ATLAS Internal\n  Energy: 13.6 TeV\n  LuminosityLabel: 140 fb-1\n"
+    labels = "Labels: {mass: '$m$ [GeV]', SR: signal region, scale: jet scale, mu: k}\n"
+    path.write_text(changed("  Seed: 7\n", "  Seed: 7\n" + own) + labels)
+    config = read_config(path)
+    general = config.general
+    assert (general.label, general.energy) == ("ATLAS Internal", "13.6 TeV")
+    assert general.luminosity_label == "140 fb-1"
+    assert dict(config.labels)["mass"] == "$m$ [GeV]"
+    assert len(config.labels) == 4
+    validator = jsonschema.Draft202012Validator(config_schema())
+    read = yaml.safe_load(path.read_text().replace("1e-3", "1.0e-3"))
+    assert validator.is_valid(read), list(validator.iter_errors(read))
+
+
 BAD = {
+    "label of nothing": (
+        GOOD + "Labels: {mas: m}\n",
+        [":45: Labels refers to 'mas', which does not exist. Did you mean 'mass'?"],
+    ),
+    "labels that are no texts": (GOOD + "Labels: {mass: 3}\n", [":45: Labels.mass must be text"]),
+    "labels without names": (GOOD + "Labels: [mass]\n", [":45: Labels must map names to texts"]),
+    "luminosity that is a number": (
+        changed("  Seed: 7", "  LuminosityLabel: 140"),
+        [":4: General.LuminosityLabel must be text", "quotes"],
+    ),
     "unknown key": (
         changed("    Weight: w * 2", "    Wieght: w * 2"),
         ["analysis.yaml:20: unknown key 'Wieght' in Samples[1]. Did you mean 'Weight'?"],

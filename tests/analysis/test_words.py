@@ -41,13 +41,20 @@ def test_observed_limit_stands_first() -> None:
     assert headline(found)[0][1] == "mu_X < -"
 
 
+def test_a_blinded_limit_is_that_after_the_control_fit() -> None:
+    found = summary() | {"blinded": ["SR"]}
+    found["limits"]["control_fit"] = {"limits": [0.4, 0.5, 0.8, 1.1, 1.6]}
+    said = "68 % band 0.500 to 1.100, 95 % 0.400 to 1.600, blinded"
+    assert headline(found) == [("expected limit", "mu_X < 0.800", said)]
+
+
 def test_table_of_observables() -> None:
     columns, rows = comparison_table(summary())
     assert columns == ["observable", "bins", "mu_X <", "68 % band", "Z", "gain of difana"]
     assert rows[0] == ["one bin", 4, "5.00", "3.50 to 7.00", "2.00", "+78.5 %"]
     assert rows[1] == ["broken", 0, "-", "-", "-", ""]
     assert rows[2][-1] == ""
-    columns, rows = comparison_table(summary(limit_error=0.0213, retained_information=0.874))
+    columns, rows = comparison_table(summary(error=0.0213, retained=0.874))
     assert columns[5] == "information"
     assert rows[2] == ["difana", 4, "1.074 ± 0.021", "0.752 to 1.504", "2.00", "87 %", ""]
     assert rows[0][5] == ""

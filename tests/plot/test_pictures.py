@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from difana import plot
 from difana._errors import InputError
+from difana.infer import fit
+from difana.likelihood import uncorrelated_background
 
 EDGES = np.array([0.0, 0.2, 0.5, 1.0])
 SAMPLES = {"QCD": np.array([40.0, 20, 5]), "top": jnp.array([10.0, 8, 4]), "signal": [1.0, 2, 6]}
@@ -172,6 +174,59 @@ def test_long_history_shows_its_running_mean():
     np.testing.assert_allclose(mean.get_ydata(), 0.5)
 
 
+def test_a_small_signal_is_scaled_and_the_legend_says_so():
+    faint = {"signal": np.array([0.1, 0.2, 0.3])}
+    for log, factor in ((False, 50.0), (True, 100.0)):
+        ax = plot.data_mc(EDGES, SAMPLES, signal=faint, signal_factor="auto", log=log).axes[0]
+        assert rf"signal $\times$ {factor:g}" in legend(ax)
+        assert any(np.allclose(row, factor * faint["signal"]) for row in rows_of(ax)
+                   if row.shape == (3,))  # fmt: skip
+    seen = plot.data_mc(EDGES, SAMPLES, signal={"signal": TOTAL}, signal_factor="auto").axes[0]
+    assert "signal" in legend(seen)  # large enough as it is
+    fixed = plot.data_mc(EDGES, SAMPLES, signal=faint, signal_factor=3).axes[0]
+    assert r"signal $\times$ 3" in legend(fixed)
+    plot.data_mc(EDGES, SAMPLES, signal={"none": np.zeros(3)}, signal_factor="auto")
+
+
+def test_points_beyond_the_ratio_panel_are_marked():
+    lower = plot.data_mc(EDGES, {"a": TOTAL}, TOTAL * [1, 9, 0]).axes[1]
+    arrows = {line.get_marker(): np.asarray(line.get_xdata()).tolist() for line in lower.lines}
+    assert arrows["^"] == [0.35]
+    assert arrows["v"] == [0.75]
+
+
+def test_labels_of_experiments():
+    for label, weight, slant, status in (
+        ("ATLAS Internal", "bold", "italic", "normal"),
+        ("CMS Preliminary", "bold", "normal", "italic"),
+        ("LHCb", "normal", "normal", None),
+        ("FCC-ee simulation, draft", "bold", "normal", "normal"),
+    ):
+        figure = plot.data_mc(EDGES, SAMPLES, label=label, title="SR\n13 TeV")
+        first, _, rest = label.partition(" ")
+        ax = figure.axes[0]
+        assert ax.get_title(loc="left") == first
+        own = next(text for text in ax.get_children() if getattr(text, "_text", "") == first)
+        assert (own.get_fontweight(), own.get_fontstyle()) == (weight, slant)
+        texts = {text.get_text(): text for text in ax.texts}
+        assert list(texts) == ([rest] if rest else [])
+        figure.savefig(io.BytesIO(), format="png")
+        if rest:  # stands behind the first word, on its line
+            assert texts[rest].get_fontstyle() == status
+            behind, before = texts[rest].get_window_extent(), own.get_window_extent()
+            assert 0 < behind.x0 - before.x1 < 20
+            assert abs(behind.y0 - before.y0) < 2
+
+
+def test_correlation_without_bins():
+    model = uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
+    found = fit(model, model.data([55.0, 60.0]))
+    everything = plot.correlation(found).axes[0]
+    assert len(everything.get_yticklabels()) == 3
+    with pytest.raises(InputError, match="correlate"):
+        plot.correlation(found, bins=False)
+
+
 def test_history_survives_what_is_not_finite():
     records = [{"step": 1, "loss": float("nan"), "metric": None}]
     plot.history(records).savefig(io.BytesIO(), format="png")
@@ -183,7 +238,7 @@ def test_cls_scan_nests_its_bands(order):
     outer, inner = (c.get_paths()[0].get_extents() for c in ax.collections)
     assert outer.y0 <= inner.y0
     np.testing.assert_allclose(ax.lines[0].get_ydata(), EXPECTED[:, 2])
-    assert legend(ax)[-1] == r"expected: $\mu < 1.5$"
+    assert legend(ax)[-1] == r"expected: $\mu < 1.50$"
     assert not any("observed" in text for text in legend(ax))
 
 

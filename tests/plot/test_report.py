@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from difana._errors import InputError
-from difana.plot import Section, report
+from difana.plot import Picture, Section, report
+from tests.browser import check_page
 
 EVIL = "<script>alert('x')</script>\"&"
 
@@ -61,7 +62,7 @@ def test_report_holds_figures_and_tables(tmp_path):
         Section("Plots", figures=[Figure(), svg], caption="Both."),
     ]
     page = Page(report(tmp_path / "r.html", title="demo", sections=sections).read_text())
-    assert page.tags.count("p") == 2
+    assert page.tags.count("p") == 3  # two of the text, one below the figures
     assert page.tags.count("td") == 8
     for cell in ("0.31235", "0.5", "3", "nan", "True", "-"):
         assert cell in page.text
@@ -79,3 +80,57 @@ def test_report_refuses_what_it_cannot_show(tmp_path):
     for figure in (tmp_path / "none.png", tmp_path / "r.html", 3):
         with pytest.raises(InputError, match="figure"):
             report(tmp_path / "r.html", title="", sections=[Section("", figures=[figure])])
+
+
+def full_page(path, *, long="x" * 300):
+    """Write a report with all that a section can hold, long words among it."""
+    part = Section(f"part {long}", long, ("a", long), [[1, long], ["0.12 ± 0.03", "-"]])
+    wide = Section("wide", "", [f"column {i}" for i in range(30)], [["1.234 ± 0.567"] * 30])
+    pictures = [Figure(), Picture(Figure(figsize=(14, 2)), long, wide=True)]
+    first = Section("first", "text", figures=pictures, parts=[part, wide],
+                    cards=[("limit", "mu < 0.912", "68 % band"), (long, "1", long)])  # fmt: skip
+    return report(path, title=f"title {long}", subtitle=long, sections=[first, Section(long)])
+
+
+def test_report_has_cards_parts_and_captions(tmp_path):
+    page = Page(full_page(tmp_path / "r.html", long="long").read_text())
+    assert page.tags.count("h1") == 1
+    assert page.tags.count("h2") == 2
+    assert page.tags.count("h3") == 2
+    assert page.tags.count("figcaption") == 1
+    classes = [value for name, value in page.attributes if name == "class"]
+    assert classes.count("card") == 2
+    assert classes.count("wide") == 1
+    # columns of numbers stand at the right, with their heading
+    assert classes.count("number") == 2 + 1 + 30 + 30
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert ids == ["section-1", "section-1-1", "section-1-2", "section-2"]
+    links = [value for name, value in page.attributes if name == "href"]
+    assert links == ["#section-1", "#section-2"]
+
+
+@pytest.mark.parametrize("text", ["0.72 ± 0.03", "1.07 +0.47 -0.32", "+98.1 %", "0.5 to 1.2",
+                                  "-0.2", "3.2e-09 ± 4e-10", "12300"])  # fmt: skip
+def test_numbers_are_known_as_such(tmp_path, text):
+    path = report(tmp_path / "r.html", title="", sections=[Section("", "", ("a",), [[text]])])
+    assert f'<td class="number">{text}</td>' in path.read_text()
+
+
+def test_a_page_in_a_browser(tmp_path):
+    check_page(full_page(tmp_path / "r.html"), tmp_path, images=2)
+
+
+def test_the_check_in_the_browser_notices(tmp_path):
+    text = full_page(tmp_path / "r.html").read_text()
+    bad = tmp_path / "bad.html"
+    for change in (
+        ("overflow-wrap: anywhere", ""),
+        ("max-width: 100%; height: auto", ""),
+        ("#section-2", "#section-3"),
+        ("data:image/png;base64,i", "data:image/png;base64,x"),
+        ("<nav>", "<script>nonsense()</script><nav>"),
+    ):
+        assert change[0] in text
+        bad.write_text(text.replace(*change))
+        with pytest.raises(AssertionError):
+            check_page(bad, tmp_path, images=2)
