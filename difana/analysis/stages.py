@@ -60,7 +60,7 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
         ],
         "report": [
             ("the name of the measurement", _hash(general.measurement)),
-            ("the configuration", _hash(jsonable(config.echo))),
+            *((f"section {name}", _hash(jsonable(part))) for name, part in config.echo.items()),
         ],
         "causes": {
             "Luminosity": general.luminosity,
@@ -107,8 +107,8 @@ def changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
     ]
     if first == "train" and causes:
         listed = [*causes, *(text for text in listed if not text.startswith(_EVENTS))]
-    if len(listed) > 1:  # which whatever else was changed changes, too
-        listed = [text for text in listed if text != "the configuration changed"]
+    named = [text for text in listed if not text.startswith("section ")]
+    listed = named or listed  # whatever else was changed stands in a section
     if "blinding changed" in listed:  # which shows other data
         listed = [text for text in listed if text != "data changed"]
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""

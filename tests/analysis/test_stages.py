@@ -73,7 +73,11 @@ UNSEEN: dict[str, tuple[Edit, str]] = {
         ("Seed: 3", "Seed: 3\n  Measurement: renamed"),
         "the name of the measurement changed: writing again",
     ),
-    "default": (("Seed: 3", "Seed: 3\n  POI: mu"), "the configuration changed: writing again"),
+    "default": (("Seed: 3", "Seed: 3\n  POI: mu"), "section General changed: writing again"),
+    "pictures": (
+        ("General:", "Labels: {pt: p_T}\nGeneral:\n  Label: Internal"),
+        "section General changed, section Labels is new: writing again",
+    ),
 }
 SEEN: dict[str, tuple[Edit, str]] = {
     "prior": ((NORM, NORM.replace("0.1", "0.2")), "systematic 'norm' changed: training again"),
