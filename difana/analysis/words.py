@@ -36,6 +36,9 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     elif (control := limits.get("control_fit")) is not None:
         # nuisances as fitted to the regions that are not blinded
         expected, hidden = control["limits"], ", blinded"
+    own = next((e for e in summary["comparison"] if e["name"] == DIFANA), {})
+    if error := own.get(ERROR):
+        hidden += f", error by the simulation {rounded(error)}"
     found.append(
         ("expected limit", f"{poi} < {limit_text(expected[2])}", f"{_band(expected)}{hidden}")
     )
@@ -43,6 +46,12 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         said = f"expected for {poi} = 1: {shown(limits['significance'], 2)}"
         found.append(("observed significance", f"{shown(observed['significance'], 2)} sigma", said))
     return found
+
+
+def observable_text(entry: Mapping[str, Any]) -> str:
+    """Return what an entry of the comparison is called: its name, and which candidate it is."""
+    chosen = entry.get("observable")
+    return f"{entry['name']} ({chosen})" if chosen else entry["name"]
 
 
 def limit_text(limit: float | None, error: float | None = None) -> str:
@@ -99,7 +108,7 @@ def comparison_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[s
         kept = entry.get(RETAINED)
         rows.append(
             [
-                entry["name"],
+                observable_text(entry),
                 entry["bins"],
                 limit_text(limit, entry.get(ERROR)),
                 band,

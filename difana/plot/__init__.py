@@ -14,6 +14,7 @@ from difana.plot.history import history as history
 from difana.plot.impacts import impacts as impacts
 from difana.plot.importance import importance as importance
 from difana.plot.importance import profile as profile
+from difana.plot.number_of_bins import number_of_bins as number_of_bins
 from difana.plot.pulls import pulls as pulls
 from difana.plot.report import Picture as Picture
 from difana.plot.report import Section as Section
@@ -47,6 +48,7 @@ __all__ = [
     "history",
     "impacts",
     "importance",
+    "number_of_bins",
     "profile",
     "pulls",
     "report",

@@ -93,6 +93,24 @@ def test_yields_have_uncertainties(finished: AnalysisResult, tmp_path: Path, qui
     assert float(rows["signal"][0].split(" ± ")[0]) == pytest.approx(30, rel=0.05)
 
 
+def test_what_newer_results_say_is_drawn(
+    finished: AnalysisResult, tmp_path: Path, quick: None
+) -> None:
+    curve = {"bins": [2, 3], "limits": [1.0, 0.9], "errors": [0.1, None], "chosen": 3}
+    training = {**finished.summary["training"], "bins": {"score": curve}}
+    rows = [{**entry, "error": 0.0213, "retained": 0.9} for entry in finished.summary["comparison"]]
+    rows[-1]["observable"] = "score"
+    summary = {**finished.summary, "training": training, "comparison": rows}
+    result = dataclasses.replace(finished, summary=summary)
+    text = analysis_report(result, tmp_path).read_text()
+    assert (tmp_path / "plots" / "number_of_bins.png").is_file()
+    head, *cells = rows_of(text, "Comparison of observables")
+    assert head[5] == "information"
+    assert cells[-1][0] == "difana (score)"
+    assert all(row[2].endswith(" ± 0.021") and row[5] == "90 %" for row in cells)
+    assert "The errors are those of the simulated test events" in text
+
+
 def test_reading_is_the_fit_to_asimov_data(finished: AnalysisResult) -> None:
     found = reading(finished)
     assert found.label == "Asimov, mu = 1"

@@ -54,7 +54,9 @@ def test_table_of_observables() -> None:
     assert rows[0] == ["one bin", 4, "5.00", "3.50 to 7.00", "2.00", "+78.5 %"]
     assert rows[1] == ["broken", 0, "-", "-", "-", ""]
     assert rows[2][-1] == ""
-    columns, rows = comparison_table(summary(error=0.0213, retained=0.874))
+    found = summary(error=0.0213, retained=0.874, observable="score")
+    assert headline(found)[0][2].endswith(", error by the simulation 0.0213")
+    columns, rows = comparison_table(found)
     assert columns[5] == "information"
-    assert rows[2] == ["difana", 4, "1.074 ± 0.021", "0.752 to 1.504", "2.00", "87 %", ""]
+    assert rows[2] == ["difana (score)", 4, "1.074 ± 0.021", "0.752 to 1.504", "2.00", "87 %", ""]
     assert rows[0][5] == ""

@@ -28,6 +28,11 @@ RECORDS = [
 ]
 ROWS = [{"name": "CE", "value": 0.5, "error": 0.1}, {"name": "difana", "value": 0.4}]
 
+CURVES = {
+    name: {"bins": [2, 4, 8], "limits": [1.2, 1.0, last], "errors": [0.05, 0.0, 0.02], "chosen": n}
+    for name, n, last in (("score", 4, 0.99), ("descent", 8, 0.8))
+}
+
 PICTURES = {
     "data_mc": lambda **o: plot.data_mc(EDGES, SAMPLES, TOTAL, np.sqrt(TOTAL), **o),
     "soft_hard": lambda **o: plot.soft_hard(EDGES, SAMPLES, SAMPLES, **o),
@@ -37,6 +42,7 @@ PICTURES = {
     "roc": lambda **o: plot.roc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1], **o),
     "scores": lambda **o: plot.scores({"a": [0.1, 0.2], "b": [0.8]}, edges=EDGES, **o),
     "comparison": lambda **o: plot.comparison(ROWS, **o),
+    "number_of_bins": lambda **o: plot.number_of_bins(CURVES, **o),
 }
 
 
@@ -65,6 +71,8 @@ DRAWN = {  # by picture: labels of each of its axes, and rows of numbers that th
     "roc": [(("background efficiency", "signal efficiency"), [[0, 0.5, 0.5, 1, 1]])],
     "scores": [(("observable", "density"), [])],  # densities: below
     "comparison": [(LIMIT_AXIS, [[0.5, 0.4]])],
+    "number_of_bins": [(("number of bins", "expected limit, relative to the chosen number of bins"),
+                        [[1.2, 1.0, 0.99], [1.5, 1.25, 1.0]])],
 }  # fmt: skip
 
 
@@ -218,6 +226,14 @@ def test_labels_of_experiments():
             assert abs(behind.y0 - before.y0) < 2
 
 
+def test_number_of_bins_names_what_was_chosen():
+    ax = plot.number_of_bins(CURVES).axes[0]
+    assert legend(ax) == ["score: 4 bins", "descent: 8 bins"]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["2", "4", "8"]
+    stars = [line for line in ax.lines if line.get_marker() == "*"]
+    assert [round(float(star.get_xdata()[0])) for star in stars] == [4, 8]
+
+
 def test_correlation_without_bins():
     model = uncorrelated_background([12.0, 11.0], [50.0, 52.0], [3.0, 7.0])
     found = fit(model, model.data([55.0, 60.0]))
@@ -290,6 +306,8 @@ def test_comparison_tells_the_gain_over_the_best_other():
         (lambda: plot.scores({"a": []}), "'a' must hold"),
         (lambda: plot.scores({"a": [1.0, 2]}, {"a": [1.0]}), "weights"),
         (lambda: plot.comparison([{"name": "a"}]), "row 0"),
+        (lambda: plot.number_of_bins({}), "no number of bins"),
+        (lambda: plot.number_of_bins({"a": {**CURVES["score"], "chosen": 3}}), "'a': 3 bins"),
         (lambda: plot.comparison([]), "no rows"),
         (lambda: plot.comparison(ROWS, highlight="b"), "no row 'b'"),
     ],

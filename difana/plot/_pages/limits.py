@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from difana.analysis.words import ERROR, comparison_table, headline
+from difana.analysis.words import ERROR, comparison_table, headline, observable_text
 from difana.plot._pages.look import Look
 from difana.plot.cls_scan import cls_scan
 from difana.plot.comparison import comparison
@@ -70,14 +70,15 @@ def comparison_section(result: AnalysisResult, look: Look) -> Section:
     if any(remarks):
         columns = [*columns, "remark"]
         rows = [[*row, remark] for row, remark in zip(rows, remarks, strict=True)]
-    shown = [entry for entry in entries if entry["bins"] > 1] or entries
+    own = result.trained.name
+    shown = [entry for entry in entries if entry["bins"] > 1 or entry["name"] == own]
     drawn = [
-        {"name": e["name"], "value": float("nan") if e["limit"] is None else e["limit"],
+        {"name": observable_text(e), "value": float("nan") if e["limit"] is None else e["limit"],
          "error": e.get(ERROR)} for e in shown
     ]  # fmt: skip
     figure = comparison(
         drawn,
-        highlight=result.trained.name,
+        highlight=next(observable_text(e) for e in shown if e["name"] == own),
         title=look.title(),
         label=look.label,
         xlabel=f"expected upper limit on {look.mu} (smaller is better)",

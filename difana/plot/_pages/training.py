@@ -10,6 +10,7 @@ import numpy as np
 from difana.plot._pages.look import Look
 from difana.plot._pages.yields import axis
 from difana.plot.history import history
+from difana.plot.number_of_bins import number_of_bins
 from difana.plot.report import Section
 from difana.plot.systematics import systematics
 
@@ -47,13 +48,22 @@ def training_section(result: AnalysisResult, look: Look) -> Section | None:
         "Learning curves, one column a stage: the loss of the training batches, and the metric on "
         "held-out events, whose best state is kept (star)."
     )
-    figure = history(result.history, label=look.label)
+    figures = [
+        look.picture("history", history(result.history, label=look.label), caption, wide=True)
+    ]
+    if curves := training.get("bins"):
+        drawn = number_of_bins(curves, title=look.title(), label=look.label)
+        caption = (
+            "Expected limit against the number of bins, chosen on training events and filled with "
+            "held-out ones. Star: the number from which on more do not pay within the errors."
+        )
+        figures.append(look.picture("number_of_bins", drawn, caption))
     return Section(
         "Training",
         text,
         columns=["condition", "asked", "found", "where", "met"] if rows else (),
         rows=rows,
-        figures=[look.picture("history", figure, caption, wide=True)],
+        figures=figures,
     )
 
 
