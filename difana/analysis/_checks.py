@@ -5,14 +5,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Sequence
 
-from difana._errors import ConfigError, InputError, nearest
-from difana.analysis.config import AnalysisConfig, NormFactorConfig, RegionConfig, SystematicConfig
+from difana._errors import ConfigError, nearest
+from difana.analysis._check_systematics import (
+    check_modifiers,
+    check_transform,
+    known,
+    parameters,
+    with_luminosity,
+    with_targets,
+)
+from difana.analysis.config import AnalysisConfig, NormFactorConfig, RegionConfig, SampleConfig
 from difana.analysis.hepdata import table_file, yields_title
 from difana.analysis.network import kind_of
 from difana.config import Node, Problems
-from difana.data import Expression, transformation
 
 _MOST_WEIGHTS = 50_000_000
 
@@ -30,24 +36,15 @@ def check_references(config: AnalysisConfig, root: Node, problems: Problems) -> 
     _check_particles(config, root, problems)
     _check_network(config, root, problems)
     config = _with_normfactors(config, root, problems)
-    systematics = tuple(_with_targets(config, entry, problems) for entry in config.systematics)
+    config = with_luminosity(config, root, problems)
+    systematics = tuple(with_targets(config, entry, problems) for entry in config.systematics)
     config = dataclasses.replace(config, systematics=systematics)
     for entry in systematics:
-        _check_transform(config, entry, problems)
-    _check_modifiers(config, problems)
+        check_transform(config, entry, problems)
+    check_modifiers(config, problems)
     _check_constraints(config, root, problems)
     _check_labels(config, root, problems)
     return config
-
-
-def _known(
-    names: Iterable[str], known: Sequence[str], what: str, line: int | str, problems: Problems
-) -> None:
-    for name in names:
-        if name not in known:
-            listed = ", ".join(f"'{other}'" for other in known)
-            hint = nearest(name, known) or f" There are {listed}."
-            problems.add(line, f"{what} refers to '{name}', which does not exist.{hint}")
 
 
 def _check_regions(config: AnalysisConfig, root: Node, problems: Problems) -> None:
@@ -87,7 +84,11 @@ def _check_names(config: AnalysisConfig, root: Node, problems: Problems) -> None
             )
     own = {f"staterror_{region.name}": region.name for region in config.regions}
     names = [(factor.where, factor.name) for factor in config.normfactors]
-    names += [(entry.where, entry.modifier_name) for entry in config.systematics]
+    names += [
+        (entry.where, name)
+        for entry in config.systematics
+        for name in dict.fromkeys(parameters(config, entry).values())
+    ]
     for where, parameter in names:
         if parameter in own:
             text = f"the name '{parameter}' is that of the statistical uncertainties of region "
@@ -106,7 +107,7 @@ def _check_particles(config: AnalysisConfig, root: Node, problems: Problems) -> 
     names = [name for name, _ in config.particles.channels]
     if config.particles.order_by is not None:
         line = root.line_of("Particles.OrderBy")
-        _known((config.particles.order_by,), names, "Particles.OrderBy", line, problems)
+        known((config.particles.order_by,), names, "Particles.OrderBy", line, problems)
     for name in names:
         if name == "alpha" or name in dict(config.features):
             taken = "the parameter 'alpha' of Transform" if name == "alpha" else "one of Features"
@@ -137,16 +138,18 @@ def _check_samples(config: AnalysisConfig, root: Node, problems: Problems) -> No
             problems.add(root.line_of("General.InputPath"), text)
     for sample in config.samples:
         line = sample.where
-        _known(sample.regions, regions, f"sample '{sample.name}'", line, problems)
+        known(sample.regions, regions, f"sample '{sample.name}'", line, problems)
         if not sample.files and not ("{Sample}" in template and "{Files}" not in template):
             problems.add(line, f"missing key 'Files' in sample '{sample.name}'")
         forbidden = {"Signal": sample.signal, "Weight": sample.weight != "1"}
-        forbidden["Regions"] = bool(sample.regions)
+        forbidden |= {"Regions": bool(sample.regions), "FromData": sample.from_data}
+        forbidden |= {"RegionFilters": bool(sample.region_filters)}
         for key in [key for key, given in forbidden.items() if given and sample.data]:
             problems.add(line, f"sample '{sample.name}' is data and can have no '{key}'")
         if not sample.data and sample.regions and config.trained_name not in sample.regions:
             text = f"sample '{sample.name}' is not in the trained region '{config.trained_name}'"
             problems.add(line, f"{text}: that is not supported")
+        _check_from_data(config, sample, problems)
     observed = [sample for sample in config.samples if sample.data]
     for sample in observed[1:]:
         text = f"sample '{sample.name}' is data, and so is '{observed[0].name}'"
@@ -157,12 +160,32 @@ def _check_blinding(config: AnalysisConfig, root: Node, problems: Problems) -> N
     general, line = config.general, root.line_of("General.Blind")
     if not isinstance(general.blind, bool):
         names = [region.name for region in config.regions]
-        _known(general.blind, names, "General.Blind", line, problems)
+        known(general.blind, names, "General.Blind", line, problems)
     if general.blind_fit == "control" and general.blind and not config.control_fit:
         has_data = any(sample.data for sample in config.samples)
         why = "all regions are blinded: name some in 'Blind'" if has_data else "no sample is data"
         text = f"General.BlindFit is 'control', but {why}, or choose 'prefit'"
         problems.add(root.line_of("General.BlindFit"), text)
+
+
+def _check_from_data(config: AnalysisConfig, sample: SampleConfig, problems: Problems) -> None:
+    """Check where the events of a background made of data come from."""
+    line, what = sample.where, f"sample '{sample.name}'"
+    regions = [region.name for region in config.regions]
+    named = [name for name, _ in sample.region_filters]
+    known(named, regions, f"RegionFilters of {what}", line, problems)
+    if sample.subtract and not sample.from_data:
+        problems.add(line, f"{what} has 'Subtract' but no 'FromData: true'")
+    others = [other.name for other in config.modelled if not other.signal]
+    known(sample.subtract, others, f"Subtract of {what}", line, problems)
+    if not sample.from_data or sample.data:
+        return
+    if sample.signal:
+        problems.add(line, f"{what} is made of data and cannot be signal")
+    for name in sample.regions or regions:
+        if name not in named:  # the data of the region itself are what it is compared with
+            text = f"{what} is made of data: say of which, by RegionFilters: {{{name}: ...}}"
+            problems.add(line, f"{text}, or leave out region '{name}' (Regions)")
 
 
 def _with_normfactors(config: AnalysisConfig, root: Node, problems: Problems) -> AnalysisConfig:
@@ -174,7 +197,9 @@ def _with_normfactors(config: AnalysisConfig, root: Node, problems: Problems) ->
         factors = (NormFactorConfig(name=poi, samples=signals, where=str(config.path)),)
     for factor in config.normfactors:
         line = factor.where
-        _known(factor.samples, names, f"NormFactor '{factor.name}'", line, problems)
+        known(factor.samples, names, f"NormFactor '{factor.name}'", line, problems)
+        regions = [region.name for region in config.regions]
+        known(factor.regions, regions, f"NormFactor '{factor.name}'", line, problems)
         if not factor.bounds[0] <= factor.nominal <= factor.bounds[1]:
             problems.add(line, f"NormFactor '{factor.name}': Nominal lies outside Bounds")
     own: NormFactorConfig | None = next((f for f in factors if f.name == poi), None)
@@ -189,6 +214,9 @@ def _with_normfactors(config: AnalysisConfig, root: Node, problems: Problems) ->
     if not own.bounds[0] <= 0 < own.bounds[1]:
         text = f"the Bounds of the POI '{poi}' are {list(own.bounds)}: they must hold 0, no signal"
         problems.add(own.where, f"{text}, and values above: limits lie there")
+    if own.regions and config.trained_name not in own.regions:
+        text = f"the POI '{poi}' does not act in the trained region '{config.trained_name}'"
+        problems.add(own.where, f"{text}: add it to its Regions, or leave them out")
     for sample in config.simulated:
         if sample.signal and sample.name not in own.samples:
             text = f"sample '{sample.name}' is signal, but the POI '{poi}' does not multiply it"
@@ -198,67 +226,14 @@ def _with_normfactors(config: AnalysisConfig, root: Node, problems: Problems) ->
     return dataclasses.replace(config, normfactors=factors)
 
 
-def _with_targets(
-    config: AnalysisConfig, entry: SystematicConfig, problems: Problems
-) -> SystematicConfig:
-    """Return the systematic with the samples and regions that it affects."""
-    samples = [sample.name for sample in config.simulated]
-    regions = [region.name for region in config.regions]
-    line = entry.where
-    _known(entry.samples, samples, f"systematic '{entry.name}'", line, problems)
-    _known(entry.regions, regions, f"systematic '{entry.name}'", line, problems)
-    return dataclasses.replace(
-        entry, samples=entry.samples or tuple(samples), regions=entry.regions or tuple(regions)
-    )
-
-
-def _check_transform(config: AnalysisConfig, entry: SystematicConfig, problems: Problems) -> None:
-    """Check a transformation, and that the fixed regions it acts on can follow it."""
-    if entry.type != "Transform":
-        return
-    try:
-        transformation(
-            entry.modifier_name, dict(entry.transform), config.columns, particles=config.channels
-        )
-    except InputError as error:
-        problems.add(entry.where, f"systematic '{entry.name}': {error}")
-        return
-    changed = {name for name, _ in entry.transform}
-    for region in config.regions:
-        if region.variable is None or region.name not in entry.regions:
-            continue
-        if not changed & set(Expression(region.variable).names):
-            problems.add(
-                entry.where,
-                f"systematic '{entry.name}' changes {sorted(changed)}, which Variable "
-                f"'{region.variable}' of region '{region.name}' does not use: write the Variable "
-                "with names of Features, or leave the region out (Regions: [...])",
-            )
-
-
-def _check_modifiers(config: AnalysisConfig, problems: Problems) -> None:
-    """Check that a parameter moves one thing in one way."""
-    factors = {factor.name for factor in config.normfactors}
-    seen: dict[tuple[str, str, bool], str] = {}
-    for entry in config.systematics:
-        line, name = entry.where, entry.modifier_name
-        if name in factors:
-            problems.add(line, f"systematic '{entry.name}' has the name of a NormFactor")
-        for sample in entry.samples:
-            key = (name, sample, entry.type == "Normalization")
-            other = seen.setdefault(key, entry.name)
-            if other != entry.name:
-                text = f"systematics '{other}' and '{entry.name}' both change sample '{sample}'"
-                problems.add(line, f"{text} by the parameter '{name}'")
-
-
 def _check_constraints(config: AnalysisConfig, root: Node, problems: Problems) -> None:
     """Check that conditions on nuisances find theirs."""
     asked = config.training.constraints
     given = config.echo.get("Training") or {}
     if "Constraints" in given and not given["Constraints"]:
         problems.add(root.line_of("Training.Constraints"), "Training.Constraints asks for nothing")
-    names = list(dict.fromkeys(entry.modifier_name for entry in config.systematics))
+    found = [parameters(config, entry).values() for entry in config.systematics]
+    names = list(dict.fromkeys(itertools.chain.from_iterable(found)))
     where = "Training.Constraints"
     if asked.nuisance_width is None:
         if asked.nuisances:
@@ -270,7 +245,7 @@ def _check_constraints(config: AnalysisConfig, root: Node, problems: Problems) -
         problems.add(root.line_of("Training.Constraints.NuisanceWidth"), text)
     elif asked.nuisances:
         line = root.line_of("Training.Constraints.Nuisances")
-        _known(asked.nuisances, names, f"{where}.Nuisances", line, problems)
+        known(asked.nuisances, names, f"{where}.Nuisances", line, problems)
 
 
 def _check_labels(config: AnalysisConfig, root: Node, problems: Problems) -> None:
@@ -278,6 +253,6 @@ def _check_labels(config: AnalysisConfig, root: Node, problems: Problems) -> Non
     entries = (*config.samples, *config.regions, *config.systematics, *config.normfactors)
     names = [*config.columns, *config.channels, *(entry.name for entry in entries)]
     names += [region.variable for region in config.regions if region.variable is not None]
-    names += [entry.modifier_name for entry in config.systematics]
+    names += [name for entry in config.systematics for name in parameters(config, entry).values()]
     for name, _ in config.labels:
-        _known((name,), names, "Labels", root.line_of(f"Labels.{name}"), problems)
+        known((name,), names, "Labels", root.line_of(f"Labels.{name}"), problems)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from difana._errors import InputError, NothingSelectedError
 from difana.analysis._sources import Source, factors, systematics_of, varied_weights
-from difana.analysis.config import AnalysisConfig, RegionConfig, SampleConfig, SystematicConfig
+from difana.analysis.config import AnalysisConfig, RegionConfig, SampleConfig
 from difana.analysis.templates import ObservedSample, Values, binned, hard_channel
 from difana.data import Expression
 from difana.likelihood import Channel
@@ -68,7 +68,7 @@ def _observed_sample(
         scope, weights = _read(source)
     except NothingSelectedError as error:
         warnings.warn(f"{error}: {EMPTY}", stacklevel=2)
-        return empty_sample(config, sample)
+        return empty_sample(config, sample, region)
     nominal = Values(variable_of(source, scope), weights)
     _say_outside(source, nominal)
     shapes = [
@@ -95,14 +95,16 @@ def _observed_sample(
         (entry.modifier_name, *factors(entry))
         for entry in systematics_of(config, sample, region, "Normalization")
     ]
-    return ObservedSample(
-        sample.name, nominal, tuple(shapes), tuple(norms), config.factors_of(sample.name)
-    )
+    free = config.factors_of(sample.name, region.name)
+    return ObservedSample(sample.name, nominal, tuple(shapes), tuple(norms), free)
 
 
-def empty_sample(config: AnalysisConfig, sample: SampleConfig) -> ObservedSample:
+def empty_sample(
+    config: AnalysisConfig, sample: SampleConfig, region: RegionConfig
+) -> ObservedSample:
     """Return a sample without events; nuisances have nothing to change in it."""
-    signal = tuple(name for name in config.factors_of(sample.name) if name == config.general.poi)
+    free = config.factors_of(sample.name, region.name)
+    signal = tuple(name for name in free if name == config.general.poi)
     return ObservedSample(sample.name, _NOTHING, normfactors=signal)
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from difana._errors import InputError, blame
-from difana.analysis.config import (
-    AnalysisConfig,
-    RegionConfig,
-    SampleConfig,
-    Side,
-    SystematicConfig,
-)
+from difana._errors import InputError, NothingSelectedError, blame
+from difana.analysis.config import AnalysisConfig, RegionConfig, SampleConfig
+from difana.analysis.systematics import Side, SystematicConfig, modifier_of
 from difana.config import paths_of
 from difana.data import Events, read_events, read_identifiers
 
@@ -79,7 +76,8 @@ class Source:
     @property
     def filters(self) -> dict[str, str]:
         """The filters of region and sample, where there are any."""
-        both = {"region": self.region.filter, "sample": self.sample.filter}
+        own = dict(self.sample.region_filters).get(self.region.name, self.region.filter)
+        both = {"region": own, "sample": self.sample.filter}
         return {name: text for name, text in both.items() if text}
 
     @property
@@ -95,7 +93,24 @@ class Source:
     @property
     def scale(self) -> float:
         """Factor on the weights: the luminosity, for simulated samples."""
-        return 1.0 if self.sample.data else self.config.general.luminosity
+        observed = self.sample.data or self.sample.from_data
+        return 1.0 if observed else self.config.general.luminosity
+
+    def subtracted(self, weight: str | None = None) -> tuple[Source, ...]:
+        """Return the simulated events that are subtracted from observed ones of a control region.
+
+        Args:
+            weight: Another transfer factor than that of the sample.
+        """
+        factor = weight or self.weight or "1"
+        others = {sample.name: sample for sample in self.config.simulated}
+        found = []
+        for name in self.sample.subtract:
+            own = f"({others[name].weight}) * ({factor})"
+            filters = self.sample.region_filters
+            sample = dataclasses.replace(others[name], weight=own, region_filters=filters)
+            found.append(Source(self.config, sample, self.region))
+        return tuple(found)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -136,7 +151,14 @@ class Source:
                     f"{self.where}: the sum of the squared weights is not finite (Luminosity "
                     f"{self.scale:g}, largest weight {np.abs(weights).max():g})"
                 )
-        return found
+        parts = [found]
+        for other in self.subtracted():
+            with contextlib.suppress(NothingSelectedError):
+                own = other.events(columns, dtype=dtype, **options)
+                parts.append(own.with_weights(-own.weights))
+        if len(parts) == 1:
+            return found
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
     def weights(self, columns: Mapping[str, str]) -> dict[str, Float[np.ndarray, " events"]]:
         """Return other weights of the same events."""
@@ -149,26 +171,41 @@ class Source:
                 dtype=np.float64,
             )
         table = np.asarray(found.features, np.float64) * self.scale
-        return dict(zip(columns, table.T, strict=True))
+        result = dict(zip(columns, table.T, strict=True))
+        for name, text in columns.items() if self.sample.subtract else ():
+            for other in self.subtracted(text):
+                with contextlib.suppress(NothingSelectedError):
+                    own = other.weights({name: str(other.weight)})[name]
+                    result[name] = np.concatenate([result[name], -own])
+        return result
 
     def identifiers(self) -> dict[str, Shaped[np.ndarray, " events"]] | None:
         """Return what names the events; None where the features do."""
         if not self.config.general.identifier:
             return None
         with blame(self.where):
-            return read_identifiers(
+            found = read_identifiers(
                 self.files,
                 columns=self.config.general.identifier,
                 tree=self.tree,
                 selection=self.selection,
             )
+        for other in self.subtracted():
+            with contextlib.suppress(NothingSelectedError):
+                own = other.identifiers() or {}
+                found = {name: np.concatenate([found[name], own[name]]) for name in found}
+        return found
 
 
 def weight_columns(source: Source) -> dict[str, tuple[SystematicConfig, str, str]]:
     """Return systematic, side and expression of all other weights of the same events."""
     entries = systematics_of(source.config, source.sample, source.region, "Weight")
     return {
-        f"weight of '{entry.name}', {side}": (entry, side, getattr(entry, side).weight)
+        f"weight of '{entry.name}', {side}": (
+            entry,
+            side,
+            getattr(entry, side).weight or source.weight or "1",
+        )
         for entry in entries
         for side in ("up", "down")
         if getattr(entry, side) is not None
@@ -202,9 +239,14 @@ def varied_weights(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def systematics_of(
     config: AnalysisConfig, sample: SampleConfig, region: RegionConfig, *types: str
 ) -> list[SystematicConfig]:
-    """Return the systematics of some types that affect a sample in a region."""
+    """Return the systematics of some types that affect a sample in a region.
+
+    Their parameters have the names that they have there.
+    """
     return [
-        entry
+        dataclasses.replace(
+            entry, modifier_name=modifier_of(entry, sample=sample.name, region=region.name)
+        )
         for entry in config.systematics
         if entry.type in types and sample.name in entry.samples and region.name in entry.regions
     ]

@@ -149,6 +149,7 @@ def _sources(config: AnalysisConfig) -> Iterator[Source]:
             if sample.data and region.name in config.blinded:
                 continue
             yield Source(config, sample, region)
+            yield from Source(config, sample, region).subtracted()
             for entry in systematics_of(config, sample, region, "Files", "Tree"):
                 for side in ("up", "down"):
                     if getattr(entry, side) is not None:
@@ -211,6 +212,9 @@ def _line(
             tree = complaint.text.startswith(("no tree", "no group"))
             return _line_of_file(source, root, "Tree" if tree else "Files")
         case "selection":
+            own = source.region.name in dict(source.sample.region_filters)
+            if complaint.name == "region" and own:
+                return sample.line_of(f"RegionFilters.{source.region.name}")
             return (region if complaint.name == "region" else sample).line_of("Filter")
         case "identifier":
             return root.line_of("General.Identifier")

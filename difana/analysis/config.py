@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.systematics import SystematicConfig, by_type
 from difana.config import (
     BOUNDS,
     EDGES,
@@ -15,20 +16,14 @@ from difana.config import (
     FLAG_OR_TEXTS,
     NUMBER,
     SEED,
-    Nested,
-    Node,
-    Problems,
     choice,
     entries,
     expressions,
     filled,
     integer,
-    json_schema,
     key,
     number,
     numbers,
-    only,
-    read_mapping,
     section,
     texts_by_name,
 )
@@ -62,7 +57,17 @@ class GeneralConfig:
         "branches that name an event (run, event number), for the split; the features if left out",
         default=(),
     )
+    luminosity_uncertainty: float = key(
+        "relative uncertainty of the luminosity: a Normalization 'luminosity' of all simulation",
+        number(least=0.0, below=1.0),
+        default=0.0,
+    )
     stat_errors: bool = key("include the statistical uncertainty of simulation", default=True)
+    negative_bins: str = key(
+        "what becomes of negative bins of a sample: set to 0, with a note, or kept",
+        choice("clip", "keep"),
+        default="clip",
+    )
     blind: bool | tuple[str, ...] = key(
         "regions of which no observed event is read; true for all", FLAG_OR_TEXTS, default=False
     )
@@ -145,78 +150,20 @@ class SampleConfig:
     regions: tuple[str, ...] = key("regions in which it is expected; all if left out", default=())
     signal: bool = key("whether it is signal", default=False)
     data: bool = key("whether it holds observed events", default=False)
-    where: str = filled(compare=False)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Side:
-    """One side of a systematic; what its type does not need is None or empty."""
-
-    normalization: float | None = key(
-        "relative change of the yield, e.g. 0.05", number(above=-1.0, below=1e6), default=None
+    from_data: bool = key(
+        "a background made of observed events of a control region: no luminosity; Weight is the "
+        "transfer factor",
+        default=False,
     )
-    weight: str | None = key(
-        "event weight on this side, if not that of the sample", EXPRESSION, default=None
+    region_filters: tuple[tuple[str, str], ...] = key(
+        "expressions by region that stand for its Filter, for this sample",
+        expressions("regions"),
+        default=(),
     )
-    files: tuple[str, ...] = key("files of this side; {Sample} is replaced", default=())
-    tree: str | None = key("tree of this side", default=None)
-
-
-_SIDES = {
-    "Normalization": only(Side, "normalization"),
-    "Weight": only(Side, "weight"),
-    "Files": only(Side, "files", "tree", "weight"),
-    "Tree": only(Side, "tree", "weight"),
-}
-_SIDE = Nested(lambda node, problems: node, {"anyOf": [json_schema(t) for t in _SIDES.values()]})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SystematicConfig:
-    """One systematic uncertainty; without ``down`` the up side is mirrored."""
-
-    name: str = key("name of the systematic")
-    type: str = key("kind of the systematic", choice(*_SIDES, "Transform"))
-    samples: tuple[str, ...] = key("affected samples; all simulated ones if left out", default=())
-    regions: tuple[str, ...] = key("affected regions; all if left out", default=())
-    modifier_name: str = key("name of the nuisance parameter, if not Name", default=None)
-    symmetrize: bool = key("mirror Up where Down is missing", default=False)
-    up: Side | None = key("the up variation; its keys depend on Type", _SIDE, default=None)
-    down: Side | None = key("the down variation; its keys depend on Type", _SIDE, default=None)
-    transform: tuple[tuple[str, str], ...] = key(
-        "new value of a feature or particle channel, an expression of these and alpha",
-        expressions(),
-        default=None,
+    subtract: tuple[str, ...] = key(
+        "simulated samples that are subtracted from the observed events of FromData", default=()
     )
     where: str = filled(compare=False)
-
-
-def _by_type(values: dict[str, Any], node: Node, problems: Problems) -> dict[str, Any]:
-    """Return the values of a systematic with its sides read: what they hold depends on its type."""
-    kind, given = values["type"], {side: values[side] for side in ("up", "down")}
-    values |= {"up": None, "down": None, "modifier_name": values["modifier_name"] or values["name"]}
-    if kind == "Transform":
-        for side in given.values():
-            if side is not None:
-                text = f"'{side.path.rpartition('.')[2]}' in {node.path}: a Transform has no sides"
-                problems.add(side.line, f"{text}, alpha is in its formula")
-        if values["transform"] is None:
-            text = f"missing key 'Transform' in {node.path}: formulas by feature"
-            problems.add(node.line, text)
-    elif kind is not None:
-        if values["transform"] is not None:
-            text = f"'Transform' in {node.path} needs 'Type: Transform', but the type is {kind}"
-            problems.add(node.line_of("Transform"), text)
-        for name, side in given.items():
-            if side is not None:
-                where = f"{side.path} (Type {kind})"
-                values[name] = Side(**read_mapping(side, _SIDES[kind], problems, where=where))
-            elif name == "up" or not values["symmetrize"]:
-                remedy = "" if name == "up" else ", or 'Symmetrize: true' to mirror 'Up'"
-                shown = f" '{values['name']}'" if values["name"] is not None else ""
-                text = f"systematic{shown} has no side '{name.title()}': give it{remedy}"
-                problems.add(node.line, text)
-    return values | {"transform": values["transform"] or ()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -227,7 +174,24 @@ class NormFactorConfig:
     samples: tuple[str, ...] = key("samples it multiplies")
     nominal: float = key("starting value", NUMBER, default=1.0)
     bounds: tuple[float, ...] = key("range in fits", BOUNDS, default=(0.0, 10.0))
+    regions: tuple[str, ...] = key("regions in which it acts; all if left out", default=())
     where: str = filled(compare=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PruningConfig:
+    """What is left out of the final templates: too small to matter."""
+
+    shape: float = key(
+        "smallest relative change of a bin, beside that of the yield, that is kept",
+        number(least=0.0, below=1.0),
+        default=0.0,
+    )
+    normalization: float = key(
+        "smallest relative change of the yield of a sample that is kept",
+        number(least=0.0, below=1.0),
+        default=0.0,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -242,6 +206,7 @@ class AnalysisConfig:
         samples: Simulated samples and at most one of data.
         systematics: Systematic uncertainties, with the samples and regions that each affects.
         normfactors: Free factors; the parameter of interest is one of them.
+        pruning: Which small variations the final templates leave out.
         labels: Pairs of name and what pictures call it.
         network: The network.
         training: The training.
@@ -259,9 +224,10 @@ class AnalysisConfig:
     regions: tuple[RegionConfig, ...] = key()
     samples: tuple[SampleConfig, ...] = key()
     systematics: tuple[SystematicConfig, ...] = key(
-        kind=entries(SystematicConfig, then=_by_type), default=()
+        kind=entries(SystematicConfig, then=by_type), default=()
     )
     normfactors: tuple[NormFactorConfig, ...] = key(name="NormFactors", default=())
+    pruning: PruningConfig = key(default=PruningConfig())
     labels: tuple[tuple[str, str], ...] = key(
         "what pictures and tables call features, samples, regions, parameters, e.g. m_jj [GeV]",
         texts_by_name("names"),
@@ -309,6 +275,11 @@ class AnalysisConfig:
         return tuple(region.name for region in self.regions if region.name in asked)
 
     @property
+    def modelled(self) -> tuple[SampleConfig, ...]:
+        """The samples that are made of simulated events."""
+        return tuple(sample for sample in self.simulated if not sample.from_data)
+
+    @property
     def observed(self) -> SampleConfig | None:
         """The sample of observed events; None where all regions are blinded, too."""
         if len(self.blinded) == len(self.regions):
@@ -321,6 +292,10 @@ class AnalysisConfig:
         partly = self.observed is not None and bool(self.blinded)
         return partly and self.general.blind_fit != "prefit"
 
-    def factors_of(self, sample: str) -> tuple[str, ...]:
-        """Return the names of the free factors on a sample."""
-        return tuple(factor.name for factor in self.normfactors if sample in factor.samples)
+    def factors_of(self, sample: str, region: str) -> tuple[str, ...]:
+        """Return the names of the free factors on a sample in a region."""
+        return tuple(
+            factor.name
+            for factor in self.normfactors
+            if sample in factor.samples and (not factor.regions or region in factor.regions)
+        )

@@ -18,6 +18,7 @@ from difana.analysis.observables import DIFANA, Expectation, Setting, baselines,
 from difana.analysis.optimise import Optimised
 from difana.analysis.statistics import Final, final_statistics
 from difana.analysis.templates import ObservedSample, observe
+from difana.analysis.treatments import treatments_of
 from difana.data import Sample, is_signal
 from difana.hist import soft_histogram
 from difana.likelihood import Channel, Model, build_model
@@ -71,6 +72,7 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         channels=loaded.channels,
         parameters=loaded.parameters,
         staterror=general.stat_errors,
+        treated=treatments_of(config),
     )
     nominal = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in loaded.train]
     plain = observe(optimised.baseline_net, loaded.test)
@@ -80,6 +82,8 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
     if not best.limits:
         raise ModelError(f"the trained observable cannot be evaluated: {best.status}")
     edges = np.asarray(best.edges, test[0].nominal.x.dtype)
+    said = setting.treated.notes(setting.untreated(test, edges))
+    best = dataclasses.replace(best, notes=(*best.notes, *said))
     channel = setting.channel(test, edges)
     if loaded.empty:
         none = setting.channel(loaded.empty, edges)
@@ -111,7 +115,8 @@ def _final_model(setting: Setting, channel: Channel, best: Expectation) -> Model
             high = max(high, 10.0, 5 * best.limits[4])
             entry = dataclasses.replace(entry, bounds=((min(low, 0.0), high),))
         parameters.append(entry)
-    return build_model((channel, *setting.channels), poi=setting.poi, parameters=parameters)
+    channels = [setting.treated.without_idle(own) for own in (channel, *setting.channels)]
+    return build_model(channels, poi=setting.poi, parameters=parameters)
 
 
 def _soft(

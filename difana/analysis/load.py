@@ -13,6 +13,7 @@ import numpy as np
 
 from difana._errors import NothingSelectedError
 from difana.analysis._fixed import EMPTY, empty_sample, fixed_channel, observed_yields
+from difana.analysis._kept import kept_parts
 from difana.analysis._sources import (
     Source,
     as_array,
@@ -23,6 +24,7 @@ from difana.analysis._sources import (
 )
 from difana.analysis.config import AnalysisConfig, SampleConfig
 from difana.analysis.templates import ObservedSample, check_channel
+from difana.analysis.treatments import treatments_of
 from difana.data import (
     AbstractVariation,
     Events,
@@ -90,7 +92,7 @@ def load(config: AnalysisConfig) -> Loaded:
 
 def _load(config: AnalysisConfig) -> Loaded:
     fixed = [region for region in config.regions if not region.trained]
-    channels = []
+    channels, treated = [], treatments_of(config)
     for region in fixed:
         channel = fixed_channel(config, region)
         with blame(region.where):
@@ -100,7 +102,9 @@ def _load(config: AnalysisConfig) -> Loaded:
                 poi=config.general.poi,
                 remedy="Choose another Binning or Filter.",
             )
-        channels.append(channel)
+        for text in treated.notes(channel):
+            warnings.warn(text, stacklevel=2)
+        channels.append(treated(channel))
     parts, empty = _all_parts(config)
     train, validation, test = zip(*parts, strict=True)
     used = {name for sample in train for name in sample.normfactors} | {
@@ -128,7 +132,7 @@ def _load(config: AnalysisConfig) -> Loaded:
         observed=observed,
         observed_yields=counts,
         notes=tuple(_notes(config)),
-        empty=tuple(empty_sample(config, sample) for sample in empty),
+        empty=tuple(empty_sample(config, sample, config.trained) for sample in empty),
     )
 
 
@@ -207,11 +211,12 @@ def _three_parts(config: AnalysisConfig, sample: SampleConfig) -> tuple[Sample, 
         variations.append(
             Normalisation(up=as_array(up), down=as_array(down), name=entry.modifier_name)
         )
+    kept, mirrored = kept_parts(source, nominal, variations, mirrored)
     whole = Sample(
         nominal,
-        tuple(variations),
+        kept,
         name=sample.name,
-        normfactors=config.factors_of(sample.name),
+        normfactors=config.factors_of(sample.name, config.trained.name),
     )
     with blame(source.where):
         parts = split(

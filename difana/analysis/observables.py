@@ -15,6 +15,7 @@ from difana.analysis.templates import (
     merge_empty,
     spread_last_bin,
 )
+from difana.analysis.treatments import Treatments
 from difana.data import is_signal
 from difana.hist import equal_yield_edges, quantile_edges
 from difana.infer import Inference
@@ -25,6 +26,7 @@ UNIFORM = "cross-entropy, uniform bins"
 QUANTILE = "cross-entropy, quantile bins"
 EQUAL_SIGNAL = "cross-entropy, equal-signal bins"
 DIFANA = "difana"
+_TREATED = Treatments()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +67,13 @@ class Setting:
     channels: tuple[Channel, ...]
     parameters: tuple[Parameter, ...]
     staterror: bool
+    treated: Treatments = _TREATED
 
     def channel(self, samples: Sequence[ObservedSample], edges: np.ndarray) -> Channel:
+        """Return the trained region in hard bins, its templates treated."""
+        return self.treated(self.untreated(samples, edges))
+
+    def untreated(self, samples: Sequence[ObservedSample], edges: np.ndarray) -> Channel:
         """Return the trained region in hard bins."""
         return hard_channel(samples, edges, name=self.region, staterror=self.staterror)
 
@@ -124,7 +131,7 @@ def expectation(
     edges, merged = merge_empty(samples, edges, poi=on.poi)
     channel = on.channel(samples, edges)
     try:
-        _check_background(channel, on.poi)
+        _check_background(on.untreated(samples, edges), on.poi)
     except InputError as error:
         return Expectation(name, tuple(map(float, edges)), status=str(error))
     inference = Inference(on.model(spread_last_bin(channel, on.bins)))

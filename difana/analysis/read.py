@@ -38,7 +38,7 @@ def read_config(path: str | Path) -> AnalysisConfig:
         ...   - {Name: background, Files: b.root, Weight: weight}
         ... ''')
         ...     config = read_config(path)
-        >>> config.trained.name, config.factors_of("signal")
+        >>> config.trained.name, config.factors_of("signal", "SR")
         ('SR', ('mu',))
     """
     return _seeded(read_file(path, AnalysisConfig, check=check_references))

@@ -15,6 +15,8 @@ import jax
 from difana._files import jsonable
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.load import Loaded
+from difana.analysis.systematics import modifier_of
+from difana.analysis.treatments import treatments_of
 from difana.config import digest, write_json
 from difana.config.declare import camel
 from difana.data import Sample, is_signal
@@ -47,7 +49,7 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
         config.channels,
         [region.name for region in config.regions],
         [sample.name for sample in config.simulated],
-        [entry.modifier_name for entry in config.systematics],
+        [(entry.modifier_name, entry.decorrelate) for entry in config.systematics],
         [factor.name for factor in config.normfactors],
     ]
     return {
@@ -55,6 +57,7 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
         "evaluate": [
             ("data", _hash(data)),
             ("blinding", _hash(hidden, general.blind_fit)),
+            ("the treatment of templates", _hash(repr(treatments_of(config)))),
             ("test events", _hash([_content(sample) for sample in loaded.test])),
             ("a name", _hash(names)),
         ],
@@ -179,7 +182,9 @@ def _formulas(config: AnalysisConfig) -> dict[str, list[tuple[int, str]]]:
         texts = [
             (places[n], re.sub(r"[A-Za-z_]\w*", numbered, text)) for n, text in entry.transform
         ]
-        found[entry.modifier_name] = texts
+        for sample in entry.samples:
+            name = modifier_of(entry, sample=sample, region=config.trained_name)
+            found[name] = texts
     return found
 
 

@@ -187,6 +187,22 @@ def choice(*names: str) -> Kind:
     return Kind(parse, {"enum": list(names)})
 
 
+def some_of(*names: str) -> Kind:
+    """Return the kind of one of some names, or of a list of them."""
+
+    def parse(node: Node) -> tuple[str, ...]:
+        found = _texts(node)
+        for name in found:
+            if name not in names:
+                listed = ", ".join(f"'{other}'" for other in names)
+                hint = nearest(name, names)
+                raise WrongError(f"must be of {listed}; got '{shortened(name)}'.{hint}")
+        return found
+
+    item = {"enum": list(names)}
+    return Kind(parse, {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]})
+
+
 def numbers(
     item: Kind, *, least: int, most: int | None = None, rule: str = "", holds: Any = None
 ) -> Kind:

@@ -41,13 +41,14 @@ from difana.likelihood.simple import correlated_background, uncorrelated_backgro
 from difana.likelihood.templates.clip_templates import clip_templates
 from difana.likelihood.templates.learned_bins import channel_from_logits
 from difana.likelihood.templates.norm_and_shape import NormAndShape, norm_and_shape
-from difana.likelihood.templates.smooth_templates import smooth_353qh, smooth_templates
+from difana.likelihood.templates.smooth_templates import SMOOTHINGS, smooth_353qh, smooth_templates
 from difana.likelihood.templates.sums import TemplateSums, channel_from_sums
 from difana.likelihood.templates.symmetric_templates import symmetric_factors, symmetric_templates
 from difana.likelihood.templates.templates import all_scores, channel_from_events, template_sums
 from difana.likelihood.templates.transfer import abcd_templates, transfer_template
 
 __all__ = [
+    "SMOOTHINGS",
     "AbstractModifier",
     "Channel",
     "Correlation",

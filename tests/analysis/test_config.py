@@ -94,15 +94,15 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert (slope.up.weight, slope.down.weight) == ("w_up", "w_down")
     assert lumi.up.normalization == 0.02
     assert lumi.down is None
-    assert config.factors_of("signal") == ("mu",)
-    assert config.factors_of("background") == ()
+    assert config.factors_of("signal", "SR") == ("mu",)
+    assert config.factors_of("background", "SR") == ()
     assert config.echo["Samples"][0] == {"Name": "signal", "Files": "s.root", "Signal": True}
 
 
 def test_a_factor_for_the_signal_is_the_default(tmp_path: Path) -> None:
     path = tmp_path / "analysis.yaml"
     path.write_text(changed("NormFactors:\n  - Name: mu\n    Samples: signal\n", ""))
-    assert read_config(path).factors_of("signal") == ("mu",)
+    assert read_config(path).factors_of("signal", "SR") == ("mu",)
 
 
 CONSTRAINED = (
