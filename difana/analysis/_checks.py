@@ -7,6 +7,7 @@ import itertools
 import re
 
 from difana._errors import ConfigError, nearest
+from difana.analysis._check_blinding import with_blinding
 from difana.analysis._check_systematics import (
     check_modifiers,
     check_transform,
@@ -31,7 +32,7 @@ def check_references(config: AnalysisConfig, root: Node, problems: Problems) -> 
         return config
     _check_regions(config, root, problems)
     _check_samples(config, root, problems)
-    _check_blinding(config, root, problems)
+    config = with_blinding(config, root, problems)
     _check_names(config, root, problems)
     _check_particles(config, root, problems)
     _check_network(config, root, problems)
@@ -154,18 +155,6 @@ def _check_samples(config: AnalysisConfig, root: Node, problems: Problems) -> No
     for sample in observed[1:]:
         text = f"sample '{sample.name}' is data, and so is '{observed[0].name}'"
         problems.add(sample.where, f"{text}: list all files in one")
-
-
-def _check_blinding(config: AnalysisConfig, root: Node, problems: Problems) -> None:
-    general, line = config.general, root.line_of("General.Blind")
-    if not isinstance(general.blind, bool):
-        names = [region.name for region in config.regions]
-        known(general.blind, names, "General.Blind", line, problems)
-    if general.blind_fit == "control" and general.blind and not config.control_fit:
-        has_data = any(sample.data for sample in config.samples)
-        why = "all regions are blinded: name some in 'Blind'" if has_data else "no sample is data"
-        text = f"General.BlindFit is 'control', but {why}, or choose 'prefit'"
-        problems.add(root.line_of("General.BlindFit"), text)
 
 
 def _check_from_data(config: AnalysisConfig, sample: SampleConfig, problems: Problems) -> None:

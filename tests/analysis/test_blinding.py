@@ -68,6 +68,13 @@ def observe(folder: Path, write_events: Callable[..., dict[str, np.ndarray]]) ->
     return write
 
 
+def with_fakes(config: Config) -> None:
+    """Add a background made of data, of a selection that overlaps with the blinded region."""
+    blinded(["SR"])(config)
+    sample = {"Name": "fakes", "Files": "data.root", "FromData": True, "Weight": 0.1}
+    config["Samples"].append(sample | {"RegionFilters": {"SR": "eta > 0", "CR": "eta > 0"}})
+
+
 def contents(out: Path) -> dict[str, bytes]:
     files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if name != "timing.json"}
@@ -85,19 +92,23 @@ def analyse(path: Path, out: Path) -> AnalysisResult:
 
 
 @pytest.mark.parametrize(
-    ("blind", "poisons"),
-    [(True, ("nan", "huge", "none", "missing")), (["SR"], ("nan", "huge", "none"))],
-    ids=["all", "one"],
+    ("edit", "poisons"),
+    [
+        (blinded(ALL), ("nan", "huge", "none", "missing")),
+        (blinded(["SR"]), ("nan", "huge", "none")),
+        (with_fakes, ("nan",)),
+    ],
+    ids=["all", "one", "one, with a background made of data"],
 )
 def test_poison_in_blinded_regions_changes_no_byte(
-    blind: Any,
+    edit: Callable[[Config], None],
     poisons: tuple[str, ...],
     folder: Path,
     write_config: Write,
     quick: None,
     observe: Observe,
 ) -> None:
-    path = write_config(blinded(blind))
+    path = write_config(edit)
     observe()
     analyse(path, folder / "clean")
     clean = contents(folder / "clean")
@@ -241,6 +252,17 @@ def test_nobody_reads_a_blinded_region(write_config: Write, observe: Observe) ->
 )
 def test_wrong_blinding(edit: Callable[[Config], None], message: str, write_config: Write) -> None:
     with pytest.raises(ConfigError, match=message):
+        read_config(write_config(edit))
+
+
+def test_a_blinded_region_without_filter_leaves_no_data_for_a_background(
+    write_config: Write,
+) -> None:
+    def edit(config: Config) -> None:
+        with_fakes(config)
+        del config["Regions"][0]["Filter"]
+
+    with pytest.raises(ConfigError, match=r"'fakes' is made of data, .*'SR', which is blinded"):
         read_config(write_config(edit))
 
 
