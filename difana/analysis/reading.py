@@ -15,6 +15,7 @@ from difana.likelihood import Model, model_with
 if TYPE_CHECKING:
     from difana.analysis.result import AnalysisResult
 
+SIMULATION = "statistics of the simulation"  # group of the impacts
 _MOST_REFITS = 150  # nuisance parameters; beyond, impacts are linear
 
 
@@ -25,7 +26,7 @@ class Reading:
     Attributes:
         fit: The fit.
         pulls: Pulls and constraints.
-        impacts: Impacts on the parameter of interest.
+        impacts: Impacts on the parameter of interest; the statistics of the simulation are a group.
         label: What was fitted, in two words.
         words: The same in a sentence.
     """
@@ -68,7 +69,9 @@ def reading(result: AnalysisResult) -> Reading:
         data = expected_vector(model, at.at[model.poi_index].set(1.0))
         fit = Inference(model, data).best
     method = "refit" if len(model.parameters) <= _MOST_REFITS else "gradient"
-    found = impacts(model, data, fit=fit, method=method)
+    simulation = [name for name in model.parameters if name.startswith("staterror_")]
+    groups = {SIMULATION: simulation} if simulation else {}
+    found = impacts(model, data, fit=fit, method=method, groups=groups)
     return Reading(fit, pulls(model, fit), found, label, words)
 
 

@@ -37,11 +37,12 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         # nuisances as fitted to the regions that are not blinded
         expected, hidden = control["limits"], ", blinded"
     own = next((e for e in summary["comparison"] if e["name"] == DIFANA), {})
-    if error := own.get(ERROR):
-        hidden += f", error by the simulation {rounded(error)}"
-    found.append(
-        ("expected limit", f"{poi} < {limit_text(expected[2])}", f"{_band(expected)}{hidden}")
-    )
+    error = own.get(ERROR)
+    band = _band(expected, error) + hidden
+    if error:
+        band += f"; ± {rounded(error, error).split()[0]} from the size of the simulation"
+    value = rounded(expected[2], error).split()[0]
+    found.append(("expected limit", f"{poi} < {value}", band))
     if observed is not None:
         said = f"expected for {poi} = 1: {shown(limits['significance'], 2)}"
         found.append(("observed significance", f"{shown(observed['significance'], 2)} sigma", said))
@@ -59,10 +60,10 @@ def limit_text(limit: float | None, error: float | None = None) -> str:
     return rounded(limit) if error is None else rounded(limit, error)
 
 
-def _band(limits: Sequence[float | None]) -> str:
+def _band(limits: Sequence[float | None], error: float | None) -> str:
     if len(limits) < 5:
         return ""
-    decimals = decimals_of([], otherwise=[limits[2] or 0.0])
+    decimals = decimals_of([error or 0.0], otherwise=[limits[2] or 0.0])
     a, b, _, c, d = (shown(x, decimals) for x in limits)
     return f"68 % band {b} to {c}, 95 % {a} to {d}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from difana._errors import InputError
+from difana._rounding import rounded
 from difana.plot import _style as style
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def comparison(
     Example:
         >>> rows = [{"name": "cross-entropy", "value": 0.5}, {"name": "difana", "value": 0.4}]
         >>> [text.get_text() for text in comparison(rows).axes[0].texts]
-        ['0.5', '0.4 (-20.0 %)']
+        ['0.500', '0.400 (-20.0 %)']
     """
     for i, row in enumerate(rows):
         if not {"name", "value"} <= set(row):
@@ -71,7 +72,7 @@ def comparison(
     )
     reach = float(np.max(lengths + errors)) or 1.0
     for i, name in enumerate(names):
-        text = f"{values[i]:.4g}" + (f" ± {errors[i]:.2g}" if errors[i] else "")
+        text = rounded(values[i], errors[i])
         others = values[[j for j in range(len(rows)) if j != i and np.isfinite(values[j])]]
         if name == chosen and others.size and np.isfinite(values[i]):
             text += f" ({100 * (values[i] / others.min() - 1):+.1f} %)"

@@ -19,6 +19,7 @@ def impacts(
     result: ImpactsResult,
     *,
     most: int | None = 20,
+    bins: int | None = None,
     title: str = "",
     label: str | None = "difana",
     ax: Axes | None = None,
@@ -31,6 +32,8 @@ def impacts(
     Args:
         result: What :func:`difana.infer.impacts` returned.
         most: Draw this many only; None for all.
+        bins: Draw at most so many factors of single bins (staterror, shapesys), so that they do not
+            hide the others; None for all.
         title: Right title.
         label: Left title in bold; None for nothing.
         ax: Axes to draw into.
@@ -51,7 +54,11 @@ def impacts(
         >>> [text.get_text() for text in axes.get_yticklabels()]
         ['unc[1]', 'unc[0]']
     """
-    chosen = result.ranking[:most]
+    ranking = result.ranking
+    single = np.array(["[" in result.names[i] for i in ranking], bool)
+    if bins is not None:
+        ranking = ranking[~single | (np.cumsum(single) <= bins)]
+    chosen = ranking[:most]
     if chosen.size == 0:
         raise InputError("there is no nuisance parameter to draw")
 

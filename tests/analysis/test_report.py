@@ -119,6 +119,8 @@ def test_reading_is_the_fit_to_asimov_data(finished: AnalysisResult) -> None:
     assert (np.asarray(found.pulls.ratios) < 1.001).all()
     parts = found.impacts
     assert parts.ok
+    assert parts.group_names == ("statistics of the simulation",)
+    assert 0 < float(parts.groups_auxiliary[0]) < float(parts.systematic)
     assert float(parts.statistical**2 + parts.systematic**2) == pytest.approx(
         float(parts.uncertainty**2), rel=1e-3
     )

@@ -55,7 +55,8 @@ def test_table_of_observables() -> None:
     assert rows[1] == ["broken", 0, "-", "-", "-", ""]
     assert rows[2][-1] == ""
     found = summary(error=0.0213, retained=0.874, observable="score")
-    assert headline(found)[0][2].endswith(", error by the simulation 0.0213")
+    said = "68 % band 0.752 to 1.504, 95 % 0.537 to 2.149; ± 0.021 from the size of the simulation"
+    assert headline(found) == [("expected limit", "mu_X < 1.074", said)]
     columns, rows = comparison_table(found)
     assert columns[5] == "information"
     assert rows[2] == ["difana (score)", 4, "1.074 ± 0.021", "0.752 to 1.504", "2.00", "87 %", ""]

@@ -136,6 +136,7 @@ def test_impacts_are_ranked():
     np.testing.assert_allclose(main.containers[0].lines[0].get_xdata(), [-0.3, 0.5, 0.2])
     assert top.get_title(loc="right") == "mu = 1.2 ± 0.5"
     assert len(names_of(PICTURES["impacts"](most=2).axes[0])) == 2
+    assert names_of(PICTURES["impacts"](bins=0).axes[0]) == ["norm", "jes", "held"]
 
 
 def test_correlations_are_pruned():

@@ -282,7 +282,12 @@ def test_scores_are_densities():
 def test_comparison_tells_the_gain_over_the_best_other():
     rows = [{"name": "a", "value": 0.8}, *ROWS, {"name": "failed", "value": float("nan")}]
     ax = plot.comparison(rows, highlight="difana").axes[0]
-    assert [text.get_text() for text in ax.texts] == ["0.8", "0.5 ± 0.1", "0.4 (-20.0 %)", "nan"]
+    assert [text.get_text() for text in ax.texts] == [
+        "0.800",
+        "0.50 ± 0.10",
+        "0.400 (-20.0 %)",
+        "-",
+    ]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "CE", "difana", "failed"]
     heights = [patch.get_y() for patch in ax.patches]
     assert heights == sorted(heights, reverse=True)

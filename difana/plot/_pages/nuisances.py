@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 _SHOWN = 25
+_ROWS = 15
+_BINS = 6  # factors of single bins
 
 
 def nuisances_section(found: Reading, look: Look) -> Section | None:
@@ -35,10 +37,11 @@ def nuisances_section(found: Reading, look: Look) -> Section | None:
         )
         figures.append(look.picture("pulls", picture, caption))
     ranked = dataclasses.replace(_named(found.impacts, look), poi=look.mu)
-    drawn = impacts(ranked, most=20, title=look.title(found.label), label=look.label)
+    drawn = impacts(ranked, most=20, bins=_BINS, title=look.title(found.label), label=look.label)
     caption = (
         f"Ranking by the change of {look.said(look.poi)} when the parameter is held one standard "
         "deviation from its best fit: filled after the fit, hollow before it. Points: pulls."
+        f" Of the statistical factors of single bins the largest {_BINS} are drawn."
     )
     figures.append(look.picture("impacts", drawn, caption))
     fit = _named(found.fit, look)
@@ -56,6 +59,9 @@ def nuisances_section(found: Reading, look: Look) -> Section | None:
     text = "{} {} = {} ± {}, of which ± {} statistical and ± {} systematic.".format(
         found.words, poi, value, *errors
     )
+    if parts.group_names:
+        error = shown(float(parts.groups_auxiliary[0]), decimals_of(sizes))
+        text = f"{text[:-1]}, the {parts.group_names[0]} (± {error}) included."
     if not parts.ok:
         text += f" Status: {parts.message}."
     return Section(
@@ -72,8 +78,12 @@ def _rows(found: Reading, look: Look) -> list[list[Any]]:
     ranked, rows = found.impacts, []
     decimals = max(decimals_of([float(ranked.uncertainty)]) + 1, 0)
     pulled = dict(zip(found.pulls.names, range(len(found.pulls.names)), strict=True))
-    for i in ranked.ranking[:10]:
+    single = 0
+    for i in ranked.ranking:
         name = ranked.names[i]
+        single += "[" in name
+        if len(rows) == _ROWS or ("[" in name and single > _BINS):
+            continue
         pull, ratio = "", ""
         if name in pulled:
             place = pulled[name]
