@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Shaped
+
+one_program = functools.partial(jax.jit, inline=True)
+"""Outside of a program a function is one small program, not one for each of its operations, whose
+compilation is most of the time of short scripts; inside of one it is as if it were not there."""
 
 _STRIPES = 8192  # most partial sums of a segment
 _TABLE = 2**17  # most partial sums of all segments: they stay in the cache
 _BLOCK = 4096  # events that one matrix product adds up
+
+
+def traced(*trees: Any) -> bool:
+    """Return True if any number is a tracer: inside jit, vmap or a derivative."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def enable_x64() -> None:
@@ -56,6 +68,7 @@ def wider_dtype(*dtypes: DTypeLike) -> jnp.dtype:
         return jnp.result_type(*(jnp.dtype(dtype) for dtype in dtypes))
 
 
+@one_program
 def safe_divide(
     numerator: Float[Array, "..."], denominator: Float[Array, "..."], fill: float = 0.0
 ) -> Float[Array, "..."]:
@@ -72,6 +85,7 @@ def safe_divide(
     return jnp.where(zero, fill, numerator / jnp.where(zero, 1.0, denominator))
 
 
+@one_program
 def safe_sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return the square root for ``x > 0`` and 0 with zero gradient elsewhere.
 
@@ -176,7 +190,9 @@ def after(value: Float[Array, "..."], status: Int[Array, ""]) -> Float[Array, ".
     return jnp.where(status < 0, jnp.nan, value)
 
 
-def take(values: Shaped[Array, "lines *rest"], index: np.ndarray) -> Shaped[Array, "..."]:
+def take(
+    values: Shaped[Array, "lines *rest"], index: np.ndarray | Sequence[int]
+) -> Shaped[Array, "..."]:
     """Return lines at fixed places: one operation, where indexing also checks and wraps them.
 
     Args:
@@ -188,7 +204,11 @@ def take(values: Shaped[Array, "lines *rest"], index: np.ndarray) -> Shaped[Arra
         >>> take(jnp.array([1.0, 2.0, 3.0]), np.array([[2, 0]])).tolist()
         [[3.0, 1.0]]
     """
-    index = np.asarray(index, np.int32)
+    return _gather(values, np.asarray(index, np.int32))
+
+
+@one_program
+def _gather(values: Array, index: Array) -> Array:
     rest = tuple(range(index.ndim, index.ndim + values.ndim - 1))
     numbers = lax.GatherDimensionNumbers(rest, collapsed_slice_dims=(0,), start_index_map=(0,))
     sizes = (1, *values.shape[1:])
@@ -206,7 +226,11 @@ def add_at(
         >>> add_at(jnp.zeros(3), np.array([2, 0, 2]), jnp.array([1.0, 2.0, 3.0])).tolist()
         [2.0, 0.0, 4.0]
     """
-    index = np.asarray(index, np.int32)
+    return _scatter(values, np.asarray(index, np.int32), added)
+
+
+@one_program
+def _scatter(values: Array, index: Array, added: Array) -> Array:
     rest = tuple(range(1, values.ndim))
     numbers = lax.ScatterDimensionNumbers(rest, (0,), (0,))
     return lax.scatter_add(

@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difana._errors import InputError, ModelError
+from difana._numerics import traced
 from difana.infer.fit import solve
-from difana.infer.parallel._many import in_chunks, traced
+from difana.infer.parallel._many import in_chunks
 from difana.likelihood import Model
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from difana._errors import ModelError
+from difana._numerics import traced
 from difana._status import Status
 from difana.infer._checks import check_level
 from difana.infer._envelope import Alternatives, alternatives, fits_at
 from difana.infer.hypotest import log_cls_observed, target_root
 from difana.infer.limit import LimitResult
-from difana.infer.parallel._many import traced
 from difana.likelihood import Model
 
 _TOLERANCE = 1e-9

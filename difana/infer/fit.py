@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Mapping
 from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from difana._numerics import safe_divide
+from difana._numerics import safe_divide, traced
 from difana._status import Status, flag
 from difana.infer.fit_result import FitResult
 from difana.infer.newton import MAX_STEPS, Minimum, masked_solve, minimise
@@ -238,13 +239,8 @@ def solve(
     """Fit from ``values``, holding some of them; see :func:`fit` for the gradients."""
     minimum = _argmin(model, data, values, held, lower, upper, max_steps, eliminate)
     frozen, still, there = jax.lax.stop_gradient((model, data, minimum.params))
-    curvature = hessian(frozen, there, still)
-    both = minimum.free[:, None] & minimum.free[None, :]
-    covariance = jax.vmap(lambda column: masked_solve(curvature, minimum.free, column))(
-        jnp.eye(there.size, dtype=there.dtype)
-    )
-    covariance = jnp.where(both, jax.lax.stop_gradient(covariance), 0.0)
-    gradient = jax.grad(frozen.half_deviance)(there, still)
+    around = _around if traced(frozen, still, there, held) else _around_compiled
+    covariance, gradient, one_sided = around(frozen, still, there, minimum.free, ~held)
     return FitResult(
         params=minimum.params,
         nll=minimum.value - model.saturated(data),
@@ -255,8 +251,29 @@ def solve(
         steps=minimum.steps,
         distance=minimum.distance,
         names=model.parameters,
-        one_sided=_one_sided(curvature, covariance, gradient, ~held & ~minimum.free),
+        one_sided=one_sided,
     )
+
+
+def _around(
+    model: Model,
+    data: Float[Array, " data"],
+    params: Float[Array, " params"],
+    free: Bool[Array, " params"],
+    moving: Bool[Array, " params"],
+) -> tuple[Float[Array, "params params"], Float[Array, " params"], Float[Array, " params"]]:
+    """Return covariance, gradient and one-sided widths at a minimum."""
+    curvature = hessian(model, params, data)
+    both = free[:, None] & free[None, :]
+    covariance = jax.vmap(lambda column: masked_solve(curvature, free, column))(
+        jnp.eye(params.size, dtype=params.dtype)
+    )
+    covariance = jnp.where(both, jax.lax.stop_gradient(covariance), 0.0)
+    gradient = jax.grad(model.half_deviance)(params, data)
+    return covariance, gradient, _one_sided(curvature, covariance, gradient, moving & ~free)
+
+
+_around_compiled = eqx.filter_jit(_around)
 
 
 def _one_sided(

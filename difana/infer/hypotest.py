@@ -7,8 +7,8 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr
-from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
+from scipy.special import ndtr, ndtri
 
 from difana._errors import ModelError
 from difana._numerics import safe_sqrt
@@ -169,4 +169,4 @@ def target_root(alpha: float) -> Float[Array, " band"]:
         >>> round(float(target_root(0.05)[2]), 4)
         1.96
     """
-    return jnp.asarray(BAND + norm.isf(alpha * norm.cdf(BAND)))
+    return jnp.asarray(BAND - ndtri(alpha * ndtr(BAND)))

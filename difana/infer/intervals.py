@@ -13,7 +13,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import ModelError
-from difana._numerics import safe_divide
+from difana._numerics import safe_divide, traced
 from difana._result import AbstractResult
 from difana._status import Status, flag
 from difana.infer._checks import check_level
@@ -21,7 +21,7 @@ from difana.infer._implicit import roots
 from difana.infer.fit import attached_value, solve
 from difana.infer.fit_result import FitResult
 from difana.infer.newton import Minimum
-from difana.infer.parallel._many import Report, best_fit, in_chunks, minima, traced
+from difana.infer.parallel._many import Report, best_fit, in_chunks, minima
 from difana.likelihood import Model
 
 _MAX_STEPS = 40

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from difana._numerics import take
+from difana._numerics import one_program, take
 from difana._status import Status, flag
 from difana.likelihood import Model
 from difana.likelihood.engine.curvature import Evaluation, constants_of, evaluate, layout_of
@@ -51,6 +51,7 @@ class _State(NamedTuple):
     done: Array
 
 
+@one_program
 def masked_solve(
     hessian: Float[Array, "params params"],
     free: Bool[Array, " params"],

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from difana._numerics import one_program
+
 TINY = 1e-10  # below this expected yield the logarithm goes on linearly
 
 
+@one_program
 def safe_log(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return log(x), continued linearly below a tiny value, so that fits stay finite."""
     large = x > TINY
@@ -17,6 +20,7 @@ def safe_log(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(large, jnp.log(jnp.where(large, x, 1.0)), tail)
 
 
+@one_program
 def poisson_deviance(counts: Float[Array, "..."], mean: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return half the deviance of counts, exact for huge ones.
 
@@ -31,6 +35,7 @@ def poisson_deviance(counts: Float[Array, "..."], mean: Float[Array, "..."]) -> 
     return jnp.where(some, safe * (excess - log_ratio), mean)
 
 
+@one_program
 def poisson_peak(counts: Float[Array, "..."]) -> Float[Array, "..."]:
     """Return the logarithm of the density of counts at their own mean, by Stirling for many."""
     many = counts > 100.0

@@ -8,11 +8,14 @@ parameter, not once an entry.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from difana._numerics import one_program
 
 SHIFT_CODES = ("code0", "code2", "code4p")
 FACTOR_CODES = ("code1", "code4")
@@ -33,6 +36,7 @@ _SYSTEM = np.stack(
 _INVERSE = np.linalg.inv(_SYSTEM)
 
 
+@partial(one_program, static_argnames="code")
 def shift_basis(
     code: str, alpha: Float[Array, "..."]
 ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
@@ -73,6 +77,7 @@ class FactorCoefficients(NamedTuple):
     polynomial: Float[Array, "6 entries"]
 
 
+@one_program
 def factor_coefficients(
     lo: Float[Array, " entries"], hi: Float[Array, " entries"]
 ) -> FactorCoefficients:
@@ -84,6 +89,7 @@ def factor_coefficients(
     return FactorCoefficients(log_hi, log_lo, jnp.asarray(_INVERSE, hi.dtype) @ conditions)
 
 
+@partial(one_program, static_argnames="code")
 def factor_parts(
     code: str, alpha: Float[Array, " entries"], coefficients: FactorCoefficients
 ) -> tuple[Float[Array, " entries"], ...]:

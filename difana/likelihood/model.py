@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,12 +11,27 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from difana._errors import ModelError, nearest
-from difana._numerics import add_at, take
+from difana._numerics import add_at, one_program, take
 from difana.likelihood._clip import clipped
 from difana.likelihood._data import check_counts, check_data
 from difana.likelihood._poisson import poisson_deviance, poisson_peak, safe_log
 from difana.likelihood.interpolation import factor_coefficients, log_factor, shift_basis
 from difana.likelihood.structure import Structure
+
+
+@partial(one_program, static_argnames="size")
+def _relative_widths(uncertainty: Array, nominal: Array, owner: Array, *, size: int) -> Array:
+    parts = jnp.stack([uncertainty**2, nominal], axis=1)
+    squares, totals = jnp.zeros((size, 2), parts.dtype).at[owner].add(parts).T
+    positive = (totals > 0) & (squares > 0)
+    root = jnp.sqrt(jnp.where(positive, squares, 1.0))
+    return jnp.where(positive, root / jnp.where(positive, totals, 1.0), 0.0)
+
+
+@one_program
+def _scales(widths: Array, relative: Array, member: Array, poisson: Array) -> tuple[Array, Array]:
+    widths = jnp.where(member, jnp.where(relative > 0, relative, 1.0), widths)
+    return widths, jnp.where(poisson, 1.0 / widths**2, 1.0)
 
 
 class Model(eqx.Module):
@@ -107,11 +123,7 @@ class Model(eqx.Module):
         owner = np.concatenate([s.staterror_parameter, s.shapesys_parameter])
         row = np.concatenate([s.staterror_row, s.shapesys_row])
         uncertainty = jnp.concatenate([self.staterror, self.shapesys])
-        parts = jnp.stack([uncertainty**2, self.nominal[row]], axis=1)
-        squares, totals = jnp.zeros((size, 2), parts.dtype).at[owner].add(parts).T
-        positive = (totals > 0) & (squares > 0)
-        root = jnp.sqrt(jnp.where(positive, squares, 1.0))
-        return member, jnp.where(positive, root / jnp.where(positive, totals, 1.0), 0.0)
+        return member, _relative_widths(uncertainty, take(self.nominal, row), owner, size=size)
 
     @property
     def fixed(self) -> Bool[Array, " params"]:
@@ -129,15 +141,9 @@ class Model(eqx.Module):
         term is a constant (the convention of pyhf).
         """
         s = self.structure
-        widths = self.widths
         member, relative = self._relative()
-        if member.any():
-            relative = relative[s.constrained]
-            relative = jnp.where(relative > 0, relative, 1.0)
-            widths = jnp.where(member[s.constrained], relative, widths)
-        if not s.poisson.any():
-            return widths, jnp.ones_like(widths)
-        return widths, jnp.where(s.poisson, 1.0 / widths**2, 1.0)
+        relative = take(relative, s.constrained)
+        return _scales(self.widths, relative, member[s.constrained], s.poisson)
 
     def rows(self, params: Float[Array, " params"]) -> Float[Array, " rows"]:
         """Return the expected yields of every template and bin."""

@@ -9,10 +9,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, PRNGKeyArray
 
 from difana._errors import ConfigError, InputError
+from difana._numerics import traced
 from difana._options import whole_number
 from difana._result import AbstractResult
 from difana._typing import PyTree
@@ -142,8 +142,7 @@ def compiled(
     )  # fmt: skip
     task = Task(loss, validate, static, training, members, optimizer)
     shared = rows.shared, held.shared, key
-    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((own, shared)))
-    run = _chunks if traced else _program
+    run = _chunks if traced(own, shared) else _program
     best, *report = run(task, own, shared, chunk=chunk, devices=devices)
     return CompiledResult(eqx.combine(best, static), *report)
 

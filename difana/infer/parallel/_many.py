@@ -8,9 +8,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
+from difana._numerics import traced
 from difana.infer.fit import attached, attached_value, fit, solve
 from difana.infer.fit_result import FitResult
 from difana.infer.newton import Minimum
@@ -34,11 +34,6 @@ class ConditionalFits(eqx.Module):
     half_deviance: Float[Array, "*fits"]
     gradient: Float[Array, "*fits params"]
     status: Int[Array, "*fits"]
-
-
-def traced(*trees: Any) -> bool:
-    """Return True if any number is a tracer: inside jit, vmap or a derivative."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
 
 
 @eqx.filter_jit

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from difana._errors import InputError
+from difana._numerics import take
 from difana._typing import Network
 from difana.data import Given, Sample, Variant, check_inputs, joined, moved, variants
 from difana.likelihood.templates._fill import Sums, wide
@@ -137,17 +138,19 @@ def fill(outputs: Outputs, jobs: Sequence[Job], one: Sums) -> tuple[Array, Array
     for members in groups.values():
         x = jnp.concatenate(
             [
-                outputs.runs[run][part][np.array([outputs.places[jobs[i].block][1] for i in rows])]
+                take(outputs.runs[run][part], [outputs.places[jobs[i].block][1] for i in rows])
                 for (run, part), rows in members.items()
             ]
         )
         mine = [i for rows in members.values() for i in rows]
         different, rows = _distinct([jobs[i].weights for i in mine])
         weights = jnp.stack([w.astype(x.dtype) for w in different])
-        parts.append(jax.vmap(one)(x, weights[rows]))
+        parts.append(jax.vmap(one)(x, take(weights, rows)))
         order += mine
     back = np.argsort(order)
-    contents, squares = (wide(jnp.concatenate(rows))[back] for rows in zip(*parts, strict=True))
+    contents, squares = (
+        take(wide(jnp.concatenate(rows)), back) for rows in zip(*parts, strict=True)
+    )
     return contents, squares
 
 
