@@ -11,14 +11,13 @@ from difana._errors import ConfigError
 MOST = 2**31 - 1
 
 
-def whole_number(name: str, value: Any, *, least: int = 1, most: int = MOST) -> int:
+def whole_number(name: str, value: Any, *, least: int = 1) -> int:
     """Return an option that counts something as a plain ``int``.
 
     Args:
         name: What the option is called.
         value: What was given: an ``int``, or an integer of NumPy or JAX; no truth value.
         least: Smallest value with a meaning.
-        most: Largest value with a meaning.
 
     Raises:
         ConfigError: If it is no whole number, or out of range; says what was given.
@@ -39,8 +38,8 @@ def whole_number(name: str, value: Any, *, least: int = 1, most: int = MOST) -> 
         raise ConfigError(what) from error
     if number < least:
         raise ConfigError(f"{name} = {number}: must be at least {least}.")
-    if number > most:
-        raise ConfigError(f"{name} = {number}: must be at most {most}.")
+    if number > MOST:
+        raise ConfigError(f"{name} = {number}: must be at most {MOST}.")
     return number
 
 

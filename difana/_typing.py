@@ -14,4 +14,3 @@ It is given ``Events.inputs``: the features, or ``difana.data.Inputs`` where the
 """
 
 PyTree = Any
-Scalar = Float[Array, ""]

@@ -21,7 +21,7 @@ import numpy as np
 from beartype.door import is_bearable
 from jaxtyping import AnnotationError, jaxtyped
 
-SHAPED = ("Float[", "Int[", "Bool[", "Shaped[", "PRNGKeyArray", "Scalar")
+SHAPED = ("Float[", "Int[", "Bool[", "Shaped[", "PRNGKeyArray")
 NAME = "_check_annotated_shapes"
 # NumPy's arrays are as good as those of JAX, as in JAX itself
 ARRAYS = {"Array": jax.Array | np.ndarray, "ArrayLike": jax.Array | np.ndarray}

@@ -121,13 +121,8 @@ def _interest(model: Model, named: list[str]) -> Model:
     return model
 
 
-def need_poi(model: Model, *, free: bool = True) -> str:
-    """Return the name of the parameter of interest; say what to do where there is none.
-
-    Args:
-        model: The model.
-        free: Also refuse ``--fix`` of it.
-    """
+def need_poi(model: Model) -> str:
+    """Return the name of the parameter of interest, or refuse that there is none or it is held."""
     poi = model.structure.poi
     if poi is None:
         named = click.get_current_context().meta.get(_MISSING, [])
@@ -146,7 +141,7 @@ def need_poi(model: Model, *, free: bool = True) -> str:
             "the workspace names no parameter of interest: choose one with --poi NAME, or patch "
             "in a signal (--patch FILE, or --patchset FILE --point NAME)"
         )
-    if free and poi in fixed_of(option_of("fix", ())):
+    if poi in fixed_of(option_of("fix", ())):
         raise ModelError(f"--fix {poi}: the parameter of interest cannot be held here")
     return poi
 

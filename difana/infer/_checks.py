@@ -12,7 +12,7 @@ from difana._errors import InputError, ModelError
 from difana.likelihood import Model
 
 
-def check_tested(mu: Float[Array, ""] | float, *, least: float = 0.0, name: str = "mu") -> None:
+def check_tested(mu: Float[Array, ""] | float, *, least: float = 0.0) -> None:
     """Refuse a tested value that is not finite or below ``least``; tracers pass.
 
     Raises:
@@ -23,7 +23,7 @@ def check_tested(mu: Float[Array, ""] | float, *, least: float = 0.0, name: str 
     values = np.asarray(mu, float)
     if not np.all(np.isfinite(values)) or np.any(values < least):
         lowest = f" of at least {least:g}" if math.isfinite(least) else ""
-        raise InputError(f"{name} = {mu}: must be a finite number{lowest}")
+        raise InputError(f"mu = {mu}: must be a finite number{lowest}")
 
 
 def check_level(level: float) -> None:

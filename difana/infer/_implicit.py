@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from difana._status import Status, flag
 
+_STEPS = 60  # of the search for a root
+
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def known(function: Callable, value: Array, moving: tuple, constants: tuple) -> Array:
@@ -70,8 +72,6 @@ def rising_root(
     function: Callable[[Array, Any], tuple[Array, Array, Any]],
     start: Float[Array, ""],
     carry: Any,
-    *,
-    max_steps: int = 60,
 ) -> tuple[Float[Array, ""], Any, Int[Array, ""]]:
     """Find the root of a rising function of mu > 0 by Newton steps kept inside a bracket.
 
@@ -103,6 +103,6 @@ def rising_root(
         jnp.zeros((), jnp.int32),
         jnp.zeros((), bool),
     )
-    state = jax.lax.while_loop(lambda s: ~s[5] & (s[4] < max_steps) & (s[0] < 1e12), body, state)
+    state = jax.lax.while_loop(lambda s: ~s[5] & (s[4] < _STEPS) & (s[0] < 1e12), body, state)
     lost = flag(~state[5], Status.NOT_BRACKETED)
     return state[0], state[3], lost | flag(state[0] >= 1e12, Status.UNBOUNDED)

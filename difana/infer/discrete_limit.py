@@ -20,6 +20,7 @@ from difana.infer.limit import LimitResult
 from difana.likelihood import Model
 
 _TOLERANCE = 1e-9
+_STEPS = 80  # of the search for a root
 
 
 def discrete_upper_limit(
@@ -158,8 +159,6 @@ def _roots(
     height: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     start: np.ndarray,
     at_zero: np.ndarray,
-    *,
-    max_steps: int = 80,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the roots of rising functions above 0 side by side, by the Illinois method."""
     low, high = np.zeros_like(start), start.astype(float)
@@ -175,7 +174,7 @@ def _roots(
         at_high = np.where(below, values, at_high)
     lost = at_high < 0
     side = np.zeros(start.shape, int)
-    for _ in range(max_steps):
+    for _ in range(_STEPS):
         done = (high - low <= _TOLERANCE * high) | (at_high == 0) | lost
         if done.all():
             break

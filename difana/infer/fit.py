@@ -212,7 +212,6 @@ def profile(
     held: Bool[Array, " params"],
     lower: Float[Array, " params"] | None = None,
     upper: Float[Array, " params"] | None = None,
-    max_steps: int = MAX_STEPS,
     eliminate: bool = True,
 ) -> Minimum:
     """Fit from ``values``, holding some of them, without the covariance: what tests need.
@@ -222,7 +221,7 @@ def profile(
     _check_precision(model)
     lower = model.lower if lower is None else lower
     upper = model.upper if upper is None else upper
-    return _argmin(model, data, values, held, lower, upper, max_steps, eliminate)
+    return _argmin(model, data, values, held, lower, upper, MAX_STEPS, eliminate)
 
 
 def solve(

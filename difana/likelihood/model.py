@@ -230,26 +230,17 @@ class Model(eqx.Module):
         return self.saturated(data) - self.half_deviance(params, data)
 
     def half_deviance(
-        self,
-        params: Float[Array, " params"],
-        data: Float[Array, " data"],
-        *,
-        scales: tuple[Float[Array, " constraints"], ...] | None = None,
+        self, params: Float[Array, " params"], data: Float[Array, " data"]
     ) -> Float[Array, ""]:
         """Return the nll above that of a perfect description of the data.
 
         All that depends on the parameters is in here, none of the constants: fits and likelihood
         ratios need no more, compile faster without, and lose fewer digits.
-
-        Args:
-            params: Parameters.
-            data: Data vector.
-            scales: ``constraint_scales()``, computed once by a caller that loops.
         """
         main = jnp.sum(self.bin_terms(params, data))
         if not self.structure.constrained.size:
             return main
-        widths, tau = self.constraint_scales() if scales is None else scales
+        widths, tau = self.constraint_scales()
         theta = params[self.structure.constrained]
         return main + self.constraint(theta, data[self.bins :], widths, tau)
 

@@ -69,12 +69,10 @@ def figure_of(ax: Axes) -> Figure:
     return figure
 
 
-def two_axes(
-    axes: Sequence[Axes] | None, *, size: tuple[float, float] = (6.0, 5.4)
-) -> tuple[Axes, Axes]:
+def two_axes(axes: Sequence[Axes] | None) -> tuple[Axes, Axes]:
     """Return a main panel and a panel below it, new ones unless two are given."""
     if axes is None:
-        main, lower = new_axes(2, 1, size=size, heights=(3, 1), share_x=True)[:, 0]
+        main, lower = new_axes(2, 1, size=(6.0, 5.4), heights=(3, 1), share_x=True)[:, 0]
         return main, lower
     if len(axes) != 2:
         raise InputError(f"this picture needs two axes (main and lower panel), got {len(axes)}")
