@@ -181,5 +181,6 @@ def _weights(config: AnalysisConfig, sample: SampleConfig, chunk: Chunk) -> np.n
     """Return the weights of the run."""
     if sample.data:
         return np.ones(chunk.size)
-    events, _ = chunk.events(columns={"one": "1"}, weight=sample.weight)
-    return np.asarray(events.weights, np.float64) * config.general.luminosity
+    source = Source(config, sample, config.trained)
+    events, _ = chunk.events(columns={"one": "1"}, weight=source.weight)
+    return np.asarray(events.weights, np.float64) * source.scale

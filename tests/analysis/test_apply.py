@@ -176,6 +176,22 @@ def test_observed_events_of_a_blinded_region_stay_unseen(
     assert set(own["difana_bin_CR"]) == {0, 1, 2}
 
 
+def test_a_background_from_data_has_no_luminosity(finished: AnalysisResult, tmp_path: Path) -> None:
+    summary = json.loads((finished.out / "result.json").read_text())
+    summary["config"]["General"]["Luminosity"] = 3.0
+    filters = dict.fromkeys(("SR", "CR"), "eta > 0")
+    fakes = {"Name": "fakes", "Files": "x.root", "FromData": True, "RegionFilters": filters}
+    summary["config"]["Samples"].append(fakes | {"Weight": "0.5 * weight"})
+    (tmp_path / "result.json").write_text(json.dumps(summary))
+    (tmp_path / "weights.eqx").write_bytes((finished.out / "weights.eqx").read_bytes())
+    for name, factor in (("fakes", 0.5), ("background", 3.0)):
+        apply(tmp_path, source_of(finished), tmp_path / "o.root", sample=name)
+        own = columns_of(tmp_path / "o.root", "difana_weight", "weight", "difana_bin_SR", "eta")
+        np.testing.assert_allclose(own["difana_weight"], factor * own["weight"])
+        if name == "fakes":
+            np.testing.assert_array_equal(own["difana_bin_SR"] >= 0, own["eta"] > 0)
+
+
 def test_damaged_results(finished: AnalysisResult, tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(InputError, match=r"cannot read '.*result.json'"):

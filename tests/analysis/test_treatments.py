@@ -12,6 +12,7 @@ import uproot
 
 from difana._errors import ConfigError
 from difana.analysis import check, load, read_config, run
+from difana.analysis.stages import changed, stages_of
 from difana.analysis.treatments import treatments_of
 from difana.data import Normalisation, WeightVariation
 from difana.infer import Inference
@@ -346,6 +347,27 @@ def test_a_transform_has_no_normalisation(write_config: WriteConfig) -> None:
     path = write_config(lambda c: c["Systematics"][0].update(Keep="normalization"))
     with pytest.raises(ConfigError, match="does not change the yield"):
         read_config(path)
+
+
+def test_what_a_change_repeats(write_config: WriteConfig) -> None:
+    """Smoothing of the trained region trains nothing; parts, and formulas by any name, do."""
+
+    def stages(**keys: Any) -> dict[str, Any]:
+        config = read_config(edited(write_config, lambda c: slope(c, Regions="SR", **keys)))
+        return stages_of(config, load(config))
+
+    before = stages()
+    said = changed(before, stages(Smooth="local"))
+    assert said == "the treatment of templates changed: evaluating again"
+    assert changed(before, stages(Keep="shape")).startswith("systematic 'slope' changed: training")
+    assert changed(before, stages(Decorrelate="region")) == "a name changed: evaluating again"
+
+    def scaled(size: float) -> dict[str, Any]:
+        mass = {"mass": f"mass * (1 + {size} * alpha)"}
+        path = write_config(lambda c: slope(c, Decorrelate="sample", Transform=mass))
+        return stages_of(config := read_config(path), load(config))
+
+    assert changed(scaled(0.05), scaled(0.06)).endswith("changed: training again")
 
 
 def test_nothing_asked_nothing_done(write_config: WriteConfig) -> None:
