@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
@@ -48,7 +50,7 @@ def smooth_templates(
         ModelError: If the method is unknown or the shapes differ.
 
     References:
-        Cleveland, J. Am. Stat. Assoc. 74 (1979) 829; Craven and Wahba, Numer. Math. 31 (1979) 377;
+        Cleveland, J. Am. Stat. Assoc. 74 (1979) 829; Craven and Wahba, Numerische Mathematik 31 (1979) 377;
         Friedman, CERN 74-23 (1974) 271.
 
     Example:
@@ -150,21 +152,28 @@ def _without_flat_tops(x: Bins) -> Bins:
 
 def _local(x: Bins, y: Bins, weights: Bins) -> Bins:
     """Return the fit that cross-validation prefers, of a constant, a line and local lines."""
-    size = len(x)
-    fits = [_hat(x, np.tile(weights, (size, 1)), degree) for degree in (0, 1)]
+    hats, freedom = _hats(tuple(x.tolist()), tuple(weights.tolist()))
+    fits = hats @ y
+    with np.errstate(divide="ignore"):
+        scores = (weights * (y - fits) ** 2).sum(axis=1) / freedom**2
+    scores = np.where(freedom > 0.1, scores, np.inf)
+    # the simplest of those that are as good but for rounding
+    tiny = 1e-18 * (weights * y**2).sum()
+    return fits[int(np.argmax(scores <= scores.min() * 1.000001 + tiny))]
+
+
+@functools.lru_cache(maxsize=256)  # all variations of a template share them
+def _hats(places: tuple[float, ...], weights: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the matrices of all fits, and the share of free points that each leaves."""
+    x, own, size = np.array(places), np.array(weights), len(places)
+    found = [_hat(x, np.tile(own, (size, 1)), degree) for degree in (0, 1)]
     distance = np.abs(x[:, None] - x)
     for neighbours in range(3, size + 1):
         span = np.sort(distance, axis=1)[:, neighbours - 1 : neighbours] * 1.01
         kernel = np.clip(1 - (distance / span) ** 3, 0, None) ** 3
-        fits.append(_hat(x, kernel * weights, 1))
-    scores = []
-    for hat in fits:
-        residual, freedom = y - hat @ y, 1 - np.trace(hat) / size
-        scores.append((weights * residual**2).sum() / freedom**2 if freedom > 0.1 else np.inf)
-    # the simplest of those that are as good but for rounding
-    tiny = 1e-18 * (weights * y**2).sum()
-    best = next(i for i, score in enumerate(scores) if score <= min(scores) * 1.000001 + tiny)
-    return fits[best] @ y
+        found.append(_hat(x, kernel * own, 1))
+    hats = np.stack(found)
+    return hats, 1 - np.trace(hats, axis1=1, axis2=2) / size
 
 
 def _hat(x: Bins, weights: Float[np.ndarray, "bins bins"], degree: int) -> np.ndarray:
