@@ -4,7 +4,7 @@
 
 The events are those of ``difana demo``; a seed is that of weights and batches. Bins are searched on
 training and validation events (as many for both), limits are from hard bins of the test split.
-``bound``: 1.64 times the uncertainty of mu that the scores promise without any binning.
+``bound``: 1.96 times the uncertainty of mu that the scores promise without any binning.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def row(loaded, seed: int, members: int, budget: int) -> dict[str, float]:
     return {
         "cross-entropy": limit("cross-entropy", plain.net),
         "efficient score": limit("efficient score", found),
-        "bound": 1.645 * float(np.asarray(found.uncertainties)[0]),
+        "bound": 1.96 * float(np.asarray(found.uncertainties)[0]),
         "seconds": seconds,
     }
 

@@ -34,14 +34,18 @@ from difana.analysis.nuisance_scan import NuisanceScan as NuisanceScan
 from difana.analysis.nuisance_scan import nuisance_scan as nuisance_scan
 from difana.analysis.nuisance_scan import refined_scan as refined_scan
 from difana.analysis.nuisance_scan import samples_at as samples_at
+from difana.analysis.number_of_bins import BinCurve as BinCurve
+from difana.analysis.number_of_bins import number_of_bins as number_of_bins
 from difana.analysis.observable_of import TrainedObservable as TrainedObservable
 from difana.analysis.observable_of import observable_of as observable_of
+from difana.analysis.optimise import Candidate as Candidate
 from difana.analysis.optimise import Optimised as Optimised
 from difana.analysis.optimise import optimise as optimise
-from difana.analysis.optimise import pretraining as pretraining
 from difana.analysis.options import ConstraintOptions as ConstraintOptions
 from difana.analysis.options import NetworkOptions as NetworkOptions
 from difana.analysis.options import TrainingOptions as TrainingOptions
+from difana.analysis.pretrain import pretrain as pretrain
+from difana.analysis.pretrain import pretraining as pretraining
 from difana.analysis.profiled_interval import ScanInterval as ScanInterval
 from difana.analysis.profiled_interval import profiled_interval as profiled_interval
 from difana.analysis.profiles import Profile as Profile
@@ -64,6 +68,8 @@ __all__ = [
     "AnalysisResult",
     "Baseline",
     "BestBins",
+    "BinCurve",
+    "Candidate",
     "Checked",
     "ConstraintOptions",
     "CoverageResult",
@@ -99,10 +105,12 @@ __all__ = [
     "log_objective",
     "new_network",
     "nuisance_scan",
+    "number_of_bins",
     "observable_of",
     "observable_profiles",
     "observe",
     "optimise",
+    "pretrain",
     "pretraining",
     "profiled_interval",
     "read_config",

@@ -14,8 +14,8 @@ from difana import train as training_loop
 from difana._options import whole_number
 from difana._typing import Network
 from difana.analysis.network import network_for
-from difana.analysis.optimise import pretraining
 from difana.analysis.options import NetworkOptions
+from difana.analysis.pretrain import pretraining
 from difana.data import Sample
 from difana.losses import (
     Pivot,

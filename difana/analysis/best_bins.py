@@ -12,12 +12,11 @@ from jaxtyping import Array, Float, Int
 
 from difana._errors import ConfigError, InputError
 from difana._options import whole_number
-from difana.analysis.start_edges import candidate_edges, pooled
+from difana.analysis.linear_limit import LinearLimit
+from difana.analysis.pooled import pooled
 from difana.analysis.templates import ObservedSample, hard_channel
 from difana.data import is_signal
 from difana.likelihood import Channel, HistoSys, StatError
-
-_WANTED = 4.0  # the strength at which dynamic programming works has this likelihood ratio
 
 Cuts = tuple[int, ...]
 
@@ -48,22 +47,19 @@ def best_bins(
     bins: int,
     name: str = "SR",
     staterror: bool = True,
+    others: Sequence[Channel] = (),
+    minimum_events: float = 0.0,
     cuts: int = 160,
-    budget: int = 1500,
-    seed: int = 0,
+    budget: int = 300,
 ) -> BestBins:
     r"""Search the bin edges that minimise a score in hard bins of all splits together.
 
     The edges stand on a grid of quantiles of signal and background, dense where the background
-    is rare. The grid is filled once and bins are sums of its cells, so a trial costs what its
-    score costs. The search starts from the best of the candidates of the recipe and of the
-    binning that maximises, by dynamic programming,
-
-    .. math:: \sum_b \frac{(\mu s_b)^2}{\mu s_b + b_b + \sigma_b^2}
-
-    (:math:`\sigma_b` the statistical uncertainty of the simulation, :math:`\mu` where the sum over
-    the whole grid is 4): the best binning without systematic uncertainties. From there one edge at
-    a time moves by 1, 2, 4, ... cells or into the middle of another bin, as long as a move helps.
+    is rare. The grid is filled once and bins are sums of its cells. The search begins with what is
+    best to first order, nuisance parameters profiled (`LinearLimit`), where a binning costs
+    microseconds: edges are added one at a time, all of them moving to the best place after each.
+    From there the score decides: one edge at a time moves by 1, 2, 4, ... cells or into the middle
+    of another bin, as long as a move helps.
 
     Args:
         splits: Training and validation samples with their observable, each split standing for the
@@ -73,9 +69,10 @@ def best_bins(
         bins: Number of bins.
         name: Name of the channel.
         staterror: Include the statistical uncertainty of the simulation.
+        others: Further channels, for the search to first order.
+        minimum_events: Effective simulated background events wanted in a bin, there.
         cuts: Number of cells of the grid, about.
         budget: Binnings to score at most.
-        seed: Seed of the order in which edges move.
 
     Returns:
         The edges, and how the search went.
@@ -99,24 +96,51 @@ def best_bins(
     if whole_number("bins", bins) < 2:
         raise ConfigError(f"{bins} bin(s): a search needs at least two")
     budget, cuts = whole_number("budget", budget), whole_number("cuts", cuts)
-    candidates = candidate_edges(splits[0], poi=poi, bins=bins)
     together = pooled(splits)
-    inner = _grid(together, candidates, poi=poi, cuts=cuts)
-    low, high = candidates[0][0], candidates[0][-1]
-    everything = np.concatenate([[low], inner, [high]])
-    fine = hard_channel(together, everything, name=name, staterror=staterror)
+    grid = cell_edges(together, poi=poi, bins=bins, cuts=cuts)
+    fine = hard_channel(together, grid, name=name, staterror=staterror)
     judge = _Judge(fine, score, budget)
-    # the grid is in the type of the observable: an edge may have been rounded down
-    cells = [np.abs(inner[:, None] - edges[None, 1:-1]).argmin(axis=0) for edges in candidates]
-    starts = [tuple(own + 1) for own in cells]
-    best_without = _dynamic(fine, poi=poi, bins=bins)
-    starts += [] if best_without is None else [best_without]
-    starts = [tuple(map(int, start)) for start in starts]
+    linear = LinearLimit(fine, others, poi=poi, minimum=minimum_events)
+    starts = [linear.grow(bins)[bins], _even(fine, poi=poi, bins=bins)]
     scores = [judge(start) for start in starts]
-    state = starts[int(np.argmin(scores))]
-    state, converged = _descend(judge, state, size=len(inner), seed=seed)
-    edges = np.concatenate([[low], inner[np.array(state) - 1], [high]])
-    return BestBins(edges, judge(state), tuple(scores), judge.evaluations, converged)
+    state, converged = _descend(judge, starts[int(np.argmin(scores))], size=linear.size - 1)
+    return BestBins(
+        grid[[0, *state, linear.size]],
+        judge(state),
+        tuple(scores),
+        judge.evaluations,
+        converged,
+    )
+
+
+def cell_edges(
+    samples: Sequence[ObservedSample], *, poi: str, bins: int, cuts: int = 160
+) -> Float[np.ndarray, " edges"]:
+    """Return the edges of fine cells: quantiles, and the rarest background events one by one.
+
+    Args:
+        samples: Samples with their observable.
+        poi: Parameter of interest; what it multiplies is signal.
+        bins: Number of bins that are wanted of the cells.
+        cuts: Number of cells, about.
+
+    Raises:
+        InputError: If there are fewer distinct values.
+    """
+    signal = np.concatenate([s.nominal.x for s in samples if is_signal(s, poi)])
+    background = np.sort(np.concatenate([s.nominal.x for s in samples if not is_signal(s, poi)]))
+    even = (np.arange(cuts // 3) + 0.5) / max(cuts // 3, 1)
+    rare = np.unique(np.geomspace(1, max(len(background) / 3, 1), cuts // 3).astype(int))
+    places = [np.quantile(signal, even), np.quantile(background, even), background[-rare]]
+    low, high = min(signal.min(), background[0]), max(signal.max(), background[-1])
+    found = np.unique(np.concatenate(places).astype(samples[0].nominal.x.dtype))
+    inner = found[(found > low) & (found <= high)]
+    if len(inner) + 1 < bins:
+        raise InputError(
+            f"the network's output has too few distinct values for {bins} bins: train it longer "
+            "(Training: PretrainSteps) or ask for fewer bins"
+        )
+    return np.concatenate([[low], inner, [np.nextafter(high, np.array(np.inf, high.dtype))]])
 
 
 def merged(channel: Channel, starts: Int[np.ndarray, " bins"]) -> Channel:
@@ -175,63 +199,16 @@ class _Judge:
         return self.evaluations >= self.budget
 
 
-def _grid(
-    samples: Sequence[ObservedSample],
-    candidates: Sequence[np.ndarray],
-    *,
-    poi: str,
-    cuts: int,
-) -> Float[np.ndarray, " cuts"]:
-    """Return places for inner edges: quantiles, the rarest background events, the candidates."""
-    signal = np.concatenate([s.nominal.x for s in samples if is_signal(s, poi)])
-    background = np.sort(np.concatenate([s.nominal.x for s in samples if not is_signal(s, poi)]))
-    even = (np.arange(cuts // 3) + 0.5) / max(cuts // 3, 1)
-    rare = np.unique(np.geomspace(1, max(len(background) / 3, 1), cuts // 3).astype(int))
-    places = [np.quantile(signal, even), np.quantile(background, even), background[-rare]]
-    low, high = candidates[0][0], candidates[0][-1]
-    dtype = samples[0].nominal.x.dtype
-    found = np.unique(np.concatenate([*places, *(c[1:-1] for c in candidates)]).astype(dtype))
-    return found[(found > low) & (found < high)].astype(float)
-
-
-def _dynamic(fine: Channel, *, poi: str, bins: int) -> Cuts | None:
-    """Return the binning that is best without systematic uncertainties; None for too few cells."""
-    signal, background, variance = (np.zeros(np.shape(fine.templates[0].values)) for _ in range(3))
-    for template in fine.templates:
-        own = np.maximum(np.asarray(template.values), 0.0)
-        if is_signal(template, poi):
-            signal += own
-            continue
-        background += own
-        for m in template.modifiers:
-            if isinstance(m, StatError):
-                variance += np.asarray(m.uncertainty) ** 2
-    cells = len(signal)
-    if cells < bins:
-        return None
-
-    def gain(mu: float, s: np.ndarray, rest: np.ndarray) -> np.ndarray:
-        some = mu * s + rest > 0
-        return np.where(some, (mu * s) ** 2 / np.where(some, mu * s + rest, 1.0), 0.0)
-
-    rest = background + variance
-    strengths = np.geomspace(1e-6, 1e6, 241)
-    sums = np.array([gain(mu, signal, rest).sum() for mu in strengths])
-    mu = strengths[int(np.argmin(np.abs(sums - _WANTED)))]
-    below = [np.concatenate([[0.0], np.cumsum(part)]) for part in (signal, rest)]
-    # value of a bin from cell i up to cell j
-    s, r = (part[None, :] - part[:, None] for part in below)
-    value = np.where(np.tri(cells + 1, dtype=bool), -np.inf, gain(mu, s, r))
-    best, origin = value[0], []
-    for _ in range(bins - 1):
-        total = best[:, None] + value
-        origin.append(np.argmax(total, axis=0))
-        best = np.max(total, axis=0)
-    state, place = [], cells
-    for back in reversed(origin):
-        place = int(back[place])
-        state.append(place)
-    return tuple(reversed(state))
+def _even(fine: Channel, *, poi: str, bins: int) -> Cuts:
+    """Return bins of equal signal, as far as the cells allow."""
+    signal = sum(np.asarray(t.values, float) for t in fine.templates if is_signal(t, poi))
+    share = np.cumsum(np.maximum(signal, 0.0))
+    size = len(share)
+    wanted = np.searchsorted(share, share[-1] * np.arange(1, bins) / bins) + 1
+    lowest, highest = np.arange(1, bins), size - np.arange(bins - 1, 0, -1)
+    return tuple(
+        map(int, np.clip(np.maximum.accumulate(wanted - lowest) + lowest, lowest, highest))
+    )
 
 
 def _moves(state: Cuts, i: int, size: int) -> Iterator[Cuts]:
@@ -251,24 +228,22 @@ def _moves(state: Cuts, i: int, size: int) -> Iterator[Cuts]:
             yield tuple(sorted((*others[1:-1], middle)))
 
 
-def _descend(judge: _Judge, state: Cuts, *, size: int, seed: int) -> tuple[Cuts, bool]:
+def _descend(judge: _Judge, state: Cuts, *, size: int) -> tuple[Cuts, bool]:
     """Move one edge at a time to its best place until none helps or the budget is spent."""
     if not np.isfinite(judge(state)):
         raise InputError(
             "no binning to start from has a finite score: give fewer bins, or an observable with "
             "background in all of its range"
         )
-    rng = np.random.default_rng(seed)
     while True:
-        moved = False
-        for i in rng.permutation(len(state)):
+        before = state
+        for i in range(len(state)):
             best = state
-            for trial in _moves(state, int(i), size):
+            for trial in _moves(state, i, size):
                 if judge.spent:
                     return (best if judge(best) < judge(state) else state), False
                 if judge(trial) < judge(best) - 1e-9:
                     best = trial
-            moved |= best != state
             state = best
-        if not moved:
+        if state == before:
             return state, True

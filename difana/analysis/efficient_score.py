@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,9 +15,12 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network, PyTree
+from difana.analysis.linear_limit import linear_information
 from difana.data import Sample
+from difana.likelihood import Channel
 from difana.losses import ScorePlan
 from difana.losses.classify.efficient_score import version
+from difana.nn import MeanOf
 
 _LEAST, _MOST = -20.0, 10.0  # logarithms of signal over background beyond are not believed
 _CHUNK = 1 << 16
@@ -53,11 +57,11 @@ class EfficientScore(eqx.Module):
     """
 
     nets: tuple[Network, ...]
-    offsets: Float[Array, " outputs"]
-    rates: Float[Array, "scaled processes"]
-    mix: Float[Array, "pois parameters"]
-    scale: Float[Array, " pois"]
-    information: Float[Array, "parameters parameters"]
+    offsets: Float[np.ndarray, " outputs"]
+    rates: Float[np.ndarray, "scaled processes"]
+    mix: Float[np.ndarray, "pois parameters"]
+    scale: Float[np.ndarray, " pois"]
+    information: Float[np.ndarray, "parameters parameters"]
     plan: ScorePlan = eqx.field(static=True)
 
     @property
@@ -71,9 +75,13 @@ class EfficientScore(eqx.Module):
         covariance = np.linalg.inv(np.asarray(self.information, np.float64))
         return np.sqrt(np.diag(covariance)[: len(self.plan.pois)])
 
+    def outputs(self, inputs: PyTree) -> Float[Array, "events outputs"]:
+        """Return the mean outputs of the networks; the first is a logit of signal."""
+        return MeanOf(self.nets)(inputs)
+
     def logits(self, inputs: PyTree) -> Float[Array, "events outputs"]:
         """Return the mean outputs of the networks with the ratios of the yields put in."""
-        mean = jnp.mean(jnp.stack([net(inputs) for net in self.nets]), axis=0)
+        mean = self.outputs(inputs)
         return mean + jax.lax.stop_gradient(jnp.asarray(self.offsets, mean.dtype))
 
     def scores(self, inputs: PyTree) -> Float[Array, "events parameters"]:
@@ -83,7 +91,7 @@ class EfficientScore(eqx.Module):
         total = 1 + self.plan.strength * jnp.sum(ratio, axis=-1, keepdims=True)
         fractions = jax.nn.softmax(processes, axis=-1) if self.plan.processes else 1.0
         fractions = jnp.concatenate(
-            [jnp.broadcast_to(fractions / total, (len(total), self._backgrounds)),
+            [jnp.broadcast_to(fractions / total, (total.shape[0], self._backgrounds)),
              self.plan.strength * ratio / total], axis=-1
         )  # fmt: skip
         scaled = fractions @ jax.lax.stop_gradient(jnp.asarray(self.rates, total.dtype)).T
@@ -127,16 +135,8 @@ def efficient_score_of(
         >>> exact.parameters, exact(x).shape
         (('mu', 'lumi'), (2000, 1))
     """
-    members = (nets,) if callable(nets) else tuple(nets)
-    size = len(plan.pois) + len(plan.nuisances)
-    raw = EfficientScore(
-        members,
-        offsets=jnp.asarray(_offsets(samples, plan)),
-        rates=jnp.asarray(_rates(samples, plan)),
-        mix=jnp.zeros((len(plan.pois), size)),
-        scale=jnp.ones(len(plan.pois)),
-        information=jnp.zeros((size, size)),
-        plan=plan,
+    raw = dataclasses.replace(
+        blank_score(nets, plan), offsets=_offsets(samples, plan), rates=_rates(samples, plan)
     )
     matrix = _information(raw, samples)
     try:
@@ -153,11 +153,44 @@ def efficient_score_of(
         background / sum(yields[s.name] for s in samples if poi in s.normfactors)
         for poi in plan.pois
     ]
-    return eqx.tree_at(
-        lambda e: (e.mix, e.scale, e.information),
-        raw,
-        (jnp.asarray(mix), jnp.asarray(scale), jnp.asarray(matrix)),
+    return dataclasses.replace(raw, mix=mix, scale=np.array(scale), information=matrix)
+
+
+def blank_score(nets: Network | Sequence[Network], plan: ScorePlan) -> EfficientScore:
+    """Return an efficient score of which only the networks mean something, to be filled.
+
+    Args:
+        nets: One network, or those of an ensemble.
+        plan: What each output means.
+    """
+    size, pois = len(plan.pois) + len(plan.nuisances), len(plan.pois)
+    return EfficientScore(
+        (nets,) if callable(nets) else tuple(nets),
+        offsets=np.zeros(plan.outputs),
+        rates=np.zeros((len(plan.scaled), max(len(plan.processes), 1) + pois)),
+        mix=np.zeros((pois, size)),
+        scale=np.ones(pois),
+        information=np.zeros((size, size)),
+        plan=plan,
     )
+
+
+def unbinned_uncertainty(
+    score: EfficientScore, samples: Sequence[Sample], others: Sequence[Channel] = ()
+) -> float:
+    """Return the uncertainty of the first parameter of interest that no binning undercuts.
+
+    Args:
+        score: The observable.
+        samples: Events that give the information; those of the test split for a fair comparison.
+        others: Further channels, which constrain the nuisances, too.
+
+    Returns:
+        The square root of the first entry of the inverse information, to first order.
+    """
+    matrix = _information(score, samples)
+    matrix += linear_information(others, score.parameters, poi=score.plan.pois[0])
+    return float(np.sqrt(np.linalg.inv(matrix)[0, 0]))
 
 
 def _total(weights: Any) -> float:

@@ -13,6 +13,7 @@ from difana._errors import ModelError
 from difana.analysis.blinding import seen_data
 from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
+from difana.analysis.efficient_score import unbinned_uncertainty
 from difana.analysis.load import Loaded
 from difana.analysis.observables import DIFANA, Expectation, Setting, baselines, expectation
 from difana.analysis.optimise import Optimised
@@ -24,6 +25,7 @@ from difana.hist import soft_histogram
 from difana.likelihood import Channel, Model, build_model
 
 BASELINE = "cross-entropy"
+_REPLICAS = 20  # a spread known to a sixth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,20 +67,30 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         ModelError: If the trained observable cannot be evaluated.
     """
     general, training = config.general, config.training
+    score = optimised.score_net
     setting = Setting(
         region=config.trained.name,
         poi=general.poi,
-        bins=training.bins,
+        bins=optimised.bins,
         channels=loaded.channels,
         parameters=loaded.parameters,
         staterror=general.stat_errors,
         treated=treatments_of(config),
+        unbinned=float("nan")
+        if score is None
+        else unbinned_uncertainty(score, loaded.test, loaded.channels),
+        replicas=_REPLICAS,
     )
     nominal = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in loaded.train]
     plain = observe(optimised.baseline_net, loaded.test)
     others = baselines(observe(optimised.baseline_net, nominal), plain, on=setting)
+    others += tuple(
+        expectation(own.name, observe(own.net, loaded.test), own.edges, on=setting)
+        for own in optimised.candidates
+        if own.name != optimised.chosen
+    )
     test = observe(optimised.net, loaded.test)
-    best = expectation(DIFANA, test, np.asarray(optimised.edges), on=setting)
+    best = expectation(DIFANA, test, optimised.edges, on=setting, observable=optimised.chosen)
     if not best.limits:
         raise ModelError(f"the trained observable cannot be evaluated: {best.status}")
     edges = np.asarray(best.edges, test[0].nominal.x.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -61,7 +62,8 @@ def fit_efficient_score(
     per_step: int | None = 4,
     start: Network | None = None,
     checkpoint: str | Path | None = None,
-    progress_bar: bool = True,
+    fingerprint: str = "",
+    **settings: Any,
 ) -> EfficientScoreResult:
     r"""Train networks on the scores of all parameters, and return the efficient score.
 
@@ -80,7 +82,8 @@ def fit_efficient_score(
         per_step: Of the nuisances that move events, how many are drawn at each step.
         start: Instead of a new network: one with ``ScorePlan.of(...).outputs`` outputs.
         checkpoint: Folder of the checkpoints; a killed run continues there.
-        progress_bar: Show progress.
+        fingerprint: What a resumed training must agree on, beside plan and options.
+        settings: Further options of `difana.train.fit`.
 
     Returns:
         The observable and how the trainings went.
@@ -140,10 +143,16 @@ def fit_efficient_score(
                 patience=training.patience,
                 average=training.average,
                 checkpoint=folder,
-                fingerprint=f"{plan} {dataclasses.astuple(training)}",
+                fingerprint=f"{fingerprint} {_shape_of(plan)} {dataclasses.astuple(training)}",
                 stage="efficient score" + (f" {member + 1}/{members}" if members > 1 else ""),
-                progress_bar=progress_bar,
+                **settings,
             )
         )
     nets = [training.trainable for training in trainings]
     return EfficientScoreResult(efficient_score_of(nets, train, plan=plan), tuple(trainings))
+
+
+def _shape_of(plan: ScorePlan) -> list[object]:
+    """Return the plan without names: renaming a parameter trains nothing again."""
+    values = dataclasses.astuple(plan)
+    return [len(value) if isinstance(value, tuple) else value for value in values]

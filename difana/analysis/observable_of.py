@@ -16,10 +16,12 @@ from jaxtyping import Float
 from difana._errors import InputError
 from difana._typing import Network
 from difana.analysis.config import AnalysisConfig
-from difana.analysis.network import new_network
+from difana.analysis.efficient_score import EfficientScore, blank_score
+from difana.analysis.network import network_for
 from difana.analysis.read import config_of
 from difana.data import Events, Sample
-from difana.nn import load_weights
+from difana.losses import ScorePlan
+from difana.nn import MeanOf, load_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,15 +60,40 @@ def observable_of(result: str | Path) -> TrainedObservable:
     summary = _summary(folder)
     config = config_of(summary["config"], path=folder / "result.json")
     return TrainedObservable(
-        net=network_of(config, folder / "weights.eqx"),
+        net=network_of(config, folder / "weights.eqx", summary.get("network")),
         edges=np.asarray(summary["edges"], float),
         config=config,
         summary=summary,
     )
 
 
-def network_of(config: AnalysisConfig, path: Path) -> Network:
-    """Return the network of a configuration with the weights of a file."""
+def described(net: Network) -> dict[str, Any]:
+    """Return what `network_of` must know of a trained network beside the configuration.
+
+    Args:
+        net: A network that `optimise` trained.
+    """
+    if isinstance(net, EfficientScore):
+        plan = dataclasses.asdict(net.plan)
+        return {"kind": "efficient score", "members": len(net.nets), "plan": plan}
+    members = len(net.nets) if isinstance(net, MeanOf) else 1
+    return {"kind": "classifier", "members": members}
+
+
+def network_of(
+    config: AnalysisConfig, path: Path, kind: Mapping[str, Any] | None = None
+) -> Network:
+    """Return the network of a configuration with the weights of a file.
+
+    Args:
+        config: The configuration.
+        path: The weights.
+        kind: What `described` said; a plain classifier if left out.
+
+    Raises:
+        InputError: If the weights are those of another network.
+    """
+    kind = {} if kind is None else kind
     cloud, columns = config.particles, config.columns
     particles = mask = None
     if cloud is not None:
@@ -77,8 +104,17 @@ def network_of(config: AnalysisConfig, path: Path) -> Network:
     event = Events(
         features, jnp.ones(1), particles, mask, columns=columns, particle_columns=config.channels
     )
-    like = new_network(config.network, [Sample(event, name="any")], key=jax.random.key(0))
-    return load_weights(path, like)
+    members, plan = int(kind.get("members", 1)), None
+    if "plan" in kind:
+        stored = kind["plan"].items()
+        fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in stored}
+        plan = ScorePlan(**fields)
+    outputs = 1 if plan is None else plan.outputs
+    start = network_for(config.network, [Sample(event, name="any")], outputs=outputs)
+    nets = tuple(start(jax.random.key(0)) for _ in range(members))
+    if plan is not None:
+        return load_weights(path, blank_score(nets, plan))
+    return load_weights(path, nets[0] if members == 1 else MeanOf(nets))
 
 
 def _summary(folder: Path) -> dict[str, Any]:

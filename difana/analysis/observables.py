@@ -1,4 +1,4 @@
-"""The observables that are compared: one bin, cross-entropy in three binnings, difana."""
+"""The observables that are compared: one bin, cross-entropy in three binnings, candidates."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from difana._errors import InputError
+from difana.analysis.conditions import background_of
+from difana.analysis.linear_limit import LinearLimit
+from difana.analysis.pooled import resampled
 from difana.analysis.templates import (
     ObservedSample,
     hard_channel,
@@ -41,6 +44,10 @@ class Expectation:
         significance: Expected discovery significance for ``mu = 1``.
         status: ``ok``, or why the numbers cannot be trusted.
         notes: What was done to the bins.
+        observable: For the one that is reported, which of the candidates it is.
+        error: Statistical error of the median limit from the number of simulated events.
+        retained: Share of the information on the signal that the bins keep, to first order and
+            with nuisances profiled; not a number where it is not known.
     """
 
     name: str
@@ -50,6 +57,14 @@ class Expectation:
     significance: float = float("nan")
     status: str = "ok"
     notes: tuple[str, ...] = ()
+    observable: str = ""
+    error: float = float("nan")
+    retained: float = float("nan")
+
+    @property
+    def label(self) -> str:
+        """Name, and which of the candidates it is."""
+        return f"{self.name} ({self.observable})" if self.observable else self.name
 
     @property
     def median(self) -> float:
@@ -59,7 +74,18 @@ class Expectation:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What all observables of an analysis share."""
+    """What all observables of an analysis share.
+
+    Attributes:
+        region: Name of the trained region.
+        poi: Parameter of interest.
+        bins: Number of bins for which programs are compiled.
+        channels: Fixed regions.
+        parameters: Settings of parameters.
+        staterror: Include the statistical uncertainty of the simulation.
+        unbinned: Uncertainty of the parameter of interest without binning, to first order.
+        replicas: Bootstrap samples for the errors of the limits; 0 for no errors.
+    """
 
     region: str
     poi: str
@@ -68,6 +94,8 @@ class Setting:
     parameters: tuple[Parameter, ...]
     staterror: bool
     treated: Treatments = _TREATED
+    unbinned: float = float("nan")
+    replicas: int = 0
 
     def channel(self, samples: Sequence[ObservedSample], edges: np.ndarray) -> Channel:
         """Return the trained region in hard bins, its templates treated."""
@@ -117,7 +145,12 @@ def baseline_edges(
 
 
 def expectation(
-    name: str, samples: Sequence[ObservedSample], edges: Float[np.ndarray, " edges"], *, on: Setting
+    name: str,
+    samples: Sequence[ObservedSample],
+    edges: Float[np.ndarray, " edges"],
+    *,
+    on: Setting,
+    observable: str = "",
 ) -> Expectation:
     """Return what is expected of an observable; bins without background are merged.
 
@@ -126,6 +159,7 @@ def expectation(
         samples: Samples of the test split.
         edges: Edges chosen on the training split.
         on: What all observables share.
+        observable: For the one that is reported, which of the candidates it is.
     """
     edges = np.asarray(edges, samples[0].nominal.x.dtype)
     edges, merged = merge_empty(samples, edges, poi=on.poi)
@@ -133,7 +167,8 @@ def expectation(
     try:
         _check_background(on.untreated(samples, edges), on.poi)
     except InputError as error:
-        return Expectation(name, tuple(map(float, edges)), status=str(error))
+        ends = tuple(map(float, edges))
+        return Expectation(name, ends, status=str(error), observable=observable)
     inference = Inference(on.model(spread_last_bin(channel, on.bins)))
     limits, cls, discovery = inference.limits(), inference.cls(1.0), inference.significance()
     notes = (f"{merged} bin(s) without background merged with a neighbour",) if merged else ()
@@ -145,7 +180,33 @@ def expectation(
         float(discovery.expected),
         discovery.verdict,
         notes,
+        observable,
+        _spread(samples, edges, on=on),
+        _retained(channel, on=on),
     )
+
+
+def _spread(
+    samples: Sequence[ObservedSample], edges: Float[np.ndarray, " edges"], *, on: Setting
+) -> float:
+    """Return the spread of the median limit over bootstrap samples of the events."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(on.replicas):
+        drawn = resampled(samples, rng)
+        left, _ = merge_empty(drawn, edges, poi=on.poi)
+        channel = on.channel(drawn, left)
+        if background_of(channel, poi=on.poi)[0] > 0:
+            own = Inference(on.model(spread_last_bin(channel, on.bins))).limits()
+            found.append(own.median)
+    found = [limit for limit in found if np.isfinite(limit)]
+    return float(np.std(found, ddof=1)) if len(found) > 1 else float("nan")
+
+
+def _retained(channel: Channel, *, on: Setting) -> float:
+    """Return the share of the information that is left in the bins."""
+    linear = LinearLimit(channel, on.channels, poi=on.poi)
+    sigma = linear.sigma(np.arange(linear.size + 1)[None], simulation=False)
+    return float((on.unbinned / sigma[0]) ** 2)
 
 
 def baselines(

@@ -1,4 +1,4 @@
-"""The recipe: cross-entropy first, then the objective, judged in hard bins on held-out events."""
+"""The recipe: classification, the efficient score, descent on the objective; the best is kept."""
 
 from __future__ import annotations
 
@@ -8,54 +8,93 @@ from typing import Any, Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from difana import train as training_loop
 from difana._errors import ConfigError
+from difana._status import joined
 from difana._typing import Network
 from difana.analysis.best_bins import best_bins
-from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
-from difana.analysis.network import new_network
+from difana.analysis.descent import descend, median_width
+from difana.analysis.efficient_score import EfficientScore
+from difana.analysis.fit_efficient_score import fit_efficient_score
+from difana.analysis.number_of_bins import BinCurve, number_of_bins
 from difana.analysis.options import NetworkOptions, TrainingOptions
-from difana.analysis.question import log_objective, question_of
-from difana.analysis.start_edges import start_edges
-from difana.analysis.templates import observe
+from difana.analysis.pretrain import pretrain, pretraining
+from difana.analysis.question import Question, log_objective, question_of
+from difana.analysis.templates import ObservedSample, hard_channel, observe
 from difana.data import Sample
-from difana.hist import TrainableEdges
-from difana.likelihood import Channel, Parameter, channel_from_events
-from difana.losses import cross_entropy, objective_named, with_multipliers
-from difana.nn import trainable
-from difana.train import AbstractTraining, Step, Training, TrainResult
+from difana.likelihood import Channel, Parameter
+from difana.losses import objective_named
+from difana.train import AbstractTraining, TrainResult
 
-# The smallest width of a trained bin: a fiftieth of the median one, so that edges may nearly meet,
-# and no more than half of the narrowest at the start, which must be able to shrink, too.
-_THINNEST, _NARROWER = 0.02, 0.5
+CROSS_ENTROPY = "cross-entropy, best bins"
+SCORE = "efficient score, best bins"
+DESCENT = "trained on the objective"
+GIVEN = "given network and edges"
+FILES = {
+    CROSS_ENTROPY: "weights_baseline.eqx",
+    GIVEN: "weights_baseline.eqx",
+    SCORE: "weights_score.eqx",
+    DESCENT: "weights_descent.eqx",
+}
+
+
+class Candidate(eqx.Module):
+    """An observable with bins that might be the one of the analysis.
+
+    Attributes:
+        name: What it is (static).
+        net: The network; its first output is binned.
+        edges: Bin edges.
+        metric: The objective on held-out events in hard bins, penalties included (static).
+    """
+
+    net: Network
+    edges: Float[np.ndarray, " edges"]
+    name: str = eqx.field(static=True)
+    metric: float = eqx.field(static=True)
+
+    @property
+    def file(self) -> str:
+        """Name of the file of its weights in a result folder."""
+        return FILES[self.name]
 
 
 class Optimised(AbstractTraining):
     """What the recipe found.
 
     Attributes:
-        net: The trained network.
-        edges: Bin edges of its first observable.
+        net: The network of the best candidate.
+        edges: Bin edges of its first output.
         baseline_net: The network of cross-entropy.
-        bandwidth: Kernel width at the end of training, in units of the observable.
-        history: Records of both stages (static).
-        status: How the second stage ended, bits of `difana.train.TrainStatus`.
-        diagnosis: What went wrong in it, and the remedy; empty where nothing did.
+        score_net: The efficient score; None where it was not asked for.
+        candidates: All candidates.
+        chosen: Name of the best one on held-out events (static).
+        curves: Limit against number of bins, by candidate; empty for a given number (static).
+        bandwidth: Kernel width at the end of a descent, in units of the observable (static).
+        history: Records of all stages (static).
+        status: How the trainings ended, bits of `difana.train.TrainStatus`.
+        diagnosis: What went wrong in them, and the remedy; empty where nothing did.
     """
 
     net: Network
-    edges: Float[Array, " edges"]
+    edges: Float[np.ndarray, " edges"]
     baseline_net: Network
     bandwidth: float = eqx.field(static=True)
     history: tuple[dict[str, Any], ...] = eqx.field(static=True)
     status: int = eqx.field(static=True)
     diagnosis: str = eqx.field(static=True)
+    score_net: EfficientScore | None = None
+    candidates: tuple[Candidate, ...] = ()
+    chosen: str = eqx.field(static=True, default=DESCENT)
+    curves: dict[str, BinCurve] = eqx.field(static=True, default_factory=dict)
+
+    @property
+    def bins(self) -> int:
+        """Number of bins."""
+        return len(self.edges) - 1
 
 
 def optimise(
@@ -78,17 +117,19 @@ def optimise(
     baseline: Network | None = None,
     edges: Float[ArrayLike, " edges"] | None = None,
 ) -> Optimised:
-    """Train an observable and its binning for the objective of an analysis.
+    """Find an observable and its binning for the objective of an analysis.
 
-    1. The network learns cross-entropy; the best state on held-out events is the baseline.
-    2. The bins start as the best of several mixtures of bulk and equal-signal bins, judged on
-       the training and the held-out events; with ``training.search`` as what `best_bins` finds.
-    3. Network and edges descend on the objective, through soft bins of the logit whose kernel
-       narrows, with a penalty on bins with little simulated background and cross-entropy as a
-       regulariser. Every few steps the objective is measured in hard bins of held-out events; the
-       best state, that at the start included, is returned.
+    1. A network learns cross-entropy; the best state on held-out events is the baseline.
+    2. With ``training.start = "score"`` another learns the scores of all parameters, which make
+       the efficient score (`EfficientScore`).
+    3. For both the best bins are searched on training and held-out events (`best_bins`), with
+       ``training.bins = "auto"`` as many as held-out events confirm (`number_of_bins`); both get
+       the same number, the larger one.
+    4. From the efficient score (without it, from cross-entropy), network and edges descend on the
+       objective itself (`descend`).
+    5. All are measured in hard bins of held-out events; the best is returned, with the others.
 
-    With ``training.constraints`` the third stage descends on a Lagrangian whose multipliers ascend
+    With ``training.constraints`` the descent is one on a Lagrangian whose multipliers ascend
     (`difana.losses.lagrangian`), and binnings and states are compared by the objective plus ten
     times their violations, so that a state that obeys wins over one that does not.
 
@@ -110,223 +151,162 @@ def optimise(
         mesh: Devices to spread the batches over.
         baseline: A network trained before, e.g. shared by analyses that differ in their
             systematics only; the first stage is left out.
-        edges: Edges to start from; they are searched by default.
+        edges: Edges of the baseline, from which the descent starts; neither the score nor bins are
+            searched.
 
     Raises:
         ConfigError: If the objective is unknown or there are fewer than two bins.
     """
     objective_named(training.objective)
-    if training.bins < 2:
+    if isinstance(training.bins, int) and training.bins < 2:
         raise ConfigError(f"{training.bins} bin(s): an observable needs at least two")
-    weights_key, first_key, second_key = jax.random.split(key, 3)
-    settings: dict[str, Any] = {"resume": resume, "progress_bar": progress_bar, "mesh": mesh}
+    first_key, score_key, descent_key = jax.random.split(key, 3)
+    settings: dict[str, Any] = {"resume": resume, "progress_bar": progress_bar}
     settings["fingerprint"] = f"{fingerprint} {network} {training}"
-    history: tuple[dict[str, Any], ...] = ()
-    net: Any = baseline
-    if net is None:
-        pretrained = pretrain(
+    inside = _inside(directory)
+    results: list[TrainResult] = []
+    if baseline is None:
+        baseline, trainings = pretrain(
             train,
             validation,
             network=network,
             training=training,
-            weights_key=weights_key,
             key=first_key,
             poi=poi,
-            checkpoint=None if directory is None else directory / "cross_entropy",
+            checkpoint=inside("cross_entropy"),
+            mesh=mesh,
             **settings,
         )
-        net, history = pretrained.trainable, tuple(pretrained.history)
+        results += trainings
+    score = None
+    if training.start == "score" and edges is None:
+        fitted = fit_efficient_score(
+            train,
+            validation,
+            key=score_key,
+            network=network,
+            training=pretraining(training),
+            pois=(poi,),
+            members=training.members,
+            checkpoint=inside("score"),
+            mesh=mesh,
+            **settings,
+        )
+        score = fitted.observable
+        results += fitted.trainings
     question = question_of(training, others=others, parameters=parameters, poi=poi)
+    desk = _Desk(train, validation, question, training, channel=channel, staterror=staterror)
+    curves: dict[str, BinCurve] = {}
     if edges is None:
-        splits = [observe(net, train), observe(net, validation)]
-        binning: dict[str, Any] = {
-            "poi": poi, "bins": training.bins, "name": channel, "staterror": staterror
-        }  # fmt: skip
-        score = log_objective(training, others=others, parameters=parameters, poi=poi)
-        if training.search:
-            edges = best_bins(splits, score, budget=training.search, **binning).edges
-        else:
-            edges = start_edges(splits, lambda own: float(score(own)), **binning)
-    edges = np.asarray(edges, float)
-    width = float(np.median(np.diff(edges[1:-1]))) if training.bins > 2 else 1.0
-    narrowest = float(np.diff(edges).min())
-    dtype = train[0].nominal.features.dtype
-    state = {
-        "net": net,
-        "edges": TrainableEdges.from_edges(
-            jnp.asarray(_rounded_ends(edges), dtype),
-            # a power of two: trainings that differ little share a compiled program
-            min_width=2.0 ** np.floor(np.log2(min(_THINNEST * width, _NARROWER * narrowest))),
-        ),
-        "width": jnp.asarray(width, dtype),
-    }
-    first, last = training.bandwidth
-
-    def channel_of(state: Any, samples: Sequence[Sample], bandwidth: Any) -> Channel:
-        return channel_from_events(
-            state["net"],
-            samples,
-            edges=state["edges"].edges,
-            bandwidth=bandwidth,
-            name=channel,
+        nets = {CROSS_ENTROPY: baseline} | ({} if score is None else {SCORE: score})
+        seen = {name: desk.seen(net) for name, net in nets.items()}
+        bins = training.bins
+        if bins == "auto":
+            curves = {name: desk.curve(own) for name, own in seen.items()}
+            bins = max(curve.chosen for curve in curves.values())
+        found = {name: desk.edges(own, int(bins)) for name, own in seen.items()}
+        candidates = [desk.candidate(name, nets[name], found[name], seen[name]) for name in nets]
+    else:
+        given = np.asarray(edges, float)
+        candidates = [desk.candidate(GIVEN, baseline, given, desk.seen(baseline))]
+    if training.steps:
+        start = candidates[-1]
+        result = descend(
+            start.net,
+            start.edges,
+            train,
+            validation,
+            question=question,
+            training=training,
+            key=descent_key,
+            channel=channel,
             staterror=staterror,
+            checkpoint=inside(training.objective),
+            mesh=mesh,
+            **settings,
+        )
+        best = result.trainable
+        results.append(result)
+        moved = np.asarray(best["edges"].edges, float)
+        candidates.append(desk.candidate(DESCENT, best["net"], moved, desk.seen(best["net"])))
+    winner = min(candidates, key=lambda own: own.metric)
+    return Optimised(
+        net=winner.net,
+        edges=winner.edges,
+        baseline_net=baseline,
+        score_net=score,
+        candidates=tuple(candidates),
+        chosen=winner.name,
+        curves=curves,
+        bandwidth=median_width(winner.edges) * training.bandwidth[1],
+        history=tuple(record for one in results for record in one.history),
+        status=joined([own.status for own in results]),
+        diagnosis=" ".join(own.diagnosis for own in results if own.diagnosis),
+    )
+
+
+def _inside(directory: Path | None) -> Any:
+    """Return how to name the folder of a stage."""
+    return lambda name: None if directory is None else directory / name
+
+
+class _Desk:
+    """Where candidates get their bins and their marks."""
+
+    def __init__(
+        self,
+        train: Sequence[Sample],
+        validation: Sequence[Sample],
+        question: Question,
+        training: TrainingOptions,
+        *,
+        channel: str,
+        staterror: bool,
+    ) -> None:
+        self.samples, self.question, self.training = (train, validation), question, training
+        self.named: dict[str, Any] = {"name": channel, "staterror": staterror}
+        self.shared: dict[str, Any] = {
+            "poi": question.poi,
+            "others": question.others,
+            "staterror": staterror,
+            "minimum_events": training.minimum_events,
+        }
+        self.score = log_objective(
+            training, others=question.others, parameters=question.parameters, poi=question.poi
         )
 
-    closes = training.constraints.closure is not None
+    def seen(self, net: Network) -> list[tuple[ObservedSample, ...]]:
+        """Return training and validation samples as a network sees them."""
+        return [observe(net, part) for part in self.samples]
 
-    def closing_of(soft: Channel, hard: Channel) -> Closing:
-        hard_yields = jax.lax.stop_gradient(background_of(hard, poi=poi))
-        return Closing(background_of(soft, poi=poi), hard_yields)
+    def curve(self, seen: Sequence[Sequence[ObservedSample]]) -> BinCurve:
+        """Return the number of bins that an observable is worth."""
+        return number_of_bins(seen[0], seen[1], **self.shared)
 
-    def loss(state: Any, batch: Sequence[Sample], step: Step) -> tuple[Array, dict]:
-        bandwidth = state["width"] * training_loop.geometric(first, last)(step.progress)
-        own = channel_of(state, batch, bandwidth)
-        closing = closing_of(own, channel_of(state, _nominal(batch), None)) if closes else None
-        value, aux = question(own, closing=closing, multipliers=state.get("multipliers", ()))
-        entropy, _ = cross_entropy(state["net"], batch, poi=poi)
-        aux = {**aux, "cross_entropy": entropy}
-        return value + training.cross_entropy * entropy, aux
+    def edges(
+        self, seen: Sequence[Sequence[ObservedSample]], bins: int
+    ) -> Float[np.ndarray, " edges"]:
+        """Return the best bins of an observable."""
+        return best_bins(
+            seen,
+            self.score,
+            bins=bins,
+            budget=self.training.search,
+            name=self.named["name"],
+            **self.shared,
+        ).edges
 
-    @eqx.filter_jit
-    def measure(state: Any, held_out: Any, seen: Any) -> tuple[Array, dict]:
-        own = channel_of(state, held_out, None)
+    def candidate(
+        self,
+        name: str,
+        net: Network,
+        edges: Float[np.ndarray, " edges"],
+        seen: Sequence[Sequence[ObservedSample]],
+    ) -> Candidate:
+        """Return a candidate, measured on held-out events."""
+        edges = np.asarray(edges, seen[0][0].nominal.x.dtype)
+        trained, own = (hard_channel(part, edges, **self.named) for part in seen)
         # a bin is poor if neither split fills it: held-out events may be few
-        both = jnp.minimum(question.poverty(own), question.poverty(channel_of(state, seen, None)))
-        closing = None
-        if closes:
-            # as at the end of the training
-            soft = channel_of(state, _nominal(held_out), state["width"] * last)
-            closing = closing_of(soft, own)
-        return question(own, both, closing=closing)
-
-    if training.constraints.active:
-
-        def subject(state: Any, samples: Sequence[Sample]) -> Subject:
-            own = channel_of(state, samples, None)
-            return Subject(question.model(own), closing_of(own, own))
-
-        shapes = eqx.filter_eval_shape(subject, state, train)
-        wanted = constraints_of(training.constraints, shapes.model, channel=channel)
-        state["multipliers"] = with_multipliers(None, wanted, shapes).multipliers
-
-    result = training_loop.fit(
-        loss,
-        state,
-        train,
-        steps=training.steps,
-        batch_size=training.batch,
-        optimizer=_optimizer(training, state),
-        key=second_key,
-        trained={
-            "net": trainable(net),
-            "edges": jax.tree.map(eqx.is_array, state["edges"]),
-            "width": False,
-            **({"multipliers": True} if "multipliers" in state else {}),
-        },
-        # the samples are arguments: as constants they would be compiled in
-        validate=lambda state: measure(state, validation, train),
-        validate_every=training.validate_every,
-        patience=training.patience,
-        checkpoint=None if directory is None else directory / training.objective,
-        stage=training.objective,
-        **settings,
-    )
-    best = result.trainable
-    return Optimised(
-        net=best["net"],
-        edges=best["edges"].edges,
-        baseline_net=net,
-        bandwidth=width * last,
-        history=(*history, *result.history),
-        status=result.status,
-        diagnosis=result.diagnosis,
-    )
-
-
-def pretrain(
-    train: Sequence[Sample],
-    validation: Sequence[Sample],
-    *,
-    network: NetworkOptions,
-    training: TrainingOptions,
-    weights_key: PRNGKeyArray,
-    key: PRNGKeyArray,
-    poi: str = "mu",
-    variations: bool = False,
-    stage: str = "cross-entropy",
-    **settings: Any,
-) -> TrainResult:
-    """Train a network on cross-entropy; the best state on held-out events is returned.
-
-    Args:
-        train: Samples to train on.
-        validation: Held-out samples.
-        network: Size of the network.
-        training: Steps, batch and rate (those that begin with ``pretrain``).
-        weights_key: Key of the first weights.
-        key: Key of the batches.
-        poi: Parameter of interest; what it multiplies is signal.
-        variations: Train on the systematic variations, too (augmentation).
-        stage: Name in the history.
-        settings: Further options of `difana.train.fit`.
-    """
-    start = new_network(network, train, key=weights_key)
-    own = pretraining(training)
-    steps = training.pretrain_steps
-
-    @eqx.filter_jit
-    def measure(net: Network, held_out: Sequence[Sample]) -> tuple[Array, dict[str, Array]]:
-        return cross_entropy(net, held_out, poi=poi, variations=variations)
-
-    return training_loop.fit(
-        lambda net, batch, step: cross_entropy(net, batch, poi=poi, variations=variations),
-        start,
-        train,
-        steps=steps,
-        batch_size=training.pretrain_batch,
-        optimizer=own.optimizer(steps),
-        key=key,
-        trained=trainable(start),
-        validate=lambda net: measure(net, validation),
-        stage=stage,
-        **settings,
-    )
-
-
-def pretraining(options: TrainingOptions = TrainingOptions()) -> Training:  # noqa: B008  # frozen
-    """Return how a network is trained on cross-entropy, as ``difana run`` does it."""
-    return Training(
-        steps=options.pretrain_steps,
-        batch_size=options.pretrain_batch,
-        learning_rate=options.pretrain_rate,
-        final_rate=0.0,
-        patience=None,
-    )
-
-
-def _nominal(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples without their variations."""
-    return [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in samples]
-
-
-def _rounded_ends(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:
-    """Return the edges with outer ones moved out to whole numbers; events beyond are folded in."""
-    return np.concatenate([[np.floor(edges[0])], edges[1:-1], [np.ceil(edges[-1])]])
-
-
-def _optimizer(training: TrainingOptions, state: Any) -> optax.GradientTransformation:
-    """Return Adam with clipped gradients; edges move faster than weights."""
-
-    def adam(rate: float) -> optax.GradientTransformation:
-        schedule = optax.cosine_decay_schedule(rate, training.steps)
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
-
-    parts: dict[Any, optax.GradientTransformation] = {
-        "net": adam(training.rate),
-        "edges": adam(training.edge_rate),
-    }
-    labels = {"net": "net", "edges": "edges", "width": "edges"}
-    if "multipliers" in state:  # plain ascent: they integrate the violations
-        parts["multipliers"] = optax.sgd(training.constraints.rate)
-        labels["multipliers"] = "multipliers"
-    return optax.multi_transform(parts, labels)
+        poor, poorer = (float(self.question.poverty(part)) for part in (trained, own))
+        metric = float(self.score(own)) - self.question.penalty * max(0.0, poorer - poor)
+        return Candidate(net, edges, name, metric if np.isfinite(metric) else float("inf"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from difana.config import EVENTS, choice, filled, integer, key, number, numbers
+from difana.config import EVENTS, MOST_STEPS, choice, filled, integer, key, number, numbers, or_word
 from difana.losses import OBJECTIVES
 
 NETWORKS = ("mlp", "deep_sets", "point_transformer")
@@ -14,6 +14,7 @@ _WIDTH = integer(1, 100_000, "the weights would not fit into the memory")
 _WIDTHS = numbers(_WIDTH, least=0, most=100, rule=", the widths of the layers")
 _LATENT = integer(2, 10_000, "the weights would not fit into the memory")
 _NOT_NEGATIVE = number(least=0.0)
+_BINS = integer(2, 1000, "each bin needs simulated events of its own")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class NetworkOptions:
     """
 
     hidden: tuple[int, ...] = key(kind=_WIDTHS, default=(64, 64, 64))
-    activation: str = key(kind=choice(*ACTIVATIONS), default="relu")
+    activation: str = key(kind=choice(*ACTIVATIONS), default="silu")
     latent: int = key(kind=_LATENT, default=64)
     blocks: int = key(kind=integer(1, 100, "the weights would not fit into the memory"), default=2)
     type: str | None = key(kind=choice(*NETWORKS), default=None)
@@ -67,18 +68,19 @@ class ConstraintOptions:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingOptions:
-    """How the network is trained: cross-entropy first, then the objective.
+    """How the network is trained: to classify first, then on the objective.
 
     Attributes:
         objective: A name of the table `difana.losses.OBJECTIVES`.
-        bins: Number of bins of the observable.
+        start: What the descent starts from: ``score``, the efficient score, or ``cross-entropy``.
+        bins: Number of bins of the observable; ``auto``: as many as held-out events confirm.
         seed: Seed of the weights, the batches and the split.
-        pretrain_steps: Steps on cross-entropy.
+        members: Networks of an ensemble, whose outputs are averaged.
+        pretrain_steps: Steps on cross-entropy, and on the scores.
         pretrain_batch: Events of each sample in a batch there.
-        pretrain_rate: Learning rate of Adam there.
-        search: Binnings that the search for the start of the edges may try, without gradients;
-            0 for a few candidates.
-        steps: Steps on the objective.
+        pretrain_rate: Learning rate of Adam there; it falls to zero.
+        search: Binnings that the search for the best edges may score.
+        steps: Steps on the objective; 0 for no descent.
         batch: Events of each sample in a batch there; the larger, the less biased.
         rate: Learning rate of Adam for the weights there.
         edge_rate: Learning rate of Adam for the bin edges there.
@@ -92,19 +94,21 @@ class TrainingOptions:
     """
 
     objective: str = key(kind=choice(*OBJECTIVES), default="expected_limit")
-    bins: int = key(kind=integer(2, 1000, "each bin needs simulated events of its own"), default=10)
+    start: str = key(kind=choice("score", "cross-entropy"), default="score")
+    bins: int | str = key(kind=or_word("auto", _BINS), default="auto")
     seed: int = filled(0)
+    members: int = key(kind=integer(1, 100, "each is a training of its own"), default=1)
     pretrain_steps: int = 1500
-    pretrain_batch: int = key(kind=EVENTS, default=1000)
-    pretrain_rate: float = 1e-3
-    search: int = key(kind=integer(0, 1_000_000), default=0)
-    steps: int = 100
+    pretrain_batch: int = key(kind=EVENTS, default=4000)
+    pretrain_rate: float = 2e-3
+    search: int = key(kind=integer(1, 1_000_000), default=300)
+    steps: int = key(kind=integer(0, MOST_STEPS), default=100)
     batch: int = key(kind=EVENTS, default=10_000)
     rate: float = 1e-4
     edge_rate: float = 5e-3
     cross_entropy: float = key(kind=_NOT_NEGATIVE, default=1.0)
     bandwidth: tuple[float, float] = (0.3, 0.1)
-    minimum_events: float = key(kind=_NOT_NEGATIVE, default=3.0)
+    minimum_events: float = key(kind=_NOT_NEGATIVE, default=10.0)
     penalty: float = key(kind=_NOT_NEGATIVE, default=1.0)
     validate_every: int = 10
     patience: int = 15

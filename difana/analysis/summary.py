@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.evaluate import Evaluated
 from difana.analysis.load import Loaded
+from difana.analysis.observable_of import described
 from difana.analysis.observables import Expectation
 from difana.analysis.optimise import Optimised
 from difana.analysis.statistics import Final
@@ -53,11 +55,15 @@ def summary_of(
         },
         "blinded": config.blinded,
         "edges": best.edges,
+        "network": described(optimised.net),
         "comparison": [
             {
                 "name": entry.name,
                 "bins": max(len(entry.edges) - 1, 0),
+                "observable": entry.observable,
                 "limit": entry.median,
+                "error": entry.error,
+                "retained": entry.retained,
                 "limits": entry.limits,
                 "cls": entry.cls,
                 "significance": entry.significance,
@@ -74,6 +80,19 @@ def summary_of(
             "bandwidth": optimised.bandwidth,
             "edges": np.asarray(optimised.edges, float),
             "digest": digest_of(optimised),
+            "chosen": optimised.chosen,
+            "baseline": described(optimised.baseline_net),
+            "candidates": [
+                {
+                    "name": own.name,
+                    "held_out": own.metric,
+                    "edges": own.edges,
+                    "network": described(own.net),
+                    "weights": own.file,
+                }
+                for own in optimised.candidates
+            ],
+            "bins": {name: dataclasses.asdict(c) for name, c in optimised.curves.items()},
         },
         "constraints": {
             condition.name: {
@@ -105,6 +124,7 @@ def summary_of(
             *loaded.notes,
             *_blinding(config, final),
             *best.notes,
+            *_better(comparison),
             *(f"{c}, on the test split" for c in conditions if not c.met),
             *([] if checked.ok else [checked.message]),
         ],
@@ -117,6 +137,22 @@ def summary_of(
         "versions": versions(),
         "git": git_hash(config.path.resolve().parent),
     }
+
+
+def _better(comparison: Sequence[Expectation]) -> list[str]:
+    """Return what did better than the reported observable on the test split."""
+    own = comparison[-1]
+    found = []
+    for entry in comparison[:-1]:
+        if entry.median < own.median:
+            near = own.median - entry.median < np.hypot(entry.error, own.error)
+            found.append(
+                f"'{entry.name}' has the lower expected limit on the test split "
+                f"({entry.median:.4g} for {own.median:.4g}; errors from the simulation "
+                f"{entry.error:.2g} and {own.error:.2g}); '{own.observable}' was chosen on "
+                f"held-out events{', and the two agree within errors' if near else ''}"
+            )
+    return found
 
 
 def _blinding(config: AnalysisConfig, final: Final) -> list[str]:

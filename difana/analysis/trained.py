@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from difana._errors import InputError
 from difana.analysis.config import AnalysisConfig
+from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.observable_of import network_of, observable_of
-from difana.analysis.optimise import Optimised
+from difana.analysis.optimise import FILES, Candidate, Optimised
 from difana.config import digest
 from difana.train import read_history
 
@@ -44,14 +46,26 @@ def trained_of(result: str | Path) -> Trained:
     """
     folder, own = Path(result), observable_of(result)
     training = own.summary.get("training")
-    needed = ("edges", "bandwidth", "bits", "diagnosis", "digest")
+    needed = ("edges", "bandwidth", "bits", "diagnosis", "digest", "chosen", "candidates")
     missing = [key for key in needed if not isinstance(training, dict) or key not in training]
     if missing or not isinstance(training, dict):
         raise InputError(f"'{folder / 'result.json'}' holds no training.{missing[0]}: run it again")
+    try:
+        candidates = tuple(_candidate(own.config, folder, row) for row in training["candidates"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"'{folder / 'result.json'}', training.candidates: {error!r}; run it again"
+        ) from error
+    scores = [one.net for one in candidates if isinstance(one.net, EfficientScore)]
     optimised = Optimised(
         net=own.net,
-        edges=jnp.asarray(training["edges"], float),
-        baseline_net=network_of(own.config, folder / "weights_baseline.eqx"),
+        edges=np.asarray(training["edges"], float),
+        baseline_net=network_of(
+            own.config, folder / "weights_baseline.eqx", training.get("baseline")
+        ),
+        score_net=scores[0] if scores else None,
+        candidates=candidates,
+        chosen=str(training["chosen"]),
         bandwidth=float(training["bandwidth"]),
         history=tuple(read_history(folder / "history.jsonl")),
         status=int(training["bits"]),
@@ -68,5 +82,20 @@ def trained_of(result: str | Path) -> Trained:
 
 def digest_of(optimised: Optimised) -> str:
     """Return a short hash of networks and edges."""
-    nets = eqx.filter((optimised.net, optimised.baseline_net), eqx.is_array)
-    return digest(nets, np.asarray(optimised.edges, float))[:12]
+    nets = (optimised.net, optimised.baseline_net, [own.net for own in optimised.candidates])
+    return digest(eqx.filter(nets, _is_stored), np.asarray(optimised.edges, float))[:12]
+
+
+def _is_stored(leaf: Any) -> bool:
+    return hasattr(leaf, "shape")
+
+
+def _candidate(config: AnalysisConfig, folder: Path, row: Mapping[str, Any]) -> Candidate:
+    """Return a candidate as ``result.json`` and the file of its weights tell."""
+    name, metric = str(row["name"]), row["held_out"]
+    return Candidate(
+        net=network_of(config, folder / FILES[name], row["network"]),
+        edges=np.asarray(row["edges"], float),
+        name=name,
+        metric=float("inf") if metric is None else float(metric),
+    )

@@ -23,6 +23,8 @@ def write_result(result: AnalysisResult, optimised: Optimised) -> None:
     write_json(out / "workspace.json", workspace)
     save_weights(out / "weights.eqx", optimised.net)
     save_weights(out / "weights_baseline.eqx", optimised.baseline_net)
+    for own in optimised.candidates:
+        save_weights(out / own.file, own.net)
     _export(result, optimised.net)
     comment = f"{measurement}: written by difana {result.summary['versions']['difana']}."
     resources = {out / "workspace.json": "Likelihood in the JSON format of HistFactory (pyhf)"}

@@ -69,15 +69,13 @@ Network:
   Hidden: [64, 64]
 
 Training:
-  Bins: 10
-  PretrainSteps: 600
-  Steps: 120
+  Start: score                 # the efficient score, then descent on the limit
+  Bins: auto                   # as many as held-out events confirm
+  PretrainSteps: 1500
+  Steps: 60
   Batch: 4000
-  Rate: 0.001                  # much simulation: learn fast ...
-  EdgeRate: 0.01
-  CrossEntropy: 0              # ... and without a regulariser
-  MinimumEvents: 10
-  Bandwidth: [0.5, 0.15]
+  Rate: 0.0003
+  CrossEntropy: 0
   ValidateEvery: 12
 """
 

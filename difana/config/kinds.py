@@ -203,6 +203,20 @@ def some_of(*names: str) -> Kind:
     return Kind(parse, {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]})
 
 
+def or_word(word: str, kind: Kind) -> Kind:
+    """Return the kind of a value that may be a word, too."""
+
+    def parse(node: Node) -> Any:
+        if node.value == word:
+            return word
+        try:
+            return kind.parse(node)
+        except WrongError as error:
+            raise WrongError(f"{error} (or '{word}')") from error
+
+    return Kind(parse, {"anyOf": [{"const": word}, kind.schema]})
+
+
 def numbers(
     item: Kind, *, least: int, most: int | None = None, rule: str = "", holds: Any = None
 ) -> Kind:

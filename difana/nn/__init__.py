@@ -2,6 +2,7 @@
 
 from difana.nn.activations import activation as activation
 from difana.nn.deep_sets import DeepSets as DeepSets
+from difana.nn.mean_of import MeanOf as MeanOf
 from difana.nn.mlp import MLP as MLP
 from difana.nn.modes import batch_statistics as batch_statistics
 from difana.nn.modes import evaluation_mode as evaluation_mode
@@ -21,6 +22,7 @@ __all__ = [
     "MLP",
     "DeepSets",
     "ExportedNetwork",
+    "MeanOf",
     "Parametrised",
     "PointEdgeTransformer",
     "Standardised",

@@ -9,11 +9,11 @@ import pytest
 
 from difana._errors import ConfigError, InputError
 from difana.analysis import best_bins
-from difana.analysis.best_bins import _dynamic, _moves, merged
-from difana.analysis.start_edges import start_edges
+from difana.analysis.best_bins import _even, _moves, cell_edges, merged
+from difana.analysis.pooled import pooled
 from difana.analysis.templates import ObservedSample, Values, hard_channel
 from difana.data import is_signal
-from difana.likelihood import Channel, NormFactor, StatError, Template
+from difana.likelihood import StatError
 
 
 def events(rng, *, signal=400, background=4000, shift=0.3):
@@ -35,7 +35,7 @@ def splits():
 
 
 def information(channel):
-    """Return minus the sum that dynamic programming maximises, at signal strength 0.3."""
+    """Return a sum over bins: the best without systematic uncertainties."""
     s = b = variance = 0.0
     for template in channel.templates:
         if is_signal(template, "mu"):
@@ -72,27 +72,6 @@ def test_merged_bins_are_those_of_the_coarse_edges(splits):
                     assert getattr(left, key) == pytest.approx(getattr(right, key))
 
 
-def test_dynamic_programming_against_all_binnings(splits):
-    fine = hard_channel(splits[0], np.linspace(-4, 5, 15), name="SR")
-    found = _dynamic(fine, poi="mu", bins=4)
-    scores = {}
-    for trial in itertools.combinations(range(1, 14), 3):
-        scores[trial] = information(merged(fine, np.array((0, *trial))))
-    # the strength of the search differs a little from 0.3: near the best, and far above the rest
-    assert scores[found] <= 0.99 * min(scores.values())
-    assert np.mean(np.array(list(scores.values())) < scores[found]) < 0.02
-
-
-def test_dynamic_programming_avoids_what_the_simulation_does_not_know():
-    """Two pure cells belong together, unless too few simulated events stand behind one."""
-    signal = Template(np.array([3.0, 3.0, 3.0]), (NormFactor("mu"),), name="s")
-    for uncertainty, wanted in ((0.0, (2,)), (10.0, (1,))):
-        stat = StatError(np.array([0.0, uncertainty, 0.0]), "stat")
-        background = Template(np.array([1.0, 1.0, 8.0]), (stat,), name="b")
-        fine = Channel((signal, background), name="SR")
-        assert _dynamic(fine, poi="mu", bins=2) == wanted
-
-
 def test_an_edge_moves_within_its_bins_and_into_the_middle_of_others():
     assert set(_moves((1, 2), 0, 9)) == {(2, 6)}
     assert set(_moves((4, 8), 0, 11)) == {(3, 8), (5, 8), (2, 8), (6, 8), (8, 10)}
@@ -101,34 +80,26 @@ def test_an_edge_moves_within_its_bins_and_into_the_middle_of_others():
 @pytest.mark.parametrize("score", [information, with_shape])
 def test_the_search_against_all_binnings(splits, score):
     """On a small grid every binning can be tried; its best one is found."""
-    options = {"poi": "mu", "bins": 4, "name": "SR", "staterror": True}
-    found = best_bins(splits, score, cuts=12, **options)
+    found = best_bins(splits, score, cuts=12, bins=4)
     assert found.converged
-    from difana.analysis.best_bins import _grid
-    from difana.analysis.start_edges import candidate_edges, pooled
-
-    candidates = candidate_edges(splits[0], poi="mu", bins=4)
-    inner = _grid(pooled(splits), candidates, poi="mu", cuts=12)
-    ends = candidates[0][[0, -1]]
-    fine = hard_channel(pooled(splits), np.concatenate([ends[:1], inner, ends[1:]]), name="SR")
+    edges = cell_edges(pooled(splits), poi="mu", bins=4, cuts=12)
+    fine = hard_channel(pooled(splits), edges, name="SR")
     best = min(
         score(merged(fine, np.array((0, *trial))))
-        for trial in itertools.combinations(range(1, len(inner) + 1), 3)
+        for trial in itertools.combinations(range(1, len(edges) - 1), 3)
     )
     assert found.score == pytest.approx(best, rel=1e-3)
     # the score is that of the hard bins at these edges
     assert score(hard_channel(pooled(splits), found.edges, name="SR")) == pytest.approx(found.score)
 
 
-def test_never_worse_than_the_start_of_the_recipe(splits):
-    options = {"poi": "mu", "bins": 6, "name": "SR", "staterror": True}
-    first = start_edges(splits, with_shape, **options)
-    from difana.analysis.start_edges import pooled
-
-    start = with_shape(hard_channel(pooled(splits), first, name="SR"))
-    found = best_bins(splits, with_shape, **options)
-    assert found.score <= min(found.starts) <= start + 1e-9
-    assert found.score < 0.97 * start  # scores are negative
+def test_better_than_bins_of_equal_signal(splits):
+    found = best_bins(splits, with_shape, bins=6)
+    edges = cell_edges(pooled(splits), poi="mu", bins=6)
+    fine = hard_channel(pooled(splits), edges, name="SR")
+    even = with_shape(merged(fine, np.array((0, *_even(fine, poi="mu", bins=6)))))
+    assert found.score <= min(found.starts) <= even + 1e-9
+    assert found.score < 0.97 * even  # scores are negative
     assert len(found.edges) == 7
     assert np.all(np.diff(found.edges) > 0)
 
@@ -142,7 +113,7 @@ def test_a_budget_ends_the_search(splits):
 
 def test_scores_that_are_not_finite_are_left_out(splits):
     def picky(channel):
-        return with_shape(channel) if channel.templates[0].values[-1] > 10.0 else float("nan")
+        return with_shape(channel) if channel.templates[0].values[-1] > 13.0 else float("nan")
 
     found = best_bins(splits, picky, bins=4)
     assert np.isfinite(found.score)
@@ -171,13 +142,17 @@ def test_single_precision_may_round_an_edge_past_the_grid(seed):
 
 def test_no_gap_of_the_grid_holds_many_events(splits):
     """A third of the places follows each sample: at most one in so many events lies between two."""
-    from difana.analysis.best_bins import _grid
-    from difana.analysis.start_edges import candidate_edges, pooled
-
-    candidates, cuts = candidate_edges(splits[0], poi="mu", bins=4), 120
-    samples = pooled(splits)
-    inner = _grid(samples, candidates, poi="mu", cuts=cuts)
-    assert len(inner) <= cuts + sum(len(c) - 2 for c in candidates)
+    cuts, samples = 120, pooled(splits)
+    edges = cell_edges(samples, poi="mu", bins=4, cuts=cuts)
+    assert len(edges) <= cuts + 2
     for sample in samples:
-        between = np.diff(np.searchsorted(np.sort(sample.nominal.x), inner))
+        between = np.histogram(sample.nominal.x, edges)[0]
         assert between.max() <= 3 / cuts * len(sample.nominal.x) + 1
+        assert between.sum() == len(sample.nominal.x)
+
+
+def test_a_constant_observable_is_refused():
+    one = Values(np.zeros(10), np.ones(10))
+    samples = [ObservedSample("s", one, normfactors=("mu",)), ObservedSample("b", one)]
+    with pytest.raises(InputError, match="too few distinct"):
+        best_bins([samples], information, bins=4)

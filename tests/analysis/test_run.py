@@ -15,10 +15,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from difana.analysis import AnalysisResult, load, new_network, run
+from difana.analysis import AnalysisResult, load, observable_of, run
 from difana.infer import Inference, notes
 from difana.likelihood import channel_from_events
-from difana.nn import load_weights
 from difana.plot import analysis_report
 from difana.train import JSONLLogger, read_history
 
@@ -27,6 +26,8 @@ FILES = (
     "workspace.json",
     "weights.eqx",
     "weights_baseline.eqx",
+    "weights_score.eqx",
+    "weights_descent.eqx",
     "history.jsonl",
     "result.json",
     "stages.json",
@@ -42,14 +43,32 @@ def test_files_and_summary(finished: AnalysisResult) -> None:
     assert all((finished.out / name).is_file() for name in FILES)
     summary = read(finished)
     assert summary == finished.summary
-    assert [row["name"] for row in summary["comparison"]] == [
+    names = [row["name"] for row in summary["comparison"]]
+    assert names[:4] == [
         "one bin",
         "cross-entropy, uniform bins",
         "cross-entropy, quantile bins",
         "cross-entropy, equal-signal bins",
-        "difana",
     ]
+    best = summary["comparison"][-1]
+    candidates = {
+        "cross-entropy, best bins", "efficient score, best bins", "trained on the objective"
+    }  # fmt: skip
+    assert {*names[4:-1], best["observable"]} == candidates
+    assert (names[-1], len(names)) == ("difana", 7)
+    training = summary["training"]
+    assert training["chosen"] == best["observable"]
+    held_out = {row["name"]: row["held_out"] for row in training["candidates"]}
+    assert set(held_out) == candidates
+    assert held_out[best["observable"]] == min(held_out.values())
+    better = {row["name"] for row in summary["comparison"][:-1] if row["limit"] < best["limit"]}
+    said = "".join(summary["notes"])
+    assert all(
+        (f"'{name}' has the lower expected limit" in said) == (name in better) for name in names
+    )
     for row in summary["comparison"]:
+        assert 0 < row["error"] < row["limit"]
+        assert 0 < row["retained"] < 1.5
         assert row["status"] == "ok"
         assert row["limits"] == sorted(row["limits"])
         assert row["limit"] == row["limits"][2] > 0
@@ -67,7 +86,7 @@ def test_files_and_summary(finished: AnalysisResult) -> None:
     assert str(finished.out.parent) not in text
     assert "seconds" not in text
     stages = {record["stage"] for record in read_history(finished.out / "history.jsonl")}
-    assert stages == {"cross-entropy", "expected_limit"}
+    assert stages == {"cross-entropy", "efficient score", "expected_limit"}
 
 
 def test_conditions_are_judged_on_the_test_split(finished: AnalysisResult) -> None:
@@ -113,8 +132,7 @@ def test_workspace_is_valid_and_agrees_with_pyhf(finished: AnalysisResult) -> No
 
 def test_templates_are_those_of_the_saved_network(finished: AnalysisResult) -> None:
     loaded = load(finished.config)
-    like = new_network(finished.config.network, loaded.train, key=jax.random.key(0))
-    net = load_weights(finished.out / "weights.eqx", like)
+    net = observable_of(finished.out).net
     edges = np.asarray(finished.trained.edges, np.float32)
     channel = channel_from_events(net, loaded.test, edges=edges, bandwidth=None)
     for own, other in zip(channel.templates, finished.channels[0].templates, strict=True):

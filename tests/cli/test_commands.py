@@ -174,7 +174,7 @@ def test_schema(invoke: Invoke) -> None:
     schema = json.loads(invoke("schema").stdout)
     assert "Samples" in schema["properties"]
     training = schema["properties"]["Training"]["properties"]
-    assert training["Steps"]["description"] == "Steps on the objective."
+    assert training["Steps"]["description"] == "Steps on the objective; 0 for no descent."
     unfolding = json.loads(invoke("schema", "unfold").stdout)
     assert "Observables" in unfolding["properties"]
 
