@@ -199,6 +199,8 @@ def _try_variable(source: Source, root: Node, probed: Probed, problems: Problems
                 if entry is not None:
                     line = _entry(root, "Systematics", entry.name).line_of("Transform")
                 problems.add(line, str(error).removeprefix(f"{source.where}: "))
+                if entry is None:
+                    return  # shifted it is no better
 
 
 def _line(

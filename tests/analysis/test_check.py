@@ -110,6 +110,16 @@ BROKEN: dict[str, tuple[Callable[[Config], None], str, list[str]]] = {
         "mass + ptt",
         ["no branch 'ptt'", "Did you mean 'pt'?"],
     ),
+    "variable that is not finite": (
+        lambda c: c["Regions"][1].update(Variable="log(mass - 100)"),
+        "log(mass - 100)",
+        ["region 'CR'", "is not finite in", "'log(mass - 100)'"],
+    ),
+    "shift that is not finite": (
+        lambda c: c["Systematics"][0].update(Transform={"mass": "mass / (1 - abs(alpha))"}),
+        "  Transform:",
+        ["shifted by 'scale' is not finite"],
+    ),
     "identifier": (
         lambda c: c["General"].update(Identifier="evnt"),
         "Identifier: ",

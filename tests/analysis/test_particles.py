@@ -16,7 +16,15 @@ import uproot
 import yaml
 
 from difana._errors import ConfigError, InputError
-from difana.analysis import AnalysisResult, apply, observable_of, observe, read_config, run
+from difana.analysis import (
+    AnalysisResult,
+    apply,
+    check,
+    observable_of,
+    observe,
+    read_config,
+    run,
+)
 from difana.analysis.load import load
 from difana.analysis.network import network_for
 from difana.analysis.stages import changed, stages_of
@@ -161,6 +169,23 @@ def test_run_and_export(folder: Path, finished: AnalysisResult) -> None:
     np.testing.assert_allclose(exported(narrow.inputs), exported(wide), rtol=1e-5)
     with pytest.raises(InputError, match=r"takes up to 4 particles .* give Events.inputs"):
         exported(events.features)
+
+
+def test_channels_are_checked_before_the_training(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "in", ignore=shutil.ignore_patterns("out"))
+    assert "no problem" in str(check(tmp_path / "in" / "analysis.yaml", progress=False))
+
+    def spoil(config: dict[str, Any]) -> None:
+        config["Particles"]["Channels"].update(eta="jet_etaa", pt="met")
+
+    path = write(tmp_path / "in", spoil)
+    with pytest.raises(ConfigError) as caught:
+        check(path, progress=False)
+    lines = path.read_text().splitlines()
+    for text, word in (("jet_etaa", "Did you mean 'jet_eta'"), ("pt: met", "one list of numbers")):
+        (line,) = [i for i, own in enumerate(lines, 1) if own.strip().endswith(text)]
+        assert f":{line}: " in str(caught.value)
+        assert word in str(caught.value)
 
 
 def test_a_result_applied_to_its_file(

@@ -50,8 +50,8 @@ def smooth_templates(
         ModelError: If the method is unknown or the shapes differ.
 
     References:
-        Cleveland, J. Am. Stat. Assoc. 74 (1979) 829; Craven and Wahba, Numerische Mathematik 31 (1979) 377;
-        Friedman, CERN 74-23 (1974) 271.
+        Cleveland, J. Am. Stat. Assoc. 74 (1979) 829; Craven and Wahba, Numerische Mathematik 31
+        (1979) 377; Friedman, CERN 74-23 (1974) 271.
 
     Example:
         >>> nominal = np.full(6, 100.0)
