@@ -111,9 +111,9 @@ BROKEN: dict[str, tuple[Callable[[Config], None], str, list[str]]] = {
         ["no branch 'ptt'", "Did you mean 'pt'?"],
     ),
     "variable that is not finite": (
-        lambda c: c["Regions"][1].update(Variable="log(mass - 100)"),
-        "log(mass - 100)",
-        ["region 'CR'", "is not finite in", "'log(mass - 100)'"],
+        lambda c: c["Regions"][1].update(Variable="log(mass - 80)"),
+        "log(mass - 80)",
+        ["region 'CR'", "is not finite in", "'log(mass - 80)'"],
     ),
     "shift that is not finite": (
         lambda c: c["Systematics"][0].update(Transform={"mass": "mass / (1 - abs(alpha))"}),
