@@ -198,7 +198,8 @@ def _try_variable(source: Source, root: Node, probed: Probed, problems: Problems
                 line = _entry(root, "Regions", source.region.name).line_of("Variable")
                 if entry is not None:
                     line = _entry(root, "Systematics", entry.name).line_of("Transform")
-                problems.add(line, str(error).removeprefix(f"{source.where}: "))
+                place = (source.systematic or source.sample).where
+                problems.add(line, str(error).removeprefix(f"{place}: "))
                 if entry is None:
                     return  # shifted it is no better
 
