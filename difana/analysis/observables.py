@@ -62,11 +62,6 @@ class Expectation:
     retained: float = float("nan")
 
     @property
-    def label(self) -> str:
-        """Name, and which of the candidates it is."""
-        return f"{self.name} ({self.observable})" if self.observable else self.name
-
-    @property
     def median(self) -> float:
         """Median expected limit; not a number where there is none."""
         return self.limits[2] if self.limits else float("nan")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread, imsave
 
 from difana.analysis import AnalysisResult, reading, run
-from difana.analysis.words import limit_text
+from difana.analysis.words import headline, observable_text
 from difana.plot import analysis_report
 from difana.plot._pages.look import Look, conditions
 from tests.browser import check_page
@@ -71,12 +71,14 @@ def test_report(finished: AnalysisResult, tmp_path: Path) -> None:
         assert imread(tmp_path / "plots" / f"{name}.png").std() > 0.01  # something is drawn
     assert "MinimumBackground" in text.split("<h2")[8]  # of the training
     # the limit stands first of all numbers, with the digits of the terminal
-    limit = f"mu &lt; {limit_text(finished.trained.median)}"
+    limit = headline(finished.summary)[0][1].replace("<", "&lt;")
     assert text.index(limit) < text.index("<table")
     assert "There are no data" in text
     head, *rows = rows_of(text, "Comparison of observables")
     assert head[:4] == ["observable", "bins", "mu &lt;", "68 % band"]
-    assert [row[0] for row in rows] == [entry.label for entry in finished.comparison]
+    assert [row[0] for row in rows] == [
+        observable_text(row) for row in finished.summary["comparison"]
+    ]
     check_page(page, tmp_path, images=len(names))
 
 
