@@ -35,9 +35,7 @@ def decimals_of(errors: Iterable[float], *, otherwise: Iterable[float] = ()) -> 
     smallest = min(known)
     order = math.floor(math.log10(smallest))
     leading = round(smallest / 10.0 ** (order - 2))
-    if 355 <= leading <= 949:
-        return -order
-    return 1 - order if leading < 355 else -order
+    return 1 - order if leading < 355 else -order  # from 950 on the digits are those of 1000
 
 
 def shown(value: float | None, decimals: int) -> str:
