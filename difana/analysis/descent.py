@@ -18,6 +18,7 @@ from difana._typing import Network
 from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.options import TrainingOptions
+from difana.analysis.pretrain import nominal_samples
 from difana.analysis.question import Question
 from difana.data import Sample
 from difana.hist import TrainableEdges
@@ -104,7 +105,9 @@ def descend(
     def loss(state: Any, batch: Sequence[Sample], step: Step) -> tuple[Array, dict]:
         bandwidth = state["width"] * training_loop.geometric(first, last)(step.progress)
         own = channel_of(state, batch, bandwidth)
-        closing = closing_of(own, channel_of(state, _nominal(batch), None)) if closes else None
+        closing = (
+            closing_of(own, channel_of(state, nominal_samples(batch), None)) if closes else None
+        )
         value, aux = question(own, closing=closing, multipliers=state.get("multipliers", ()))
         entropy, _ = cross_entropy(_classifier(state["net"]), batch, poi=poi)
         aux = {**aux, "cross_entropy": entropy}
@@ -118,7 +121,7 @@ def descend(
         closing = None
         if closes:
             # as at the end of the training
-            soft = channel_of(state, _nominal(held_out), state["width"] * last)
+            soft = channel_of(state, nominal_samples(held_out), state["width"] * last)
             closing = closing_of(soft, own)
         return question(own, both, closing=closing)
 
@@ -164,11 +167,6 @@ def median_width(edges: Float[np.ndarray, " edges"]) -> float:
 def _classifier(net: Network) -> Network:
     """Return what is a logit of signal: the efficient score is none, its first output is."""
     return net.outputs if isinstance(net, EfficientScore) else net
-
-
-def _nominal(samples: Sequence[Sample]) -> list[Sample]:
-    """Return the samples without their variations."""
-    return [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in samples]
 
 
 def _rounded_ends(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edges"]:

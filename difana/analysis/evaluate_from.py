@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 from difana._errors import ConfigError, InputError
 from difana.analysis.conclude import conclude
 from difana.analysis.config import AnalysisConfig
-from difana.analysis.load import load
+from difana.analysis.efficient_score import efficient_score_of
+from difana.analysis.load import Loaded, load
+from difana.analysis.optimise import Optimised
 from difana.analysis.read import read_config
 from difana.analysis.result import AnalysisResult
 from difana.analysis.trained import Trained, trained_of
 from difana.config import Journal, held_folder
 from difana.config.declare import camel
+from difana.losses import ScorePlan
 
 
 def evaluate_from(
@@ -66,10 +70,29 @@ def evaluate_from(
         journal.begin("read", f"reading {len(config.samples)} samples")
         loaded = load(config)
         loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *_notes(trained, config)))
-        found = conclude(config, loaded, trained.optimised, folder=folder, journal=journal)
+        optimised = _measured_anew(trained.optimised, loaded, poi=config.general.poi)
+        found = conclude(config, loaded, optimised, folder=folder, journal=journal)
         if report is not None:
             report(found)
     return found
+
+
+def _measured_anew(optimised: Optimised, loaded: Loaded, *, poi: str) -> Optimised:
+    """Return the networks with the information of this analysis, which bins are measured against.
+
+    Networks know the scores of the nuisances that they were trained with: those that only scale
+    may be others, of those that change shapes the information is not known.
+    """
+    score = optimised.score_net
+    if score is not None:
+        own = score.plan
+        plan = ScorePlan.of(loaded.train, pois=(poi,), strength=own.strength)
+        same = dataclasses.replace(plan, scaled=()) == dataclasses.replace(own, scaled=())
+        nets, score = score.nets, None
+        if same:
+            with contextlib.suppress(InputError):  # information without an inverse
+                score = efficient_score_of(nets, loaded.train, plan=plan)
+    return dataclasses.replace(optimised, score_net=score)
 
 
 def check_fit(trained: AnalysisConfig, config: AnalysisConfig) -> None:

@@ -18,6 +18,7 @@ from difana._typing import Network
 from difana.analysis.efficient_score import EfficientScore, efficient_score_of
 from difana.analysis.network import network_for
 from difana.analysis.options import NetworkOptions
+from difana.config import digest
 from difana.data import Sample
 from difana.losses import ScorePlan, Step, efficient_score
 from difana.nn import trainable
@@ -82,7 +83,7 @@ def fit_efficient_score(
         per_step: Of the nuisances that move events, how many are drawn at each step.
         start: Instead of a new network: one with ``ScorePlan.of(...).outputs`` outputs.
         checkpoint: Folder of the checkpoints; a killed run continues there.
-        fingerprint: What a resumed training must agree on, beside plan and options.
+        fingerprint: What a resumed training must agree on, beside events, plan and options.
         settings: Further options of `difana.train.fit`.
 
     Returns:
@@ -113,6 +114,7 @@ def fit_efficient_score(
     if start is not None and members > 1:
         raise ConfigError(f"{members} members of one start are the same network: give no start")
     plan = ScorePlan.of(train, pois=pois, strength=strength)
+    seen, held_out = (_without(part, plan.scaled) for part in (train, validation))
     rows = max(len(sample.nominal) for sample in train)
     steps = training.steps_for(rows)
 
@@ -124,6 +126,7 @@ def fit_efficient_score(
         return efficient_score(net, held_out, plan=plan)
 
     make = network_for(network, train, outputs=plan.outputs)
+    agreed = (fingerprint, digest(held_out), _shape_of(plan), dataclasses.astuple(training))
     trainings = []
     for member in range(members):
         weights_key, batches_key = jax.random.split(jax.random.fold_in(key, member))
@@ -133,17 +136,17 @@ def fit_efficient_score(
             fit(
                 loss,
                 net,
-                train,
+                seen,
                 steps=steps,
                 batch_size=training.batch(rows),
                 optimizer=training.optimizer(steps),
                 key=batches_key,
                 trained=trainable(net),
-                validate=lambda net: measure(net, validation),
+                validate=lambda net: measure(net, held_out),
                 patience=training.patience,
                 average=training.average,
                 checkpoint=folder,
-                fingerprint=f"{fingerprint} {_shape_of(plan)} {dataclasses.astuple(training)}",
+                fingerprint=" ".join(map(str, agreed)),
                 stage="efficient score" + (f" {member + 1}/{members}" if members > 1 else ""),
                 **settings,
             )
@@ -152,7 +155,15 @@ def fit_efficient_score(
     return EfficientScoreResult(efficient_score_of(nets, train, plan=plan), tuple(trainings))
 
 
+def _without(samples: Sequence[Sample], names: Sequence[str]) -> list[Sample]:
+    """Return the samples without variations that only scale: no network learns of them."""
+    return [
+        dataclasses.replace(s, variations=tuple(v for v in s.variations if v.name not in names))
+        for s in samples
+    ]
+
+
 def _shape_of(plan: ScorePlan) -> list[object]:
     """Return the plan without names: renaming a parameter trains nothing again."""
-    values = dataclasses.astuple(plan)
+    values = dataclasses.astuple(dataclasses.replace(plan, scaled=()))
     return [len(value) if isinstance(value, tuple) else value for value in values]

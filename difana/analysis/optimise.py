@@ -147,7 +147,8 @@ def optimise(
         directory: Folder of the checkpoints; None for none.
         resume: False: delete the checkpoints first; ``"same"``: those of another training.
         progress_bar: Show progress.
-        fingerprint: What a resumed run must agree on.
+        fingerprint: What a resumed descent must agree on, beside events and options; networks that
+            classify do not see all of the analysis, and compare what they see.
         mesh: Devices to spread the batches over.
         baseline: A network trained before, e.g. shared by analyses that differ in their
             systematics only; the first stage is left out.
@@ -162,7 +163,6 @@ def optimise(
         raise ConfigError(f"{training.bins} bin(s): an observable needs at least two")
     first_key, score_key, descent_key = jax.random.split(key, 3)
     settings: dict[str, Any] = {"resume": resume, "progress_bar": progress_bar}
-    settings["fingerprint"] = f"{fingerprint} {network} {training}"
     inside = _inside(directory)
     results: list[TrainResult] = []
     if baseline is None:
@@ -222,6 +222,7 @@ def optimise(
             channel=channel,
             staterror=staterror,
             checkpoint=inside(training.objective),
+            fingerprint=f"{fingerprint} {network} {training}",
             mesh=mesh,
             **settings,
         )

@@ -14,6 +14,7 @@ from difana import train as training_loop
 from difana._typing import Network
 from difana.analysis.network import network_for
 from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.config import digest
 from difana.data import Sample
 from difana.losses import cross_entropy
 from difana.nn import MeanOf, trainable
@@ -31,6 +32,7 @@ def pretrain(
     variations: bool = False,
     stage: str = "cross-entropy",
     checkpoint: Path | None = None,
+    fingerprint: str = "",
     **settings: Any,
 ) -> tuple[Network, tuple[TrainResult, ...]]:
     """Train networks on cross-entropy; of each the best state on held-out events counts.
@@ -45,6 +47,7 @@ def pretrain(
         variations: Train on the systematic variations, too (augmentation).
         stage: Name in the history.
         checkpoint: Folder of the checkpoints.
+        fingerprint: What a resumed training must agree on, beside events and options.
         settings: Further options of `difana.train.fit`.
 
     Returns:
@@ -52,6 +55,8 @@ def pretrain(
     """
     own = pretraining(training)
     steps = training.pretrain_steps
+    if not variations:  # nor does a checkpoint hang on what is not seen
+        train, validation = nominal_samples(train), nominal_samples(validation)
     make = network_for(network, train)
 
     @eqx.filter_jit
@@ -76,11 +81,25 @@ def pretrain(
                 validate=lambda net: measure(net, validation),
                 checkpoint=checkpoint and (checkpoint / str(member) if several else checkpoint),
                 stage=f"{stage} {member + 1}/{training.members}" if several else stage,
+                fingerprint=f"{fingerprint} {digest(validation)}",
                 **settings,
             )
         )
     nets = tuple(one.trainable for one in found)
     return nets[0] if len(nets) == 1 else MeanOf(nets), tuple(found)
+
+
+def nominal_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Return the samples without their variations.
+
+    Example:
+        >>> from difana.data import Events, Normalisation
+        >>> events = Events(jax.numpy.ones((2, 1)), jax.numpy.ones(2))
+        >>> norm = Normalisation(up=1.1, down=0.9, name="norm")
+        >>> nominal_samples([Sample(events, (norm,), name="b")])[0].variations
+        ()
+    """
+    return tuple(Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in samples)
 
 
 def pretraining(options: TrainingOptions = TrainingOptions()) -> Training:  # noqa: B008  # frozen

@@ -9,13 +9,14 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from difana.analysis.changes import changed, read_stages, write_stages
 from difana.analysis.conclude import conclude
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.load import load
 from difana.analysis.optimise import optimise
 from difana.analysis.read import read_config
 from difana.analysis.result import AnalysisResult
-from difana.analysis.stages import changed, fingerprint_of, read_stages, stages_of, write_stages
+from difana.analysis.stages import fingerprint_of, stages_of
 from difana.config import Journal, held_folder
 
 
@@ -101,7 +102,7 @@ def _run(
         directory=folder / "checkpoints",
         resume="same" if resume else False,
         progress_bar=progress,
-        fingerprint=fingerprint_of(stages, "train"),
+        fingerprint=fingerprint_of(stages, "classify", "train"),
         mesh=mesh,
     )
     return conclude(config, loaded, optimised, folder=folder, journal=journal)

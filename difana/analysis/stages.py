@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,24 +13,23 @@ import jax
 from difana._files import jsonable
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.load import Loaded
+from difana.analysis.options import NetworkOptions, TrainingOptions
 from difana.analysis.systematics import modifier_of
 from difana.analysis.treatments import treatments_of
-from difana.config import digest, write_json
+from difana.config import digest
 from difana.config.declare import camel
 from difana.data import Sample, is_signal
 from difana.likelihood import HistoSys, NormSys
+from difana.losses import ScorePlan
 
-STAGES = {"train": "training again", "evaluate": "evaluating again", "report": "writing again"}
-_EVENTS = ("sample ", "systematic ", "region ", "test events")
-_SHOWN = 3  # changes that are named
-
-Parts = list[tuple[str, str]]
-"""What a stage depends on: what it is called, and a hash of its content, without names."""
+_CLASSIFYING = ("start", "seed", "members", "pretrain_steps", "pretrain_batch", "pretrain_rate")
 
 
 def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
-    """Return what the training, the evaluation and the report depend on, as JSON values.
+    """Return what each stage of `difana.analysis.changes.STAGES` depends on, as JSON values.
 
+    ``classify`` is the training of networks that see no more than events (cross-entropy) and their
+    variations of shape (scores), ``train`` the search for bins and the descent on the objective.
     Events and templates are numbered in the hashes, not named, and a change of the configuration
     that changes no number changes none. ``causes`` hashes nothing: settings of which a change
     explains changes of events.
@@ -53,7 +50,8 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
         [factor.name for factor in config.normfactors],
     ]
     return {
-        "train": [*_seen_by_training(config, loaded)],
+        "classify": [*_seen_by_classifiers(config, loaded)],
+        "train": [*_seen_by_the_objective(config, loaded)],
         "evaluate": [
             ("data", _hash(data)),
             ("blinding", _hash(hidden, general.blind_fit)),
@@ -65,6 +63,7 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
             ("the name of the measurement", _hash(general.measurement)),
             *((f"section {name}", _hash(jsonable(part))) for name, part in config.echo.items()),
         ],
+        "descends": config.training.steps > 0,
         "causes": {
             "Luminosity": general.luminosity,
             "the split": [general.split, general.seed, general.identifier],
@@ -75,85 +74,38 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
     }
 
 
-def fingerprint_of(stages: Mapping[str, Any], stage: str) -> str:
-    """Return one hash of what a stage depends on, without the names of its parts."""
-    return _hash([part for _, part in stages[stage]])
+def fingerprint_of(stages: Mapping[str, Any], *names: str) -> str:
+    """Return one hash of what stages depend on, without the names of the parts."""
+    return _hash([part for name in names for _, part in stages[name]])
 
 
-def changed(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
-    """Say in one line what changed and from which stage a run goes on.
-
-    Args:
-        before: `stages_of` the run before; None where there was none.
-        now: `stages_of` this one.
-
-    Example:
-        >>> old = {"train": [("sample 's'", "1")], "evaluate": [("data", "2")], "report": []}
-        >>> changed(old, {**old, "evaluate": [("data", "3")]})
-        'data changed: evaluating again'
-        >>> changed(old, {**old, "train": [("sample 'renamed'", "1")]})
-        'nothing changed: continuing'
-        >>> changed(None, old)
-        'training'
-    """
-    if before is None:
-        return "training"
-    found = {stage: _differences(before[stage], now[stage]) for stage in STAGES}
-    first = next((stage for stage in STAGES if found[stage]), None)
-    if first is None:
-        return "nothing changed: continuing"
-    listed = found[first]
-    causes = [
-        f"{what} changed"
-        for what, value in now.get("causes", {}).items()
-        if json.dumps(jsonable(value)) != json.dumps(before.get("causes", {}).get(what))
-    ]
-    if first == "train" and causes:
-        listed = [*causes, *(text for text in listed if not text.startswith(_EVENTS))]
-    named = [text for text in listed if not text.startswith("section ")]
-    listed = named or listed  # whatever else was changed stands in a section
-    if "blinding changed" in listed:  # which shows other data
-        listed = [text for text in listed if text != "data changed"]
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return f"{', '.join(listed[:_SHOWN])}{more}: {STAGES[first]}"
-
-
-def read_stages(folder: Path) -> dict[str, Any] | None:
-    """Return what the last run in a folder depended on; None where that is not known."""
-    try:
-        found = json.loads((folder / "stages.json").read_text(encoding="utf-8"))
-        parts = [[(str(name), str(part)) for name, part in found[stage]] for stage in STAGES]
-        causes = dict(found["causes"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return {**dict(zip(STAGES, parts, strict=True)), "causes": causes}
-
-
-def write_stages(folder: Path, stages: Mapping[str, Any]) -> None:
-    """Write what a run depends on into its folder, before it trains."""
-    write_json(folder / "stages.json", stages)
-
-
-def _seen_by_training(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[str, str]]:
-    """Yield what the networks and their bins depend on."""
-    number = _Numbers()
-    formulas = _formulas(config)
-    systematics: dict[str, list[Any]] = {}
-    for i, (train, held_out) in enumerate(zip(loaded.train, loaded.validation, strict=True)):
+def _seen_by_classifiers(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[str, str]]:
+    """Yield what networks depend on that see events alone, and variations that change shapes."""
+    for train, held_out in _pairs(loaded):
         signal = is_signal(train, config.general.poi)
-        own = [number[name] for name in train.normfactors]
-        yield f"sample '{train.name}'", _hash(_nominal(train), _nominal(held_out), signal, own)
-        for mine, other in zip(train.variations, held_out.variations, strict=True):
-            kind = (i, type(mine).__name__, formulas.get(mine.name))
-            systematics.setdefault(mine.name, []).append(_hash(kind, mine, other))
+        yield f"sample '{train.name}'", _hash(_nominal(train), _nominal(held_out), signal)
+    if config.training.start == "score":
+        scaling = ScorePlan.of(loaded.train, pois=(config.general.poi,)).scaled
+        for name, content in _variations(config, loaded).items():
+            if name not in scaling:
+                yield f"systematic '{name}'", _hash(content)
+    yield from _options(config.network)
+    yield from _options(config.training, *_CLASSIFYING)
+    yield "the version of jax", _hash(jax.__version__)
+
+
+def _seen_by_the_objective(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[str, str]]:
+    """Yield what bins and descent depend on, beside what the classifiers do."""
+    number, systematics = _Numbers(), _variations(config, loaded)
+    factors = [[number[name] for name in train.normfactors] for train in loaded.train]
     for i, channel in enumerate(loaded.channels):
         content = []
         for j, template in enumerate(channel.templates):
             content.append(_hash(template.values))
             for modifier in template.modifiers:
                 if isinstance(modifier, HistoSys | NormSys):
-                    where = (i, j, modifier.kind, modifier)
-                    systematics.setdefault(modifier.name, []).append(_hash(*where))
+                    own = systematics.setdefault(modifier.name, [])
+                    own.append(_hash(i, j, modifier.kind, modifier))
                 else:  # statistical uncertainties have the name of their region
                     free = modifier.kind == "normfactor"
                     content.append(_hash(modifier.kind, modifier, free and number[modifier.name]))
@@ -162,12 +114,31 @@ def _seen_by_training(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[
         yield f"systematic '{name}'", _hash(content)
     for entry in loaded.parameters:
         yield f"NormFactor '{entry.name}'", _hash(number[entry.name], entry.init, entry.bounds)
+    yield "NormFactors", _hash(factors)
     yield "General.StatErrors", _hash(config.general.stat_errors)
-    for section in (config.network, config.training):
-        for field in dataclasses.fields(section):
-            label = f"{type(section).__name__.removesuffix('Options')}.{camel(field.name)}"
-            yield label, _hash(getattr(section, field.name))
-    yield "the version of jax", _hash(jax.__version__)
+    yield from _options(config.training)
+
+
+def _pairs(loaded: Loaded) -> Iterator[tuple[Sample, Sample]]:
+    yield from zip(loaded.train, loaded.validation, strict=True)
+
+
+def _variations(config: AnalysisConfig, loaded: Loaded) -> dict[str, list[Any]]:
+    """Return hashes of the variations of training and held-out samples, by parameter."""
+    formulas, found = _formulas(config), {}
+    for i, (train, held_out) in enumerate(_pairs(loaded)):
+        for mine, other in zip(train.variations, held_out.variations, strict=True):
+            kind = (i, type(mine).__name__, formulas.get(mine.name))
+            found.setdefault(mine.name, []).append(_hash(kind, mine, other))
+    return found
+
+
+def _options(section: NetworkOptions | TrainingOptions, *fields: str) -> Iterator[tuple[str, str]]:
+    """Yield the options of a section, or some of them."""
+    name = type(section).__name__.removesuffix("Options")
+    for field in dataclasses.fields(section):
+        if not fields or field.name in fields:
+            yield f"{name}.{camel(field.name)}", _hash(getattr(section, field.name))
 
 
 def _formulas(config: AnalysisConfig) -> dict[str, list[tuple[int, str]]]:
@@ -212,15 +183,3 @@ def _hash(*content: Any) -> str:
     for leaf in leaves:
         found.update((digest(leaf) if hasattr(leaf, "shape") else repr(leaf)).encode() + b"\0")
     return found.hexdigest()[:16]
-
-
-def _differences(before: Parts, now: Parts) -> list[str]:
-    """Return in words how the parts of a stage differ; none if their contents are the same."""
-    old, new = ([part for _, part in parts] for parts in (before, now))
-    if old == new:
-        return []
-    was, known = dict(before), {name for name, _ in now}
-    found = [f"{name} changed" for name, part in now if name in was and was[name] != part]
-    found += [f"{name} is new" for name, part in now if name not in was and part not in old]
-    found += [f"{name} is gone" for name, part in before if name not in known and part not in new]
-    return found or ["the order of the parts changed"]

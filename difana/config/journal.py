@@ -39,8 +39,10 @@ class Journal:
         self._next(stage)
         if self.speak:
             from rich.console import Console
+            from rich.text import Text
 
-            Console(stderr=True).print(f"[bold]difana[/] {text}", highlight=False)
+            line = Text.assemble(("difana", "bold"), " ", text)  # names may look like markup
+            Console(stderr=True).print(line, soft_wrap=True)
 
     def end(self, folder: Path) -> None:
         """End the last stage; write the seconds of each into ``timing.json``."""

@@ -116,6 +116,9 @@ def test_a_changed_prior_trains_nothing(finished: AnalysisResult, evaluate: Eval
     found = evaluate(prior)
     assert found.trained.edges == finished.trained.edges
     assert found.trained.median > finished.trained.median
+    # what the bins keep is measured against the information with this prior
+    assert 0 < found.trained.retained < 1.05
+    assert found.trained.retained != pytest.approx(finished.trained.retained, rel=1e-3)
     modifier = {m.name: m for m in found.channels[0].templates[1].modifiers}["norm"]
     assert (modifier.hi, modifier.lo) == (1.5, 0.5)
 
@@ -129,12 +132,14 @@ def test_names_train_nothing(finished: AnalysisResult, evaluate: Evaluate) -> No
     before = {t.name: np.asarray(t.values) for t in finished.channels[0].templates}
     np.testing.assert_array_equal(own["b"], before["background"])
     np.testing.assert_array_equal(own["signal"], before["signal"])
+    assert found.trained.retained == pytest.approx(finished.trained.retained, rel=1e-6)
 
 
 def test_other_regions_systematics_and_luminosity(evaluate: Evaluate) -> None:
     found = evaluate(fewer)
     assert [region.name for region in found.regions] == ["SR"]
     assert not any("scale" in name for name in found.model.parameters)
+    assert np.isnan(found.trained.retained)
     assert found.summary["samples"]["background"]["yield"] < 1200
     assert found.summary["samples"]["background"]["yield"] > 1000
 

@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from difana.analysis import AnalysisResult, load, read_config, run
-from difana.analysis.stages import changed, fingerprint_of, stages_of
+from difana.analysis.changes import STAGES, changed
+from difana.analysis.stages import fingerprint_of, stages_of
 
 Edit = tuple[str, str]
+Again = Callable[..., tuple[str, str]]
 NORM = "Up:\n    Normalization: 0.1"
 
 
 class Trained(Exception):
-    """A training took a step."""
+    """A training was to take a step; the text is its stage."""
 
 
 class Kept(Exception):
@@ -30,21 +32,21 @@ class Kept(Exception):
 @pytest.fixture
 def again(
     finished: AnalysisResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> Callable[..., tuple[type, str]]:
-    """``again(old, new)`` edits the finished analysis and runs it until it trains or evaluates."""
+) -> Again:
+    """``again(edit)`` edits the finished analysis and runs it until it trains or evaluates."""
     shutil.copytree(finished.out / "checkpoints", tmp_path / "out" / "checkpoints")
     shutil.copy(finished.out / "stages.json", tmp_path / "out")
 
-    def stop(kind: type) -> Callable[..., None]:
-        def function(*args: Any, **keys: Any) -> None:
-            raise kind
+    def train(*args: Any, journal: Any, **keys: Any) -> None:
+        raise Trained(journal._stage)
 
-        return function
+    def keep(*args: Any, **keys: Any) -> None:
+        raise Kept
 
-    monkeypatch.setattr(sys.modules["difana.train.minimise"], "run", stop(Trained))
-    monkeypatch.setattr(sys.modules["difana.analysis.evaluate"], "baselines", stop(Kept))
+    monkeypatch.setattr(sys.modules["difana.train.minimise"], "run", train)
+    monkeypatch.setattr(sys.modules["difana.analysis.evaluate"], "baselines", keep)
 
-    def start(*edits: Edit, **options: Any) -> tuple[type, str]:
+    def start(*edits: Edit, **options: Any) -> tuple[str, str]:
         path = finished.config.path.with_name("edited.yaml")
         text = finished.config.path.read_text()
         for old, new in edits:
@@ -55,7 +57,7 @@ def again(
             run(path, tmp_path / "out", **options)
         lines = capfd.readouterr().err.splitlines()
         assert lines[0].startswith("difana reading ")
-        return caught.type, lines[1].removeprefix("difana ")
+        return str(caught.value), lines[1].removeprefix("difana ")
 
     return start
 
@@ -79,52 +81,68 @@ UNSEEN: dict[str, tuple[Edit, str]] = {
         "section General changed, section Labels is new: writing again",
     ),
 }
-SEEN: dict[str, tuple[Edit, str]] = {
-    "prior": ((NORM, NORM.replace("0.1", "0.2")), "systematic 'norm' changed: training again"),
+MOVED = "systematic 'scale' changed, systematic 'resolution' changed and 1 more"
+CLASSIFIER, SCORE, DESCENT = "cross-entropy", "efficient score", "expected_limit"
+SEEN: dict[str, tuple[Edit, str, str]] = {
+    "prior": (
+        (NORM, NORM.replace("0.1", "0.2")),
+        "systematic 'norm' changed: training on the objective again",
+        DESCENT,
+    ),
+    "bins of a region": (
+        ("- 100\n", "- 110\n"),
+        f"region 'CR' changed, {MOVED}: training on the objective again",
+        DESCENT,
+    ),
+    "option of the descent": (
+        ("Batch: 150", "Batch: 151"),
+        "Training.Batch changed: training on the objective again",
+        DESCENT,
+    ),
     "formula": (
         ("pt * (1 + 0.05 * alpha)", "pt * (1 + 0.04 * alpha)"),
         "systematic 'scale' changed: training again",
+        SCORE,
     ),
     "selection": (
         ("mass > 60", "mass > 61"),
         "Filter of region 'SR' changed: training again",
+        CLASSIFIER,
     ),
     "luminosity": (
         ("Seed: 3", "Seed: 3\n  Luminosity: 2"),
         "Luminosity changed: training again",
+        CLASSIFIER,
     ),
     "seed": (
         ("Seed: 3", "Seed: 4"),
         "the split changed, Training.Seed changed: training again",
+        CLASSIFIER,
     ),
-    "option": (("Batch: 150", "Batch: 151"), "Training.Batch changed: training again"),
-    "feature": (("- eta", "- event"), "Features changed: training again"),
+    "feature": (("- eta", "- event"), "Features changed: training again", CLASSIFIER),
 }
 
 
 @pytest.mark.parametrize("name", UNSEEN)
-def test_what_training_does_not_see_trains_nothing(
-    name: str, again: Callable[..., tuple[type, str]]
-) -> None:
+def test_what_training_does_not_see_trains_nothing(name: str, again: Again) -> None:
     edit, line = UNSEEN[name]
-    assert again(edit) == (Kept, line)
+    assert again(edit) == ("", line)
 
 
 @pytest.mark.parametrize("name", SEEN)
-def test_what_training_sees_trains_again(name: str, again: Callable[..., tuple[type, str]]) -> None:
-    edit, line = SEEN[name]
-    assert again(edit) == (Trained, line)
+def test_what_training_sees_trains_again(name: str, again: Again) -> None:
+    edit, line, stage = SEEN[name]
+    assert again(edit) == (stage, line)
     # killed at once: the next one goes on
-    assert again(edit) == (Trained, "nothing changed: continuing")
+    assert again(edit) == (stage, "nothing changed: continuing")
 
 
-def test_without_a_record_the_checkpoints_count(
-    again: Callable[..., tuple[type, str]], tmp_path: Path
-) -> None:
-    for text in ("{", "[]", '{"train": 3}', '{"train": [], "evaluate": [], "report": []}'):
+def test_without_a_record_the_checkpoints_count(again: Again, tmp_path: Path) -> None:
+    parts = {stage: [] for stage in STAGES}
+    for text in ("{", "[]", '{"train": 3}', json.dumps(parts), json.dumps(parts | {"train": [1]})):
         (tmp_path / "out" / "stages.json").write_text(text)
-        assert again(("Name: SR", "Name: B")) == (Kept, "training")
-    assert again(("Name: SR", "Name: B"), resume=False) == (Trained, "training")
+        assert again(("Name: SR", "Name: B")) == ("", "training")
+    assert again(("Name: SR", "Name: B"), resume=False) == (CLASSIFIER, "training")
 
 
 @pytest.mark.slow
@@ -145,16 +163,16 @@ def test_a_changed_analysis_ends_as_in_a_new_folder(
 
 def test_several_changes_in_one_line(finished: AnalysisResult) -> None:
     before = json.loads((finished.out / "stages.json").read_text())
-    now = {**before, "train": [[name, "other"] for name, _ in before["train"]]}
+    now = {**before, "classify": [[name, "other"] for name, _ in before["classify"]]}
     assert changed(before, now) == (
-        "sample 'signal' changed, sample 'background' changed, region 'CR' changed and "
-        f"{len(now['train']) - 3} more: training again"
+        "sample 'signal' changed, sample 'background' changed, systematic 'scale' changed and "
+        f"{len(now['classify']) - 3} more: training again"
     )
     gone = {**before, "train": [p for p in before["train"] if p[0] != "systematic 'slope'"]}
-    assert changed(before, gone) == "systematic 'slope' is gone: training again"
-    assert changed(gone, before) == "systematic 'slope' is new: training again"
-    swapped = {**before, "train": before["train"][::-1]}
-    assert changed(before, swapped) == "the order of the parts changed: training again"
+    assert changed(before, gone) == "systematic 'slope' is gone: training on the objective again"
+    assert changed(gone, before) == "systematic 'slope' is new: training on the objective again"
+    swapped = {**before, "train": before["train"][::-1], "descends": False}
+    assert changed(before, swapped) == "the order of the parts changed: searching the bins again"
 
 
 def test_fingerprints_see_what_moves_together(finished: AnalysisResult) -> None:
