@@ -34,6 +34,13 @@ def shape(values=BACKGROUND):
     return HistoSys(values + SHAPE, values - SHAPE, "shape")
 
 
+def test_a_shape_moves_by_half_of_the_difference_of_its_sides():
+    """One bin: sigma = sqrt(b + delta^2) / s."""
+    b = np.array([100.0])
+    own = channel(HistoSys(b + 60, b - 40, "shape"), values=b, signal=np.array([2.0]))
+    assert LinearLimit(own, poi="mu").sigma(whole(1))[0] == pytest.approx(np.sqrt(2600) / 2)
+
+
 def whole(size=3):
     return np.arange(size + 1)[None]
 
