@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Mapping
 
@@ -86,7 +87,11 @@ def load(config: AnalysisConfig) -> Loaded:
     for entry in caught:
         if entry.category is not UserWarning:
             warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
-    said = [str(entry.message) for entry in caught if entry.category is UserWarning]
+    # a result names no folder of the machine that made it
+    here = f"{config.path.resolve().parent}{os.sep}"
+    said = [
+        str(entry.message).replace(here, "") for entry in caught if entry.category is UserWarning
+    ]
     return dataclasses.replace(loaded, notes=(*loaded.notes, *dict.fromkeys(said)))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import equinox as eqx
 
+from difana._errors import ConfigError
 from difana._typing import PyTree
 from difana.train.status import TrainStatus
 
@@ -59,6 +60,13 @@ class Book(eqx.Module):
     @staticmethod
     def from_facts(facts: dict[str, Any], *, best: PyTree) -> Book:
         """Return the book of a checkpoint."""
+        names = ("metric", "best_step", "waited", "status", "diagnosis")
+        missing = [name for name in names if name not in facts]
+        if missing:
+            raise ConfigError(
+                f"the checkpoint holds no '{missing[0]}': another version of difana wrote it; "
+                "start over with resume=False"
+            )
         metric = math.inf if facts["metric"] is None else facts["metric"]
-        rest = {name: facts[name] for name in ("best_step", "waited", "status", "diagnosis")}
+        rest = {name: facts[name] for name in names[1:]}
         return Book(best=best, metric=metric, **rest)

@@ -247,6 +247,7 @@ def test_a_sample_without_events_goes_through(
     said = " ".join(summary["notes"])
     for words in ("'rare' in region 'SR'", "'rare' in region 'CR'", "no event is observed"):
         assert words in said
+    assert str(folder) not in said  # a result names no folder of the machine
     model = pyhf.Workspace(workspace).model()
     own = np.asarray(result.model.expected_main(result.model.init))
     theirs = model.expected_actualdata(model.config.suggested_init())
