@@ -16,11 +16,17 @@ from difana.data.generate import (
     inferno,
     inferno_log_ratio,
     resonance,
+    uncertain_variable,
     write_resonance,
 )
 from difana.data.generate._dijets import decay, reconstruct
 
 SIZE = 4000
+UNCERTAIN = {
+    "signal": (60, (3.2, 0.9, 0.6, 1.0), (0.7, 1, 1, 1)),
+    "first": (4000, (1, 0, 0, 0.3), (1, 1, 1, 1.09**0.5)),
+    "second": (500, (1.2, 0.7, -0.6, 0.5), (0.6, 1, 1, 1)),
+}
 DECAYS = ((50, 200), (0, 100), (-1, 1), (-1, 1), (-3, 3))
 
 
@@ -40,6 +46,46 @@ def test_blobs_have_the_moments_of_the_code(key):
         np.testing.assert_allclose(events.total(), total, rtol=1e-6)
     other = blobs(key=jax.random.key(1), events=SIZE)[0]
     assert not np.array_equal(other.nominal.features, signal.nominal.features)
+
+
+@pytest.fixture(scope="module")
+def uncertain():
+    return uncertain_variable(key=jax.random.key(4), events=SIZE, size=2.0)
+
+
+def test_uncertain_variable_has_its_moments(uncertain):
+    assert [sample.name for sample in uncertain] == list(UNCERTAIN)
+    assert [sample.normfactors for sample in uncertain] == [("mu",), (), ()]
+    for sample in uncertain:
+        total, mean, width = UNCERTAIN[sample.name]
+        x = np.asarray(sample.nominal.features)
+        np.testing.assert_allclose(sample.nominal.total(), total, rtol=1e-6)
+        np.testing.assert_allclose(x.mean(axis=0), mean, atol=0.08)
+        np.testing.assert_allclose(x.std(axis=0), width, rtol=0.08)
+    first = np.asarray(uncertain[1].nominal.features)
+    assert stats.kstest(first[:, 0], stats.expon().cdf).pvalue > 1e-3
+    np.testing.assert_allclose(np.cov(first[:, 0], first[:, 3])[0, 1], 0.3, atol=0.08)
+
+
+def test_uncertain_variable_has_its_variations(uncertain):
+    names = [[variation.name for variation in sample.variations] for sample in uncertain]
+    assert names == [["scale"], ["scale", "shape", "norm_first"], ["scale", "norm_second"]]
+    x = np.asarray(uncertain[1].nominal.features)
+    scale, shape, norm = uncertain[1].variations
+    moved = np.stack([x[:, 0] * 1.24, x[:, 1], x[:, 2], x[:, 3] + 0.072 * x[:, 0]], axis=1)
+    np.testing.assert_allclose(scale.function(x, jnp.float32(1.0)), moved, rtol=1e-5, atol=1e-6)
+    for weights, sign in ((shape.up, 1), (shape.down, -1)):
+        expected = 1 + sign * 0.6 * np.tanh(x[:, 0] - 2)
+        np.testing.assert_allclose(weights / uncertain[1].nominal.weights, expected, rtol=1e-5)
+    np.testing.assert_allclose((norm.up, norm.down), (1.4, 1 / 1.4))
+    np.testing.assert_allclose(uncertain[2].variations[1].up, 1.6)
+    assert all(not s.variations for s in uncertain_variable(key=jax.random.key(4), size=0.0))
+
+
+@pytest.mark.parametrize("size", [-1.0, 4.0, float("nan")])
+def test_uncertain_variable_wants_positive_weights(key, size):
+    with pytest.raises(InputError, match="size must be in"):
+        uncertain_variable(key=key, events=10, size=size)
 
 
 @pytest.fixture(scope="module")

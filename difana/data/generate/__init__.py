@@ -1,4 +1,4 @@
-"""Generated samples: Gaussian blobs (NEOS), the INFERNO mixture, a resonance, unfolding toys."""
+"""Generated samples: blobs (NEOS), the INFERNO mixture, a resonance, unfolding toys, ..."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from difana.data.generate.resonance import (
     resonance,
     write_resonance,
 )
+from difana.data.generate.uncertain_variable import uncertain_variable
 from difana.data.generate.unfolding_toys import (
     acceptance_levels,
     cloud_levels,
@@ -59,6 +60,7 @@ __all__ = [
     "jets",
     "resolution_levels",
     "resonance",
+    "uncertain_variable",
     "with_resolution",
     "write_resonance",
 ]
