@@ -17,7 +17,8 @@ from difana.nn import export_network, save_weights
 def write_result(result: AnalysisResult, optimised: Optimised) -> None:
     """Write everything but the times; ``result.json`` last, so that it stands for the rest."""
     out, measurement = result.out, result.config.general.measurement
-    for old in (out / "result.json", *(out / "hepdata").glob("*.yaml")):  # of another run
+    of_another_run = [*(out / "hepdata").glob("*.yaml"), *out.glob("weights*.eqx")]
+    for old in (out / "result.json", *of_another_run):
         old.unlink(missing_ok=True)
     workspace = to_workspace(result.model, result.data, measurement=measurement)
     write_json(out / "workspace.json", workspace)

@@ -163,7 +163,8 @@ def test_disturbed_writing_ends_with_the_same_folder(
     out = folder / "killed"
     (out / "hepdata").mkdir(parents=True)
     for name in (".result.json.0123456789ab.part", "hepdata/.limits.yaml.0123456789ab.part",
-                 ".difana.lock", "hepdata/yields_prefit_old.yaml", "result.json"):  # fmt: skip
+                 ".difana.lock", "hepdata/yields_prefit_old.yaml", "result.json",
+                 "weights_score.eqx"):  # fmt: skip
         (out / name).write_text("half")
     (folder / "precious").write_text("mine")
     (out / "weights.eqx").symlink_to(folder / "precious")
