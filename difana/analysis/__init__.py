@@ -62,6 +62,8 @@ from difana.analysis.shuffle_importance import shuffle_importance as shuffle_imp
 from difana.analysis.templates import ObservedSample as ObservedSample
 from difana.analysis.templates import Values as Values
 from difana.analysis.templates import observe as observe
+from difana.analysis.trees import BoostedTrees as BoostedTrees
+from difana.analysis.trees import train_trees as train_trees
 
 __all__ = [
     "AnalysisConfig",
@@ -69,6 +71,7 @@ __all__ = [
     "Baseline",
     "BestBins",
     "BinCurve",
+    "BoostedTrees",
     "Candidate",
     "Checked",
     "ConstraintOptions",
@@ -125,5 +128,6 @@ __all__ = [
     "train_aware",
     "train_cross_entropy",
     "train_parametrised",
+    "train_trees",
     "write_hepdata",
 ]

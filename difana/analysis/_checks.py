@@ -118,6 +118,9 @@ def _check_particles(config: AnalysisConfig, root: Node, problems: Problems) -> 
 
 def _check_network(config: AnalysisConfig, root: Node, problems: Problems) -> None:
     cloud, hidden = config.particles, config.network.hidden
+    if config.training.trees and not config.features:
+        text = "Training.Trees needs Features: boosted trees see no particles"
+        problems.add(root.line_of("Training.Trees"), text)
     try:
         kind_of(config.network, particles=cloud is not None)
     except ConfigError as error:

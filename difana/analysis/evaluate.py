@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +20,8 @@ from difana.analysis.optimise import Optimised
 from difana.analysis.statistics import Final, final_statistics
 from difana.analysis.templates import ObservedSample, observe
 from difana.analysis.treatments import treatments_of
-from difana.data import Sample, is_signal
+from difana.analysis.trees import TREES, BoostedTrees, observe_trees
+from difana.data import Inputs, Sample, is_signal
 from difana.hist import soft_histogram
 from difana.likelihood import Channel, Model, build_model
 
@@ -89,6 +90,8 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         for own in optimised.candidates
         if own.name != optimised.chosen
     )
+    if optimised.trees is not None:
+        others += (_of_trees(optimised.trees, loaded.test, on=setting),)
     test = observe(optimised.net, loaded.test)
     best = expectation(DIFANA, test, optimised.edges, on=setting, observable=optimised.chosen)
     if not best.limits:
@@ -116,6 +119,16 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         conditions=judged(training.constraints, model, closing, channel=channel.name),
         scores={BASELINE: plain, DIFANA: test},
     )
+
+
+def _of_trees(trees: BoostedTrees, test: Sequence[Sample], *, on: Setting) -> Expectation:
+    """Return what is expected of boosted trees."""
+    if not trees.edges:
+        return Expectation(TREES, (), status=trees.status)
+    found = expectation(TREES, observe_trees(trees, test), np.asarray(trees.edges), on=on)
+    if isinstance(test[0].nominal.inputs, Inputs):
+        found = dataclasses.replace(found, notes=(*found.notes, "of the features, no particles"))
+    return found
 
 
 def _final_model(setting: Setting, channel: Channel, best: Expectation) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from difana._errors import ConfigError
+from difana._errors import ConfigError, InputError
 from difana._status import joined
 from difana._typing import Network
 from difana.analysis.best_bins import best_bins
@@ -24,6 +25,7 @@ from difana.analysis.options import NetworkOptions, TrainingOptions
 from difana.analysis.pretrain import pretrain, pretraining
 from difana.analysis.question import Question, log_objective, question_of
 from difana.analysis.templates import ObservedSample, hard_channel, observe
+from difana.analysis.trees import BoostedTrees, check_trees, observe_trees, train_trees
 from difana.data import Sample
 from difana.likelihood import Channel, Parameter
 from difana.losses import objective_named
@@ -73,6 +75,7 @@ class Optimised(AbstractTraining):
         candidates: All candidates.
         chosen: Name of the best one on held-out events (static).
         curves: Limit against number of bins, by candidate; empty for a given number (static).
+        trees: Boosted trees, for comparison alone; None where they were not asked for (static).
         bandwidth: Kernel width at the end of a descent, in units of the observable (static).
         history: Records of all stages (static).
         status: How the trainings ended, bits of `difana.train.TrainStatus`.
@@ -90,6 +93,7 @@ class Optimised(AbstractTraining):
     candidates: tuple[Candidate, ...] = ()
     chosen: str = eqx.field(static=True, default=DESCENT)
     curves: dict[str, BinCurve] = eqx.field(static=True, default_factory=dict)
+    trees: BoostedTrees | None = eqx.field(static=True, default=None)
 
     @property
     def bins(self) -> int:
@@ -128,6 +132,8 @@ def optimise(
     4. From the efficient score (without it, from cross-entropy), network and edges descend on the
        objective itself (`descend`).
     5. All are measured in hard bins of held-out events; the best is returned, with the others.
+    6. With ``training.trees`` boosted trees are trained, too, and get the best bins, as many as the
+       others. They are for comparison: nothing else depends on them.
 
     With ``training.constraints`` the descent is one on a Lagrangian whose multipliers ascend
     (`difana.losses.lagrangian`), and binnings and states are compared by the objective plus ten
@@ -157,7 +163,10 @@ def optimise(
 
     Raises:
         ConfigError: If the objective is unknown or there are fewer than two bins.
+        InputError: If boosted trees are asked for and cannot be trained.
     """
+    if training.trees:
+        check_trees(train)
     objective_named(training.objective)
     if isinstance(training.bins, int) and training.bins < 2:
         raise ConfigError(f"{training.bins} bin(s): an observable needs at least two")
@@ -222,7 +231,7 @@ def optimise(
             channel=channel,
             staterror=staterror,
             checkpoint=inside(training.objective),
-            fingerprint=f"{fingerprint} {network} {training}",
+            fingerprint=f"{fingerprint} {network} {dataclasses.replace(training, trees=False)}",
             mesh=mesh,
             **settings,
         )
@@ -230,6 +239,10 @@ def optimise(
         results.append(result)
         moved = np.asarray(best["edges"].edges, float)
         candidates.append(desk.candidate(DESCENT, best["net"], moved, desk.seen(best["net"])))
+    trees = None
+    if training.trees:
+        trees = train_trees(train, validation, poi=poi, seed=training.seed)
+        trees = desk.with_bins(trees, len(candidates[0].edges) - 1)
     winner = min(candidates, key=lambda own: own.metric)
     return Optimised(
         net=winner.net,
@@ -239,6 +252,7 @@ def optimise(
         candidates=tuple(candidates),
         chosen=winner.name,
         curves=curves,
+        trees=trees,
         bandwidth=median_width(winner.edges) * training.bandwidth[1],
         history=tuple(record for one in results for record in one.history),
         status=joined([own.status for own in results]),
@@ -296,6 +310,14 @@ class _Desk:
             name=self.named["name"],
             **self.shared,
         ).edges
+
+    def with_bins(self, trees: BoostedTrees, bins: int) -> BoostedTrees:
+        """Return trees with their best bins, or with the reason why they have none."""
+        try:
+            edges = self.edges([observe_trees(trees, part) for part in self.samples], bins)
+        except InputError as error:  # too few distinct values
+            return dataclasses.replace(trees, status=str(error))
+        return dataclasses.replace(trees, edges=tuple(map(float, edges)))
 
     def candidate(
         self,

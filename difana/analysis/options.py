@@ -90,6 +90,7 @@ class TrainingOptions:
         penalty: Weight of the penalty for less.
         validate_every: Steps between validations on held-out events, in hard bins.
         patience: Validations without a new best after which training stops.
+        trees: Compare with boosted trees; needs XGBoost (the extra ``trees``).
         constraints: Conditions that the trained observable has to obey.
     """
 
@@ -112,4 +113,5 @@ class TrainingOptions:
     penalty: float = key(kind=_NOT_NEGATIVE, default=1.0)
     validate_every: int = 10
     patience: int = 15
+    trees: bool = False
     constraints: ConstraintOptions = ConstraintOptions()

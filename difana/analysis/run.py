@@ -34,8 +34,8 @@ def run(
     The folder gets ``workspace.json`` (for pyhf), ``weights.eqx`` and ``weights_baseline.eqx``,
     ``history.jsonl``, ``result.json``, ``stages.json`` and ``timing.json``; ``network.stablehlo``,
     the network without Python (`difana.nn.load_network`), where flatbuffers is installed;
-    ``hepdata/``, yields, limits and scan as a HEPData submission. Files are written whole or not at
-    all.
+    ``hepdata/``, yields, limits and scan as a HEPData submission; ``trees.json``, boosted trees,
+    where they are asked for. Files are written whole or not at all.
 
     A killed run that is started again continues from its last checkpoint and ends with the same
     ``result.json``, byte for byte. Of an analysis that was changed, as little as possible is

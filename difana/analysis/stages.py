@@ -22,6 +22,7 @@ from difana.data import Sample, is_signal
 from difana.likelihood import HistoSys, NormSys
 from difana.losses import ScorePlan
 
+_COMPARED = ("trees",)  # in the table, and nothing that is trained on the objective sees them
 _CLASSIFYING = ("start", "seed", "members", "pretrain_steps", "pretrain_batch", "pretrain_rate")
 
 
@@ -58,6 +59,7 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
             ("the treatment of templates", _hash(repr(treatments_of(config)))),
             ("test events", _hash([_content(sample) for sample in loaded.test])),
             ("a name", _hash(names)),
+            *_options(config.training, *_COMPARED),
         ],
         "report": [
             ("the name of the measurement", _hash(general.measurement)),
@@ -116,7 +118,8 @@ def _seen_by_the_objective(config: AnalysisConfig, loaded: Loaded) -> Iterator[t
         yield f"NormFactor '{entry.name}'", _hash(number[entry.name], entry.init, entry.bounds)
     yield "NormFactors", _hash(factors)
     yield "General.StatErrors", _hash(config.general.stat_errors)
-    yield from _options(config.training)
+    own = (field.name for field in dataclasses.fields(config.training))
+    yield from _options(config.training, *(name for name in own if name not in _COMPARED))
 
 
 def _pairs(loaded: Loaded) -> Iterator[tuple[Sample, Sample]]:

@@ -93,6 +93,14 @@ def summary_of(
                 for own in optimised.candidates
             ],
             "bins": {name: dataclasses.asdict(c) for name, c in optimised.curves.items()},
+            "trees": None
+            if (trees := optimised.trees) is None
+            else {
+                "rounds": trees.rounds,
+                "held_out": trees.held_out,
+                "edges": trees.edges,
+                "status": trees.status,
+            },
         },
         "constraints": {
             condition.name: {

@@ -108,6 +108,25 @@ def observe(net: Network, samples: Sequence[Sample]) -> tuple[ObservedSample, ..
         >>> observe(lambda x: 3 * x, [sample])[0].nominal.x.tolist()
         [3.0, 3.0]
     """
+    return observe_by(lambda parts: _scores(net, parts), samples)
+
+
+def observe_by(
+    scores: Callable[[Sequence[Any]], Float[np.ndarray, " events"]], samples: Sequence[Sample]
+) -> tuple[ObservedSample, ...]:
+    """Return samples with an observable that any function tells, of the inputs of all parts.
+
+    Raises:
+        InputError: If it returns a number that is not finite; names the sample.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from difana.data import Events
+        >>> sample = Sample(Events(jnp.ones((2, 1)), jnp.ones(2), columns=("x",)), name="s")
+        >>> seen = observe_by(lambda parts: np.concatenate(parts)[:, 0] + 1, [sample])
+        >>> seen[0].nominal.x.tolist()
+        [2.0, 2.0]
+    """
     check_inputs(samples)
     rows = [variants(sample) for sample in samples]
     seen = [
@@ -115,8 +134,7 @@ def observe(net: Network, samples: Sequence[Sample]) -> tuple[ObservedSample, ..
         for sample, own in zip(samples, rows, strict=True)
     ]
     blocks = [jax.tree.map(np.asarray, row.inputs) for own in seen for row in own]
-    scores = _scores(net, blocks)
-    parts = iter(np.split(scores, np.cumsum([len(block) for block in blocks])[:-1]))
+    parts = iter(np.split(scores(blocks), np.cumsum([len(block) for block in blocks])[:-1]))
     found = []
     for sample, (_, *others) in zip(samples, rows, strict=True):
         own = next(parts)

@@ -15,6 +15,7 @@ from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.observable_of import network_of, observable_of
 from difana.analysis.optimise import FILES, Candidate, Optimised
+from difana.analysis.trees import FILE, BoostedTrees
 from difana.config import digest
 from difana.train import read_history
 
@@ -70,6 +71,7 @@ def trained_of(result: str | Path) -> Trained:
         history=tuple(read_history(folder / "history.jsonl")),
         status=int(training["bits"]),
         diagnosis=str(training["diagnosis"]),
+        trees=_trees(folder, training.get("trees")),
     )
     found = digest_of(optimised)
     if found != training["digest"]:
@@ -83,7 +85,22 @@ def trained_of(result: str | Path) -> Trained:
 def digest_of(optimised: Optimised) -> str:
     """Return a short hash of networks and edges."""
     nets = (optimised.net, optimised.baseline_net, [own.net for own in optimised.candidates])
-    return digest(eqx.filter(nets, _is_stored), np.asarray(optimised.edges, float))[:12]
+    text = b"" if optimised.trees is None else optimised.trees.text.encode()
+    edges = np.asarray(optimised.edges, float)
+    return digest(eqx.filter(nets, _is_stored), edges, np.frombuffer(text, np.uint8))[:12]
+
+
+def _trees(folder: Path, said: Any) -> BoostedTrees | None:
+    """Return the boosted trees of a result; None where there are none."""
+    if said is None:
+        return None
+    try:
+        text = (folder / FILE).read_text(encoding="utf-8")
+        edges = tuple(map(float, said["edges"]))
+        found = float(said["held_out"])
+        return BoostedTrees(text, int(said["rounds"]), found, edges, str(said["status"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"cannot read the trees of '{folder}': {error!r}; run it again") from error
 
 
 def _is_stored(leaf: Any) -> bool:

@@ -9,6 +9,7 @@ from difana.analysis.hepdata import write_hepdata
 from difana.analysis.optimise import Optimised
 from difana.analysis.publish import hepdata_tables
 from difana.analysis.result import AnalysisResult
+from difana.analysis.trees import FILE
 from difana.config import jsonable, write_json, write_text
 from difana.likelihood import to_workspace
 from difana.nn import export_network, save_weights
@@ -17,7 +18,7 @@ from difana.nn import export_network, save_weights
 def write_result(result: AnalysisResult, optimised: Optimised) -> None:
     """Write everything but the times; ``result.json`` last, so that it stands for the rest."""
     out, measurement = result.out, result.config.general.measurement
-    of_another_run = [*(out / "hepdata").glob("*.yaml"), *out.glob("weights*.eqx")]
+    of_another_run = [*(out / "hepdata").glob("*.yaml"), *out.glob("weights*.eqx"), out / FILE]
     for old in (out / "result.json", *of_another_run):
         old.unlink(missing_ok=True)
     workspace = to_workspace(result.model, result.data, measurement=measurement)
@@ -26,6 +27,8 @@ def write_result(result: AnalysisResult, optimised: Optimised) -> None:
     save_weights(out / "weights_baseline.eqx", optimised.baseline_net)
     for own in optimised.candidates:
         save_weights(out / own.file, own.net)
+    if optimised.trees is not None:
+        write_text(out / FILE, optimised.trees.text)
     _export(result, optimised.net)
     comment = f"{measurement}: written by difana {result.summary['versions']['difana']}."
     resources = {out / "workspace.json": "Likelihood in the JSON format of HistFactory (pyhf)"}
