@@ -25,9 +25,10 @@ from difana.analysis import (
     read_config,
     run,
 )
+from difana.analysis.changes import changed
 from difana.analysis.load import load
 from difana.analysis.network import network_for
-from difana.analysis.stages import changed, stages_of
+from difana.analysis.stages import stages_of
 from difana.data import Inputs, read_events
 from difana.nn import load_network, load_weights
 from difana.train.history import JSONLLogger

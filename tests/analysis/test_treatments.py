@@ -12,7 +12,8 @@ import uproot
 
 from difana._errors import ConfigError
 from difana.analysis import check, load, read_config, run
-from difana.analysis.stages import changed, stages_of
+from difana.analysis.changes import changed
+from difana.analysis.stages import stages_of
 from difana.analysis.treatments import treatments_of
 from difana.data import Normalisation, WeightVariation
 from difana.infer import Inference
