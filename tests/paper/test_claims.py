@@ -50,6 +50,13 @@ def test_demo_and_toys():
     assert numbers(row("toys of the two-bin"))[0] == float(rate[1])
 
 
+def test_recipe():
+    line = next(x for x in results("recipe_demo.md").splitlines() if x.startswith("| mean"))
+    entropy, score, _, chosen, *_ = numbers(line)
+    found = numbers(row("demo events, five seeds"))
+    assert found == pytest.approx([chosen, score, entropy], abs=0.0006)
+
+
 def test_lhc_olympics():
     recipe = record("lhco", "expected_recipe.json")["ratio_of_means_to_equal_signal"]
     found = numbers(row("LHC Olympics, the same"))
