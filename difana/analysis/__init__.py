@@ -38,6 +38,7 @@ from difana.analysis.number_of_bins import BinCurve as BinCurve
 from difana.analysis.number_of_bins import number_of_bins as number_of_bins
 from difana.analysis.observable_of import TrainedObservable as TrainedObservable
 from difana.analysis.observable_of import observable_of as observable_of
+from difana.analysis.observable_of import observables_of as observables_of
 from difana.analysis.optimise import Candidate as Candidate
 from difana.analysis.optimise import Optimised as Optimised
 from difana.analysis.optimise import optimise as optimise
@@ -111,6 +112,7 @@ __all__ = [
     "number_of_bins",
     "observable_of",
     "observable_profiles",
+    "observables_of",
     "observe",
     "optimise",
     "pretrain",

@@ -7,17 +7,19 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Shaped
 
 from difana._errors import InputError, nearest
 from difana.analysis._fixed import variable_columns, variable_of
 from difana.analysis._sources import Source
-from difana.analysis.config import AnalysisConfig, SampleConfig
-from difana.analysis.observable_of import TrainedObservable, observable_of
+from difana.analysis.config import AnalysisConfig, FoldsConfig, SampleConfig
+from difana.analysis.observable_of import TrainedObservable, observables_of
 from difana.analysis.templates import bin_of, network_scores
-from difana.data import Chunk, ExtensionReport, Given, extend_file, split_parts
+from difana.data import Chunk, Events, ExtensionReport, extend_file, fold_of, split_parts
 
 _NONE = -1  # the region, bin or part of an event that is in none
 
@@ -47,6 +49,8 @@ def apply(
     - ``bin_NAME`` for each region, where there are several: its bin there, or -1;
     - ``part``: 0 for events that the network was trained on, 1 for those of the validation and 2
       for those of the test, if they are simulated ones of the run; -1 outside the trained region;
+    - ``fold`` instead, with ``Split: {Folds: k}``: the fold of the event, from 0; score and bin are
+      those of its networks, which have not seen it;
     - ``weight``, with ``sample``: the weight of the run, luminosity included.
 
     Of observed events (``sample``) in a blinded region nothing is said: they are in no region.
@@ -76,7 +80,8 @@ def apply(
         Traceback (most recent call last):
         difana._errors.InputError: no result in 'nowhere': there is no file result.json...
     """
-    trained = observable_of(result)
+    folds = observables_of(result)
+    trained = folds[0]
     own = SampleConfig(name="", where=str(source))
     if sample:
         known = {entry.name: entry for entry in trained.config.samples}
@@ -85,7 +90,7 @@ def apply(
         own = known[sample]
     regions = [region.name for region in trained.config.regions]
     notes = {"regions": regions, "edges": trained.summary["edges"]}
-    writer = _Writer(trained, own, everywhere=everywhere, prefix=prefix)
+    writer = _Writer(folds, own, everywhere=everywhere, prefix=prefix)
     return extend_file(
         source,
         target,
@@ -102,10 +107,15 @@ def apply(
 class _Writer:
     """Computes the new columns of a chunk."""
 
-    trained: TrainedObservable
+    folds: tuple[TrainedObservable, ...]
     sample: SampleConfig
     everywhere: bool = dataclasses.field(kw_only=True)
     prefix: str = dataclasses.field(kw_only=True)
+
+    @property
+    def config(self) -> AnalysisConfig:
+        """The configuration of the run."""
+        return self.folds[0].config
 
     def columns(self, chunk: Chunk) -> Columns:
         """Return all new columns."""
@@ -114,7 +124,7 @@ class _Writer:
             return self._columns(chunk)
 
     def _columns(self, chunk: Chunk) -> Columns:
-        config = self.trained.config
+        config = self.config
         hidden = config.blinded if self.sample.data else ()
         score = np.full(chunk.size, np.nan)
         by_region = {region.name: np.full(chunk.size, _NONE, np.int32) for region in config.regions}
@@ -129,7 +139,12 @@ class _Writer:
         region, first = np.full((2, chunk.size), _NONE, np.int32)
         for number, own in reversed(list(enumerate(by_region.values()))):
             region[own >= 0], first[own >= 0] = number, own[own >= 0]
-        found = {"score": score, "region": region, "bin": first, "part": part}
+        found = {
+            "score": score,
+            "region": region,
+            "bin": first,
+            "fold" if config.folds else "part": part,
+        }
         if len(by_region) > 1:
             found |= {f"bin_{name}": own for name, own in by_region.items()}
         if self.sample.name:
@@ -138,30 +153,46 @@ class _Writer:
 
     def _score(self, chunk: Chunk, score: np.ndarray, part: np.ndarray, bins: np.ndarray) -> None:
         """Fill in score, part of the split, and bin in the trained region."""
-        config = self.trained.config
+        config = self.config
         source = Source(config, self.sample, config.trained)
         events, rows = chunk.events(**source.reading, selection=source.selection)
         if self.everywhere:
             wider, others = chunk.events(**source.reading, selection=self.sample.filter)
-            score[others] = self._scores(wider.inputs, len(others))
+            fold = self._part(chunk, wider, self.sample.filter) if config.folds else None
+            score[others], _ = self._scores(wider, fold)
         if len(rows):
-            own = self._scores(events.inputs, len(rows))
-            score[rows], bins[rows] = own, bin_of(own, self.trained.edges.astype(own.dtype))
-            names = config.general.identifier
-            identifiers = None
-            if names:
-                identifiers = chunk.identifiers(columns=names, selection=source.selection)
-            part[rows] = split_parts(
-                events, config.general.split, seed=config.general.seed, identifiers=identifiers
-            )
+            part[rows] = self._part(chunk, events, source.selection)
+            own, bins[rows] = self._scores(events, part[rows] if config.folds else None)
+            score[rows] = own
 
-    def _scores(self, inputs: Given, size: int) -> np.ndarray:
-        found = network_scores(self.trained.net, inputs) if size else np.zeros(0)
-        if not np.isfinite(found).all():
-            raise InputError(
-                "the network returns numbers that are not finite: inspect the features"
+    def _part(self, chunk: Chunk, events: Events, selection: str | None) -> np.ndarray:
+        """Return the part of the split of every event, or its fold."""
+        general, identifiers = self.config.general, None
+        if not len(events):
+            return np.zeros(0, int)
+        if general.identifier:
+            identifiers = chunk.identifiers(columns=general.identifier, selection=selection)
+        named: dict[str, Any] = {"seed": general.seed, "identifiers": identifiers}
+        if isinstance(general.split, FoldsConfig):
+            return fold_of(events, general.split.folds, **named)
+        return split_parts(events, general.split, **named)
+
+    def _scores(self, events: Events, fold: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return score and bin of every event, through the network of its fold."""
+        found, bins = np.zeros(len(events)), np.zeros(len(events), np.int32)
+        for f, one in enumerate(self.folds):
+            rows = np.arange(len(events)) if fold is None else np.flatnonzero(fold == f)
+            if not len(rows):
+                continue
+            own = network_scores(
+                one.net, jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], events.inputs)
             )
-        return found
+            if not np.isfinite(own).all():
+                raise InputError(
+                    "the network returns numbers that are not finite: inspect the features"
+                )
+            found[rows], bins[rows] = own, bin_of(own, one.edges.astype(own.dtype))
+        return found, bins
 
 
 def _fixed(source: Source, chunk: Chunk) -> np.ndarray:

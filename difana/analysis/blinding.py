@@ -8,10 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from difana._typing import Network
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.load import Loaded
-from difana.analysis.templates import Values, binned, network_scores
 from difana.infer import FitResult, Inference
 from difana.likelihood import Model, mask, model_with
 
@@ -38,8 +36,7 @@ def seen_data(
     config: AnalysisConfig,
     loaded: Loaded,
     model: Model,
-    net: Network,
-    edges: Float[np.ndarray, " edges"],
+    trained: Float[np.ndarray, " bins"] | None,
 ) -> Seen:
     r"""Return the data of the final model.
 
@@ -52,18 +49,13 @@ def seen_data(
         config: The configuration; it says what is blinded.
         loaded: The events.
         model: The model of all regions.
-        net: The trained network.
-        edges: Its bin edges.
+        trained: Observed yields of the trained region; None where it is blinded.
     """
     if config.observed is None:
         return Seen(asimov_vector(model), real=False)
     counts = dict(loaded.observed_yields)
-    if loaded.observed is not None:
-        seen = loaded.observed
-        scores = network_scores(net, seen.inputs) if len(seen) else np.zeros(0)
-        counts[config.trained.name] = tuple(
-            binned(Values(scores, np.ones(len(scores))), edges)[0].tolist()
-        )
+    if trained is not None:
+        counts[config.trained.name] = tuple(trained.tolist())
     layouts, start = model.structure.channels, asimov_vector(model)
     hidden = [layout for layout in layouts if layout.name in config.blinded]
     if not hidden:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.evaluate import evaluate
+from difana.analysis.folds import CrossFitted, evaluate_folds
 from difana.analysis.input_yields import input_yields
 from difana.analysis.load import Loaded
 from difana.analysis.optimise import Optimised
@@ -17,7 +18,12 @@ from difana.config import Journal, jsonable
 
 
 def conclude(
-    config: AnalysisConfig, loaded: Loaded, optimised: Optimised, *, folder: Path, journal: Journal
+    config: AnalysisConfig,
+    loaded: Loaded,
+    optimised: Optimised | CrossFitted,
+    *,
+    folder: Path,
+    journal: Journal,
 ) -> AnalysisResult:
     """Evaluate what was trained, and write the result into a folder that is held.
 
@@ -28,8 +34,12 @@ def conclude(
         folder: The folder.
         journal: Says and times what is done.
     """
-    journal.begin("evaluate", "evaluating on the test split")
-    found = evaluate(config, loaded, optimised)
+    if isinstance(optimised, CrossFitted):
+        journal.begin("evaluate", "evaluating on the events of all folds")
+        found = evaluate_folds(config, loaded, optimised)
+    else:
+        journal.begin("evaluate", "evaluating on the test split")
+        found = evaluate(config, loaded, optimised)
     journal.begin("write", "writing results")
     result = AnalysisResult(
         config=config,

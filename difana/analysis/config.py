@@ -17,6 +17,7 @@ from difana.config import (
     NUMBER,
     SEED,
     choice,
+    either,
     entries,
     expressions,
     filled,
@@ -34,7 +35,23 @@ def _sums_to_one(values: tuple[float, ...]) -> bool:
 
 
 BLIND_FITS = ("prefit", "control")
-_SPLIT = numbers(NUMBER, least=3, most=3, rule=" above 0 that sum to 1", holds=_sums_to_one)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoldsConfig:
+    """Cross-fitting: each event is tested in one fold and trains the networks of the others."""
+
+    folds: int = key(
+        "number of folds", integer(2, 20, "each is a training of its own, with events of its own")
+    )
+
+
+_SPLIT = either(
+    numbers(
+        NUMBER, least=3, most=3, rule=" above 0 that sum to 1, or {Folds: k}", holds=_sums_to_one
+    ),
+    section(FoldsConfig),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +67,10 @@ class GeneralConfig:
     tree: str | None = key("tree of all ROOT files (group of HDF5 files)", default=None)
     luminosity: float = key("factor on all simulated weights", default=1.0)
     seed: int = key("seed of the split, the weights and the batches", SEED, default=0)
-    split: tuple[float, ...] = key(
-        "parts of the events for training, validation and test", _SPLIT, default=(0.5, 0.25, 0.25)
+    split: tuple[float, ...] | FoldsConfig = key(
+        "parts of the events for training, validation and test; or {Folds: k} for cross-fitting",
+        _SPLIT,
+        default=(0.5, 0.25, 0.25),
     )
     identifier: tuple[str, ...] = key(
         "branches that name an event (run, event number), for the split; the features if left out",
@@ -240,6 +259,12 @@ class AnalysisConfig:
     )
     path: Path = filled()
     echo: Mapping[str, Any] = filled()
+
+    @property
+    def folds(self) -> int:
+        """Number of folds; 0 for one split."""
+        own = self.general.split
+        return own.folds if isinstance(own, FoldsConfig) else 0
 
     @property
     def columns(self) -> tuple[str, ...]:

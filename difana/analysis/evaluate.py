@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from difana._errors import ModelError
+from difana._typing import Network
 from difana.analysis.blinding import seen_data
 from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
@@ -18,10 +19,10 @@ from difana.analysis.load import Loaded
 from difana.analysis.observables import DIFANA, Expectation, Setting, baselines, expectation
 from difana.analysis.optimise import Optimised
 from difana.analysis.statistics import Final, final_statistics
-from difana.analysis.templates import ObservedSample, observe
+from difana.analysis.templates import ObservedSample, Values, binned, network_scores, observe
 from difana.analysis.treatments import treatments_of
 from difana.analysis.trees import TREES, BoostedTrees, observe_trees
-from difana.data import Inputs, Sample, is_signal
+from difana.data import Events, Inputs, Sample, is_signal
 from difana.hist import soft_histogram
 from difana.likelihood import Channel, Model, build_model
 
@@ -67,21 +68,11 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
     Raises:
         ModelError: If the trained observable cannot be evaluated.
     """
-    general, training = config.general, config.training
-    score = optimised.score_net
-    setting = Setting(
-        region=config.trained.name,
-        poi=general.poi,
-        bins=optimised.bins,
-        channels=loaded.channels,
-        parameters=loaded.parameters,
-        staterror=general.stat_errors,
-        treated=treatments_of(config),
-        unbinned=float("nan")
-        if score is None
-        else unbinned_uncertainty(score, loaded.test, loaded.channels),
-        replicas=_REPLICAS,
+    score, seen = optimised.score_net, loaded.observed
+    unbinned = (
+        float("nan") if score is None else unbinned_uncertainty(score, loaded.test, loaded.channels)
     )
+    setting = setting_of(config, loaded, bins=optimised.bins, unbinned=unbinned)
     nominal = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in loaded.train]
     plain = observe(optimised.baseline_net, loaded.test)
     others = baselines(observe(optimised.baseline_net, nominal), plain, on=setting)
@@ -94,6 +85,62 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         others += (_of_trees(optimised.trees, loaded.test, on=setting),)
     test = observe(optimised.net, loaded.test)
     best = expectation(DIFANA, test, optimised.edges, on=setting, observable=optimised.chosen)
+    return finished(
+        config,
+        loaded,
+        setting,
+        rows=(*others, best),
+        scores={BASELINE: plain, DIFANA: test},
+        observed=None if seen is None else observed_scores(optimised.net, seen),
+        soft=lambda edges: soft_yields(test, edges, float(optimised.bandwidth)),
+    )
+
+
+def setting_of(config: AnalysisConfig, loaded: Loaded, *, bins: int, unbinned: float) -> Setting:
+    """Return what all observables of an analysis share."""
+    return Setting(
+        region=config.trained.name,
+        poi=config.general.poi,
+        bins=bins,
+        channels=loaded.channels,
+        parameters=loaded.parameters,
+        staterror=config.general.stat_errors,
+        treated=treatments_of(config),
+        unbinned=unbinned,
+        replicas=_REPLICAS,
+    )
+
+
+def observed_scores(net: Network, events: Events) -> Float[np.ndarray, " events"]:
+    """Return the observable of observed events, of which there may be none."""
+    return network_scores(net, events.inputs) if len(events) else np.zeros(0)
+
+
+def finished(
+    config: AnalysisConfig,
+    loaded: Loaded,
+    setting: Setting,
+    *,
+    rows: tuple[Expectation, ...],
+    scores: Mapping[str, tuple[ObservedSample, ...]],
+    observed: Float[np.ndarray, " events"] | None,
+    soft: Callable[[np.ndarray], dict[str, np.ndarray]],
+) -> Evaluated:
+    """Return the final model of the last of the observables, and what it says.
+
+    Args:
+        config: The configuration.
+        loaded: Its events.
+        setting: What all observables share.
+        rows: Expectations of all observables.
+        scores: Samples as seen by the cross-entropy and by the trained network.
+        observed: Observable of the observed events; None without, or blinded.
+        soft: Edges -> soft yields by sample.
+
+    Raises:
+        ModelError: If the last observable cannot be evaluated.
+    """
+    general, test, best = config.general, scores[DIFANA], rows[-1]
     if not best.limits:
         raise ModelError(f"the trained observable cannot be evaluated: {best.status}")
     edges = np.asarray(best.edges, test[0].nominal.x.dtype)
@@ -104,20 +151,22 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         none = setting.channel(loaded.empty, edges)
         channel = dataclasses.replace(channel, templates=(*channel.templates, *none.templates))
     model = _final_model(setting, channel, best)
-    seen = seen_data(config, loaded, model, optimised.net, edges)
-    soft = _soft(test, edges, float(optimised.bandwidth))
-    soft |= {sample.name: np.zeros(len(edges) - 1) for sample in loaded.empty}
-    closing = _closing(channel, soft, general.poi)
+    counts = None
+    if observed is not None:
+        counts = binned(Values(observed, np.ones(len(observed))), edges)[0]
+    seen = seen_data(config, loaded, model, counts)
+    yields = soft(edges) | {sample.name: np.zeros(len(edges) - 1) for sample in loaded.empty}
+    closing = _closing(channel, yields, general.poi)
     return Evaluated(
-        comparison=(*others, best),
+        comparison=(*rows[:-1], best),
         channel=channel,
         edges=edges,
         model=model,
         data=seen.vector,
         statistics=final_statistics(model, seen, top=1.25 * best.limits[4]),
-        soft=soft,
-        conditions=judged(training.constraints, model, closing, channel=channel.name),
-        scores={BASELINE: plain, DIFANA: test},
+        soft=yields,
+        conditions=judged(config.training.constraints, model, closing, channel=channel.name),
+        scores=scores,
     )
 
 
@@ -144,7 +193,7 @@ def _final_model(setting: Setting, channel: Channel, best: Expectation) -> Model
     return build_model(channels, poi=setting.poi, parameters=parameters)
 
 
-def _soft(
+def soft_yields(
     samples: tuple[ObservedSample, ...], edges: np.ndarray, bandwidth: float
 ) -> dict[str, np.ndarray]:
     """Return soft yields; all samples are padded to one length for one compilation."""

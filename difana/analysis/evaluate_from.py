@@ -10,8 +10,9 @@ from typing import Any
 
 from difana._errors import ConfigError, InputError
 from difana.analysis.conclude import conclude
-from difana.analysis.config import AnalysisConfig
+from difana.analysis.config import AnalysisConfig, FoldsConfig
 from difana.analysis.efficient_score import efficient_score_of
+from difana.analysis.folds import CrossFitted, cross_fitted, fold_names
 from difana.analysis.load import Loaded, load
 from difana.analysis.optimise import Optimised
 from difana.analysis.read import read_config
@@ -63,18 +64,28 @@ def evaluate_from(
     trained = trained_of(result)
     config = read_config(config_path)
     check_fit(trained.config, config)
-    with held_folder(out, inner=("checkpoints", "hepdata")) as folder:
+    with held_folder(out, inner=("checkpoints", "hepdata", *fold_names(config.folds))) as folder:
         if folder.resolve() == Path(result).resolve():
             raise InputError(f"'{out}' holds the networks themselves: give another folder")
         (folder / "stages.json").unlink(missing_ok=True)  # of trainings that are not this one
         journal.begin("read", f"reading {len(config.samples)} samples")
         loaded = load(config)
         loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *_notes(trained, config)))
-        optimised = _measured_anew(trained.optimised, loaded, poi=config.general.poi)
+        optimised = _all_measured_anew(trained.optimised, loaded, poi=config.general.poi)
         found = conclude(config, loaded, optimised, folder=folder, journal=journal)
         if report is not None:
             report(found)
     return found
+
+
+def _all_measured_anew(
+    found: Optimised | CrossFitted, loaded: Loaded, *, poi: str
+) -> Optimised | CrossFitted:
+    """Return what was trained, measured anew, in each fold where there are folds."""
+    if isinstance(found, Optimised):
+        return _measured_anew(found, loaded, poi=poi)
+    pairs = zip(found.folds, loaded.folds, strict=True)
+    return cross_fitted(tuple(_measured_anew(own, part, poi=poi) for own, part in pairs))
 
 
 def _measured_anew(optimised: Optimised, loaded: Loaded, *, poi: str) -> Optimised:
@@ -162,4 +173,6 @@ def _notes(trained: Trained, config: AnalysisConfig) -> list[str]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, FoldsConfig):
+        return f"{value.folds} folds"
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

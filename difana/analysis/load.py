@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,7 +24,7 @@ from difana.analysis._sources import (
     systematics_of,
     varied_weights,
 )
-from difana.analysis.config import AnalysisConfig, SampleConfig
+from difana.analysis.config import AnalysisConfig, FoldsConfig, SampleConfig
 from difana.analysis.templates import ObservedSample, check_channel
 from difana.analysis.treatments import treatments_of
 from difana.data import (
@@ -34,8 +35,10 @@ from difana.data import (
     Sample,
     ShiftedEvents,
     WeightVariation,
+    fold_of,
     is_signal,
     split,
+    split_folds,
     transformation,
 )
 from difana.likelihood import Channel, Parameter
@@ -45,9 +48,9 @@ class Loaded(eqx.Module):
     """The inputs of an analysis.
 
     Attributes:
-        train: Samples of the trained region for training, each at its full yield.
+        train: Samples of the trained region for training, each at its full yield; none with folds.
         validation: The same for validation.
-        test: The same for the test.
+        test: The same for the test; all events with folds.
         channels: Fixed regions, with all events, in the order of the configuration.
         parameters: Settings of the free factors.
         observed: Observed events of the trained region; None without data, or blinded.
@@ -55,6 +58,8 @@ class Loaded(eqx.Module):
             are blinded, and empty without data.
         notes: What the user should know (static).
         empty: Samples of which no event is in the trained region (static).
+        folds: The inputs of each fold, none for one split: its test and observed events are those
+            of its hash, with weights as they are.
     """
 
     train: tuple[Sample, ...]
@@ -66,6 +71,7 @@ class Loaded(eqx.Module):
     observed_yields: Mapping[str, tuple[float, ...]] = eqx.field(static=True)
     notes: tuple[str, ...] = eqx.field(static=True, default=())
     empty: tuple[ObservedSample, ...] = eqx.field(static=True, default=())
+    folds: tuple[Loaded, ...] = ()
 
 
 def load(config: AnalysisConfig) -> Loaded:
@@ -75,7 +81,8 @@ def load(config: AnalysisConfig) -> Loaded:
         config: The configuration.
 
     Returns:
-        Samples of the trained region in three parts, and the channels of the fixed regions.
+        Samples of the trained region in three parts, or in folds, and the channels of the fixed
+        regions.
 
     Raises:
         InputError: If a file, branch, value, sample or bin is bad. Names the line of the
@@ -111,8 +118,9 @@ def _load(config: AnalysisConfig) -> Loaded:
             warnings.warn(text, stacklevel=2)
         channels.append(treated(channel))
     parts, empty = _all_parts(config)
-    train, validation, test = zip(*parts, strict=True)
-    used = {name for sample in train for name in sample.normfactors} | {
+    columns = tuple(zip(*parts, strict=True))
+    train, validation, test = ((), (), columns[0]) if config.folds else columns
+    used = {name for sample in test for name in sample.normfactors} | {
         name for c in channels for t in c.templates for name in t.normfactors
     }
     observed, counts = None, {}
@@ -124,7 +132,7 @@ def _load(config: AnalysisConfig) -> Loaded:
             for region in fixed
             if region.name not in config.blinded
         }
-    return Loaded(
+    loaded = Loaded(
         train=train,
         validation=validation,
         test=test,
@@ -139,6 +147,34 @@ def _load(config: AnalysisConfig) -> Loaded:
         notes=tuple(_notes(config)),
         empty=tuple(empty_sample(config, sample, config.trained) for sample in empty),
     )
+    return _with_folds(config, loaded, columns[1:]) if config.folds else loaded
+
+
+def _with_folds(
+    config: AnalysisConfig, loaded: Loaded, columns: Sequence[tuple[Sample, ...]]
+) -> Loaded:
+    """Return the inputs with those of each fold, of three columns each."""
+    observed: list[Events | None] = [None] * config.folds
+    if (events := loaded.observed) is not None and config.observed is not None:
+        names = (
+            Source(config, config.observed, config.trained).identifiers() if len(events) else None
+        )
+        seed = config.general.seed
+        own = fold_of(events, config.folds, seed=seed, identifiers=names)
+        host = jax.tree.map(np.asarray, events)
+        observed = [
+            jax.tree.map(lambda leaf, inside=own == f: jnp.asarray(leaf[inside]), host)
+            for f in range(config.folds)
+        ]
+    folds = []
+    for f, seen in enumerate(observed):
+        train, validation, test = columns[3 * f : 3 * f + 3]
+        folds.append(
+            dataclasses.replace(
+                loaded, train=train, validation=validation, test=test, observed=seen
+            )
+        )
+    return dataclasses.replace(loaded, folds=tuple(folds))
 
 
 def _observed(config: AnalysisConfig, data: SampleConfig) -> Events:
@@ -172,7 +208,7 @@ def _all_parts(
     parts, empty, errors = [], [], []
     for sample in config.simulated:
         try:
-            parts.append(_three_parts(config, sample))
+            parts.append(_parts(config, sample))
         except NothingSelectedError as error:
             empty.append(sample)
             errors.append(error)
@@ -184,8 +220,11 @@ def _all_parts(
     return parts, empty
 
 
-def _three_parts(config: AnalysisConfig, sample: SampleConfig) -> tuple[Sample, ...]:
-    """Return one sample of the trained region for training, validation and test."""
+def _parts(config: AnalysisConfig, sample: SampleConfig) -> tuple[Sample, ...]:
+    """Return one sample of the trained region for training, validation and test.
+
+    With folds the whole sample stands first, then the three of each fold.
+    """
     source = Source(config, sample, config.trained)
     nominal = source.inputs()
     variations: list[AbstractVariation] = [
@@ -223,14 +262,18 @@ def _three_parts(config: AnalysisConfig, sample: SampleConfig) -> tuple[Sample, 
         name=sample.name,
         normfactors=config.factors_of(sample.name, config.trained.name),
     )
+    asked = config.general.split
     with blame(source.where):
-        parts = split(
-            whole,
-            config.general.split,
-            seed=config.general.seed,
-            identifiers=source.identifiers(),
-            shifted_identifiers=shifted_identifiers or None,
-        )
+        named: dict[str, Any] = {
+            "seed": config.general.seed,
+            "identifiers": source.identifiers(),
+            "shifted_identifiers": shifted_identifiers or None,
+        }
+        if isinstance(asked, FoldsConfig):
+            folds = split_folds(whole, asked.folds, **named)
+            parts = (whole, *(part for fold in folds for part in fold))
+        else:
+            parts = split(whole, asked, **named)
     return tuple(_mirrored(part, mirrored) for part in parts)
 
 

@@ -56,15 +56,46 @@ def observable_of(result: str | Path) -> TrainedObservable:
         Traceback (most recent call last):
         difana._errors.InputError: no result in 'nowhere': there is no file result.json...
     """
+    found = observables_of(result)
+    if len(found) > 1:
+        raise InputError(
+            f"the result in '{result}' has {len(found)} folds (General: Split), each with a "
+            "network of its own: observables_of returns them all"
+        )
+    (own,) = found
+    return own
+
+
+def observables_of(result: str | Path) -> tuple[TrainedObservable, ...]:
+    """Return the trained observable of each fold, or the one of a result without folds.
+
+    Args:
+        result: A folder that `run` wrote.
+
+    Raises:
+        InputError: As `observable_of`.
+        ConfigError: As `observable_of`.
+    """
     folder = Path(result)
     summary = _summary(folder)
     config = config_of(summary["config"], path=folder / "result.json")
-    return TrainedObservable(
-        net=network_of(config, folder / "weights.eqx", summary.get("network")),
-        edges=np.asarray(summary["edges"], float),
-        config=config,
-        summary=summary,
-    )
+    edges = np.asarray(summary["edges"], float)
+    if not config.folds:
+        net = network_of(config, folder / "weights.eqx", summary.get("network"))
+        return (TrainedObservable(net=net, edges=edges, config=config, summary=summary),)
+    found = []
+    try:
+        for f, own in enumerate(summary["training"]["folds"], 1):
+            kinds = {row["name"]: row["network"] for row in own["candidates"]}
+            path = folder / f"fold_{f}" / "weights.eqx"
+            net = network_of(config, path, kinds[own["chosen"]])
+            cuts = np.asarray(own["edges"], float)[edges.astype(int)]  # merged bins are left out
+            found.append(TrainedObservable(net=net, edges=cuts, config=config, summary=summary))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"'{folder / 'result.json'}', training.folds: {error!r}; run it again"
+        ) from error
+    return tuple(found)
 
 
 def described(net: Network) -> dict[str, Any]:

@@ -12,7 +12,18 @@ from difana.analysis.templates import ObservedSample, Values
 
 def pooled(splits: Sequence[Sequence[ObservedSample]]) -> tuple[ObservedSample, ...]:
     """Return the splits as one: each stands for the full yield, together they do, too."""
-    return tuple(_pool(samples) for samples in zip(*splits, strict=True))
+    return tuple(_pool(samples, scaled=True) for samples in zip(*splits, strict=True))
+
+
+def joined(parts: Sequence[Sequence[ObservedSample]]) -> tuple[ObservedSample, ...]:
+    """Return the parts as one: only together do they stand for the full yield.
+
+    Example:
+        >>> parts = [[ObservedSample("b", Values(np.array([x]), np.ones(1)))] for x in (0.2, 0.7)]
+        >>> joined(parts)[0].nominal.x.tolist(), joined(parts)[0].nominal.weights.tolist()
+        ([0.2, 0.7], [1.0, 1.0])
+    """
+    return tuple(_pool(samples, scaled=False) for samples in zip(*parts, strict=True))
 
 
 def resampled(
@@ -51,17 +62,17 @@ def _drawn(sample: ObservedSample, rng: np.random.Generator) -> ObservedSample:
     return dataclasses.replace(sample, nominal=own(sample.nominal), shapes=shapes)
 
 
-def _pool(samples: Sequence[ObservedSample]) -> ObservedSample:
+def _pool(samples: Sequence[ObservedSample], *, scaled: bool) -> ObservedSample:
     first = samples[0]
     shapes = [
-        (same[0][0], _join([up for _, up, _ in same]), _join([down for _, _, down in same]))
+        (same[0][0], *(_join([entry[side] for entry in same], scaled=scaled) for side in (1, 2)))
         for same in zip(*(sample.shapes for sample in samples), strict=True)
     ]
-    nominal = _join([sample.nominal for sample in samples])
+    nominal = _join([sample.nominal for sample in samples], scaled=scaled)
     return dataclasses.replace(first, nominal=nominal, shapes=tuple(shapes))
 
 
-def _join(parts: Sequence[Values]) -> Values:
+def _join(parts: Sequence[Values], *, scaled: bool) -> Values:
     total = sum(len(part.x) for part in parts)
-    weights = [part.weights * (len(part.x) / total) for part in parts]
+    weights = [part.weights * (len(part.x) / total if scaled else 1.0) for part in parts]
     return Values(np.concatenate([part.x for part in parts]), np.concatenate(weights))

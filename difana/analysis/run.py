@@ -8,12 +8,15 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
+from jaxtyping import PRNGKeyArray
 
 from difana.analysis.changes import changed, read_stages, write_stages
 from difana.analysis.conclude import conclude
 from difana.analysis.config import AnalysisConfig
-from difana.analysis.load import load
-from difana.analysis.optimise import optimise
+from difana.analysis.folds import CrossFitted, fold_names, train_folds
+from difana.analysis.load import Loaded, load
+from difana.analysis.optimise import Optimised, optimise
+from difana.analysis.options import TrainingOptions
 from difana.analysis.read import read_config
 from difana.analysis.result import AnalysisResult
 from difana.analysis.stages import fingerprint_of, stages_of
@@ -43,7 +46,9 @@ def run(
     line says what changed, and what the training does not see trains nothing again.
 
     All observables are evaluated on the test split; bins of the baselines are chosen on the
-    training split. Call `difana.enable_x64` first: the statistical part needs 64 bits.
+    training split. With ``Split: {Folds: k}`` each of k folds has networks and bins of its own
+    (``fold_1/weights.eqx``, ...), and the test is all events, each through those of its fold. Call
+    `difana.enable_x64` first: the statistical part needs 64 bits.
 
     Args:
         config_path: The YAML file; see `read_config`.
@@ -64,7 +69,8 @@ def run(
     """
     journal = Journal(speak=progress)
     config = read_config(config_path)
-    with held_folder(out, inner=("checkpoints", "hepdata")) as folder:
+    inner = ("checkpoints", "hepdata", *fold_names(config.folds))
+    with held_folder(out, inner=inner) as folder:
         result = _run(config, folder, journal, resume=resume, progress=progress, mesh=mesh)
         if report is not None:
             report(result)
@@ -87,22 +93,36 @@ def _run(
     said = changed(read_stages(folder) if resume else None, stages)
     write_stages(folder, stages)
     journal.begin("train", said)
-    general, training = config.general, config.training
-    optimised = optimise(
-        loaded.train,
-        loaded.validation,
-        network=config.network,
-        training=training,
-        key=jax.random.key(training.seed),
-        others=loaded.channels,
-        parameters=loaded.parameters,
-        poi=general.poi,
-        channel=config.trained.name,
-        staterror=general.stat_errors,
-        directory=folder / "checkpoints",
-        resume="same" if resume else False,
-        progress_bar=progress,
-        fingerprint=fingerprint_of(stages, "classify", "train"),
-        mesh=mesh,
-    )
-    return conclude(config, loaded, optimised, folder=folder, journal=journal)
+    general, fingerprint = config.general, fingerprint_of(stages, "classify", "train")
+
+    def fit(own: Loaded, training: TrainingOptions, key: PRNGKeyArray, inside: str) -> Optimised:
+        return optimise(
+            own.train,
+            own.validation,
+            network=config.network,
+            training=training,
+            key=key,
+            others=own.channels,
+            parameters=own.parameters,
+            poi=general.poi,
+            channel=config.trained.name,
+            staterror=general.stat_errors,
+            directory=folder / "checkpoints" / inside,
+            resume="same" if resume else False,
+            progress_bar=progress,
+            fingerprint=fingerprint,
+            mesh=mesh,
+        )
+
+    training, key = config.training, jax.random.key(config.training.seed)
+    found: Optimised | CrossFitted
+    if loaded.folds:
+        names = fold_names(config.folds)
+
+        def fit_fold(own: Loaded, fold: int, options: TrainingOptions) -> Optimised:
+            return fit(own, options, jax.random.fold_in(key, fold), names[fold])
+
+        found = train_folds(loaded, training, fit_fold)
+    else:
+        found = fit(loaded, training, key, "")
+    return conclude(config, loaded, found, folder=folder, journal=journal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -51,8 +51,8 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
         [factor.name for factor in config.normfactors],
     ]
     return {
-        "classify": [*_seen_by_classifiers(config, loaded)],
-        "train": [*_seen_by_the_objective(config, loaded)],
+        "classify": _in_all_folds(_seen_by_classifiers, config, loaded),
+        "train": _in_all_folds(_seen_by_the_objective, config, loaded),
         "evaluate": [
             ("data", _hash(data)),
             ("blinding", _hash(hidden, general.blind_fit)),
@@ -68,12 +68,24 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
         "descends": config.training.steps > 0,
         "causes": {
             "Luminosity": general.luminosity,
-            "the split": [general.split, general.seed, general.identifier],
+            "the split": [config.folds or general.split, general.seed, general.identifier],
             "Features": config.features,
             "Particles": repr(config.particles),
             **{f"Filter of region '{r.name}'": r.filter for r in config.regions},
         },
     }
+
+
+def _in_all_folds(
+    seen: Callable[[AnalysisConfig, Loaded], Iterator[tuple[str, str]]],
+    config: AnalysisConfig,
+    loaded: Loaded,
+) -> list[tuple[str, str]]:
+    """Return what a training depends on, the hashes of all folds in one."""
+    if not loaded.folds:
+        return [*seen(config, loaded)]
+    rows = zip(*(seen(config, own) for own in loaded.folds), strict=True)
+    return [(same[0][0], _hash([part for _, part in same])) for same in rows]
 
 
 def fingerprint_of(stages: Mapping[str, Any], *names: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.evaluate import Evaluated
+from difana.analysis.folds import CrossFitted
 from difana.analysis.load import Loaded
 from difana.analysis.observable_of import described
 from difana.analysis.observables import Expectation
@@ -21,12 +22,20 @@ from difana.infer import notes
 
 
 def summary_of(
-    config: AnalysisConfig, loaded: Loaded, optimised: Optimised, found: Evaluated
+    config: AnalysisConfig,
+    loaded: Loaded,
+    optimised: Optimised | CrossFitted,
+    found: Evaluated,
 ) -> dict[str, Any]:
     """Return the content of ``result.json``: no times, no absolute paths."""
     comparison, final, conditions = found.comparison, found.statistics, found.conditions
     best = comparison[-1]
-    splits = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+    if isinstance(optimised, CrossFitted):
+        first, training = optimised.folds[0], _cross_fitted(optimised)
+        splits = {f"fold {f}": own.test for f, own in enumerate(loaded.folds, 1)}
+    else:
+        first, training = optimised, _trained(optimised)
+        splits = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
     uncertainties = np.asarray(final.fit.uncertainties)
     observed = None
     if final.observed is not None:
@@ -55,7 +64,7 @@ def summary_of(
         },
         "blinded": config.blinded,
         "edges": best.edges,
-        "network": described(optimised.net),
+        "network": described(first.net),
         "comparison": [
             {
                 "name": entry.name,
@@ -73,35 +82,7 @@ def summary_of(
             }
             for entry in comparison
         ],
-        "training": {
-            "status": optimised.message,
-            "bits": optimised.status,
-            "diagnosis": optimised.diagnosis,
-            "bandwidth": optimised.bandwidth,
-            "edges": np.asarray(optimised.edges, float),
-            "digest": digest_of(optimised),
-            "chosen": optimised.chosen,
-            "baseline": described(optimised.baseline_net),
-            "candidates": [
-                {
-                    "name": own.name,
-                    "held_out": own.metric,
-                    "edges": own.edges,
-                    "network": described(own.net),
-                    "weights": own.file,
-                }
-                for own in optimised.candidates
-            ],
-            "bins": {name: dataclasses.asdict(c) for name, c in optimised.curves.items()},
-            "trees": None
-            if (trees := optimised.trees) is None
-            else {
-                "rounds": trees.rounds,
-                "held_out": trees.held_out,
-                "edges": trees.edges,
-                "status": trees.status,
-            },
-        },
+        "training": training,
         "constraints": {
             condition.name: {
                 "wanted": condition.wanted,
@@ -147,6 +128,55 @@ def summary_of(
     }
 
 
+def _trained(optimised: Optimised) -> dict[str, Any]:
+    """Return how one training ended, and what it found."""
+    return {
+        "status": optimised.message,
+        "bits": optimised.status,
+        "diagnosis": optimised.diagnosis,
+        "bandwidth": optimised.bandwidth,
+        "edges": np.asarray(optimised.edges, float),
+        "digest": digest_of(optimised),
+        "chosen": optimised.chosen,
+        "baseline": described(optimised.baseline_net),
+        "candidates": [
+            {
+                "name": own.name,
+                "held_out": own.metric,
+                "edges": own.edges,
+                "network": described(own.net),
+                "weights": own.file,
+            }
+            for own in optimised.candidates
+        ],
+        "bins": _curves(optimised),
+        "trees": None
+        if (trees := optimised.trees) is None
+        else {
+            "rounds": trees.rounds,
+            "held_out": trees.held_out,
+            "edges": trees.edges,
+            "status": trees.status,
+        },
+    }
+
+
+def _cross_fitted(found: CrossFitted) -> dict[str, Any]:
+    """Return the same of all folds."""
+    return {
+        "status": found.message,
+        "bits": found.status,
+        "diagnosis": found.diagnosis,
+        "chosen": found.chosen,
+        "bins": _curves(found.folds[0]),
+        "folds": [_trained(own) for own in found.folds],
+    }
+
+
+def _curves(optimised: Optimised) -> dict[str, Any]:
+    return {name: dataclasses.asdict(curve) for name, curve in optimised.curves.items()}
+
+
 def _better(comparison: Sequence[Expectation]) -> list[str]:
     """Return what did better than the reported observable on the test split."""
     own = comparison[-1]
@@ -177,7 +207,7 @@ def _blinding(config: AnalysisConfig, final: Final) -> list[str]:
     return [f"{text}; {what}: {own[2]:.4g} ({own[1]:.4g} to {own[3]:.4g})"]
 
 
-def _status(best: Expectation, optimised: Optimised, final: Final) -> str:
+def _status(best: Expectation, optimised: Optimised | CrossFitted, final: Final) -> str:
     """Return ``ok``, or why the numbers of the trained observable cannot be trusted."""
     found = []
     if not optimised.ok:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from difana._errors import InputError
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import EfficientScore
-from difana.analysis.observable_of import network_of, observable_of
+from difana.analysis.folds import CrossFitted, cross_fitted
+from difana.analysis.observable_of import TrainedObservable, network_of, observables_of
 from difana.analysis.optimise import FILES, Candidate, Optimised
 from difana.analysis.trees import FILE, BoostedTrees
 from difana.config import digest
@@ -30,7 +31,7 @@ class Trained:
         digest: Short hash of networks and edges.
     """
 
-    optimised: Optimised
+    optimised: Optimised | CrossFitted
     config: AnalysisConfig
     digest: str
 
@@ -45,8 +46,23 @@ def trained_of(result: str | Path) -> Trained:
         InputError: If it is no result, a file in it is damaged, or its files are of several runs.
         ConfigError: If its configuration is none of this version.
     """
-    folder, own = Path(result), observable_of(result)
-    training = own.summary.get("training")
+    folder, own = Path(result), observables_of(result)
+    training, history = own[0].summary.get("training"), read_history(folder / "history.jsonl")
+    config = own[0].config
+    if not config.folds:
+        optimised = _optimised(own[0], folder, training, history)
+        return Trained(optimised, config, digest_of(optimised))
+    folds = tuple(
+        _optimised(one, folder / f"fold_{f}", row, [r for r in history if r.get("fold") == f])
+        for f, (one, row) in enumerate(zip(own, dict(training or {})["folds"], strict=True), 1)
+    )
+    return Trained(cross_fitted(folds), config, "+".join(map(digest_of, folds)))
+
+
+def _optimised(
+    own: TrainedObservable, folder: Path, training: Any, history: Sequence[dict[str, Any]]
+) -> Optimised:
+    """Return what one training found, of its row in ``result.json`` and its weights."""
     needed = ("edges", "bandwidth", "bits", "diagnosis", "digest", "chosen", "candidates")
     missing = [key for key in needed if not isinstance(training, dict) or key not in training]
     if missing or not isinstance(training, dict):
@@ -68,18 +84,17 @@ def trained_of(result: str | Path) -> Trained:
         candidates=candidates,
         chosen=str(training["chosen"]),
         bandwidth=float(training["bandwidth"]),
-        history=tuple(read_history(folder / "history.jsonl")),
+        history=tuple(history),
         status=int(training["bits"]),
         diagnosis=str(training["diagnosis"]),
         trees=_trees(folder, training.get("trees")),
     )
-    found = digest_of(optimised)
-    if found != training["digest"]:
+    if digest_of(optimised) != training["digest"]:
         raise InputError(
             f"the weights in '{folder}' are not those of its result.json: they were put there by "
             "hand, or changed; run the analysis again"
         )
-    return Trained(optimised, own.config, found)
+    return optimised
 
 
 def digest_of(optimised: Optimised) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+from jaxtyping import ArrayLike
 
 from difana._typing import Network
+from difana.analysis.folds import CrossFitted, fold_names
 from difana.analysis.hepdata import write_hepdata
 from difana.analysis.optimise import Optimised
 from difana.analysis.publish import hepdata_tables
@@ -15,7 +19,7 @@ from difana.likelihood import to_workspace
 from difana.nn import export_network, save_weights
 
 
-def write_result(result: AnalysisResult, optimised: Optimised) -> None:
+def write_result(result: AnalysisResult, optimised: Optimised | CrossFitted) -> None:
     """Write everything but the times; ``result.json`` last, so that it stands for the rest."""
     out, measurement = result.out, result.config.general.measurement
     of_another_run = [*(out / "hepdata").glob("*.yaml"), *out.glob("weights*.eqx"), out / FILE]
@@ -23,13 +27,11 @@ def write_result(result: AnalysisResult, optimised: Optimised) -> None:
         old.unlink(missing_ok=True)
     workspace = to_workspace(result.model, result.data, measurement=measurement)
     write_json(out / "workspace.json", workspace)
-    save_weights(out / "weights.eqx", optimised.net)
-    save_weights(out / "weights_baseline.eqx", optimised.baseline_net)
-    for own in optimised.candidates:
-        save_weights(out / own.file, own.net)
-    if optimised.trees is not None:
-        write_text(out / FILE, optimised.trees.text)
-    _export(result, optimised.net)
+    if isinstance(optimised, CrossFitted):
+        for name, own in zip(fold_names(len(optimised.folds)), optimised.folds, strict=True):
+            _write_networks(result, own, out / name, own.edges)
+    else:
+        _write_networks(result, optimised, out, result.summary["edges"])
     comment = f"{measurement}: written by difana {result.summary['versions']['difana']}."
     resources = {out / "workspace.json": "Likelihood in the JSON format of HistFactory (pyhf)"}
     write_hepdata(out / "hepdata", hepdata_tables(result), comment=comment, resources=resources)
@@ -38,13 +40,27 @@ def write_result(result: AnalysisResult, optimised: Optimised) -> None:
     write_json(out / "result.json", result.summary)
 
 
-def _export(result: AnalysisResult, net: Network) -> None:
+def _write_networks(
+    result: AnalysisResult, optimised: Optimised, out: Path, edges: ArrayLike
+) -> None:
+    """Write the networks of one training."""
+    out.mkdir(exist_ok=True)
+    save_weights(out / "weights.eqx", optimised.net)
+    save_weights(out / "weights_baseline.eqx", optimised.baseline_net)
+    for own in optimised.candidates:
+        save_weights(out / own.file, own.net)
+    if optimised.trees is not None:
+        write_text(out / FILE, optimised.trees.text)
+    _export(result, optimised.net, out, edges)
+
+
+def _export(result: AnalysisResult, net: Network, out: Path, edges: ArrayLike) -> None:
     """Write the network as StableHLO; flatbuffers, which that needs, is optional."""
     config, cloud = result.config, result.config.particles
-    notes = {"region": result.summary["region"], "edges": jsonable(result.summary["edges"])}
+    notes = {"region": result.summary["region"], "edges": jsonable(edges)}
     try:
         export_network(
-            result.out / "network.stablehlo",
+            out / "network.stablehlo",
             net,
             columns=config.columns,
             channels=config.channels,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from difana._files import jsonable
 from difana.config.declare import (
+    either,
     entries,
     filled,
     json_schema,
@@ -62,6 +63,7 @@ __all__ = [
     "WrongError",
     "choice",
     "digest",
+    "either",
     "entries",
     "expressions",
     "file_schema",

@@ -188,6 +188,16 @@ def section(cls: type, *, hints: Mapping[str, str] = {}) -> Nested:
     return Nested(parse, json_schema(table))
 
 
+def either(kind: Kind, mapping: Nested) -> Nested:
+    """Return the kind of a value, or of a mapping in its place."""
+
+    def read(node: Node, problems: Problems) -> Any:
+        own: Kind | Nested = mapping if isinstance(node.value, dict) else kind
+        return own.read(node, problems)
+
+    return Nested(read, {"anyOf": [kind.schema, mapping.schema]})
+
+
 def entries(cls: type, *, then: Then | None = None) -> Nested:
     """Return the kind of a list of mappings that become dataclasses; their names must differ.
 
@@ -227,8 +237,8 @@ def json_schema(table: Table) -> dict[str, Any]:
     properties = {}
     for own in table:
         properties[own.key] = {**own.kind.schema, **({"description": own.doc} if own.doc else {})}
-        if not isinstance(own.kind, Nested) and own.default not in (None, (), dataclasses.MISSING):
-            value = own.default
+        value = own.default
+        if value not in (None, (), dataclasses.MISSING) and not dataclasses.is_dataclass(value):
             properties[own.key]["default"] = list(value) if isinstance(value, tuple) else value
     schema = {"type": "object", "properties": properties, "additionalProperties": False}
     required = [entry.key for entry in table if entry.required]

@@ -10,6 +10,7 @@ from difana.data.events import Events
 from difana.data.expressions import Expression, functions
 from difana.data.extend import Chunk, ExtensionReport, extend_file
 from difana.data.files import iterate_events, read_events, read_identifiers
+from difana.data.folds import Fold, fold_of, split_folds
 from difana.data.inputs import Given, Inputs, features_of, joined, moved, with_columns
 from difana.data.metadata import read_metadata
 from difana.data.probe import Complaint, Probe, Probed
@@ -37,6 +38,7 @@ __all__ = [
     "Events",
     "Expression",
     "ExtensionReport",
+    "Fold",
     "Given",
     "Inputs",
     "Normalisation",
@@ -53,6 +55,7 @@ __all__ = [
     "event_hash",
     "extend_file",
     "features_of",
+    "fold_of",
     "from_arrays",
     "functions",
     "is_signal",
@@ -63,6 +66,7 @@ __all__ = [
     "read_identifiers",
     "read_metadata",
     "split",
+    "split_folds",
     "split_parts",
     "to_hdf5",
     "to_parquet",

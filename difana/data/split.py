@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -70,28 +70,74 @@ def split(
     References:
         The mixing function is that of splitmix64 (doi:10.1145/2714064.2660195).
     """
-    edges, count = _edges(fractions), len(fractions)
+    parts = [Part((i,), f"part {i + 1} of the split") for i in range(len(fractions))]
     if isinstance(events, Events):
         part = split_parts(events, fractions, seed=seed, identifiers=identifiers)
-        return _split_events(events, part, count, "events")
-    part = _parts(events.nominal, edges, seed, identifiers, f"sample '{events.name}'")
-    nominal = _split_events(events.nominal, part, count, f"sample '{events.name}'")
+        return _split_events(events, part, parts, "events")
+    found = split_sample(
+        events,
+        fractions,
+        parts,
+        seed=seed,
+        identifiers=identifiers,
+        shifted_identifiers=shifted_identifiers,
+    )
+    return cast("tuple[Splittable, ...]", found)
+
+
+class Part(NamedTuple):
+    """A part of a split, made of one or more ranges of the hash.
+
+    Attributes:
+        ranges: Numbers of the ranges.
+        name: What messages call it.
+        scaled: Whether it stands for the full yield; otherwise its events keep their weights.
+    """
+
+    ranges: tuple[int, ...]
+    name: str
+    scaled: bool = True
+
+
+def split_sample(
+    sample: Sample,
+    fractions: Sequence[float],
+    parts: Sequence[Part],
+    *,
+    seed: int,
+    identifiers: Identifiers | None,
+    shifted_identifiers: Mapping[str, tuple[Identifiers, Identifiers]] | None,
+) -> tuple[Sample, ...]:
+    """Return parts of a sample that may overlap; arguments and errors as in `split`.
+
+    Args:
+        sample: The sample.
+        fractions: Sizes of the ranges of the hash; they sum to 1.
+        parts: The ranges of each part.
+        seed: Seed of the hash.
+        identifiers: What names the events.
+        shifted_identifiers: What names those of `ShiftedEvents`.
+    """
+    edges, where = _edges(fractions), f"sample '{sample.name}'"
+    own = _parts(sample.nominal, edges, seed, identifiers, where)
+    nominal = _split_events(sample.nominal, own, parts, where)
     shifted = shifted_identifiers or {}
     variations = [
-        _split_variation(variation, part, edges, seed, shifted.get(variation.name), events.name)
-        for variation in events.variations
+        _split_variation(
+            variation, own, parts, edges, seed, shifted.get(variation.name), sample.name
+        )
+        for variation in sample.variations
     ]
-    parts = tuple(
+    return tuple(
         Sample(
             nominal[i],
             tuple(variation[i] for variation in variations),
-            events.variance_scale,
-            name=events.name,
-            normfactors=events.normfactors,
+            sample.variance_scale,
+            name=sample.name,
+            normfactors=sample.normfactors,
         )
-        for i in range(count)
+        for i in range(len(parts))
     )
-    return cast("tuple[Splittable, ...]", parts)
 
 
 def split_parts(
@@ -237,55 +283,62 @@ def _parts(
     return np.searchsorted(edges, uniform, side="right")
 
 
-def _split_events(events: Events, part: np.ndarray, count: int, where: str) -> tuple[Events, ...]:
-    weights = _split_weights(events.weights, part, count, where)
+def _split_events(
+    events: Events, own: np.ndarray, parts: Sequence[Part], where: str
+) -> tuple[Events, ...]:
+    weights = _split_weights(events.weights, own, parts, where)
     leaves = jax.tree.map(np.asarray, events)  # indexing in JAX compiles once for each size
-    return tuple(
-        jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[part == i]), leaves).with_weights(scaled)
-        for i, scaled in enumerate(weights)
-    )
+    found = []
+    for part, scaled in zip(parts, weights, strict=True):
+        rows = np.flatnonzero(np.isin(own, part.ranges))
+        own_leaves = jax.tree.map(lambda leaf, rows=rows: jnp.asarray(leaf[rows]), leaves)
+        found.append(own_leaves.with_weights(scaled))
+    return tuple(found)
 
 
 def _split_variation(
     variation: AbstractVariation,
-    part: np.ndarray,
+    own: np.ndarray,
+    parts: Sequence[Part],
     edges: np.ndarray,
     seed: int,
     identifiers: tuple[Identifiers, Identifiers] | None,
     sample: str,
 ) -> tuple[AbstractVariation, ...]:
     """Return the variation of each part."""
-    count = len(edges) + 1
     where = f"sample '{sample}', variation '{variation.name}'"
     named: Any = dict(zip(("up", "down"), identifiers or (None, None), strict=True))
 
-    def events(side: str, own: Events) -> Any:
-        parts = _parts(own, edges, seed, named[side], f"{where} {side}")
-        return _split_events(own, parts, count, f"{where} {side}")
+    def events(side: str, table: Events) -> Any:
+        ranges = _parts(table, edges, seed, named[side], f"{where} {side}")
+        return _split_events(table, ranges, parts, f"{where} {side}")
 
-    def weights(side: str, own: Array) -> Any:
-        return _split_weights(own, part, count, f"{where} {side}")
+    def weights(side: str, values: Array) -> Any:
+        return _split_weights(values, own, parts, f"{where} {side}")
 
     def part_of(i: int) -> Any:
-        return lambda _, parts: parts[i]
+        return lambda _, found: found[i]
 
-    parts = variation.mapped(events, weights)  # with all parts on both sides
-    return tuple(parts.mapped(part_of(i), part_of(i)) for i in range(count))
+    both = variation.mapped(events, weights)  # with all parts on both sides
+    return tuple(both.mapped(part_of(i), part_of(i)) for i in range(len(parts)))
 
 
-def _split_weights(weights: Array, part: np.ndarray, count: int, where: str) -> list[Array]:
-    """Return the weights of each part, scaled to the full yield."""
+def _split_weights(
+    weights: Array, own: np.ndarray, parts: Sequence[Part], where: str
+) -> list[Array]:
+    """Return the weights of each part, scaled to the full yield where it stands for that."""
     values = np.asarray(weights)
     total = values.sum(dtype=np.float64)
     found = []
-    for i in range(count):
-        own = values[part == i]
-        own_total = own.sum(dtype=np.float64)
-        if not (0 < total < np.inf and own_total > 0):
+    for part in parts:
+        inside = values[np.isin(own, part.ranges)]
+        left = inside.sum(dtype=np.float64)
+        if not (0 < total < np.inf and left > 0):
             raise InputError(
-                f"{where}: part {i + 1} of the split has {len(own)} events with yield "
-                f"{own_total:.6g} (of {len(values)} with {total:.6g}); a part must have a positive "
+                f"{where}: {part.name} has {len(inside)} events with yield "
+                f"{left:.6g} (of {len(values)} with {total:.6g}); a part must have a positive "
                 "yield. Use more events or other fractions"
             )
-        found.append(jnp.asarray((own * (total / own_total)).astype(values.dtype)))
+        factor = total / left if part.scaled else 1.0
+        found.append(jnp.asarray((inside * factor).astype(values.dtype)))
     return found

@@ -48,9 +48,10 @@ def training_section(result: AnalysisResult, look: Look) -> Section | None:
         "Learning curves, one column a stage: the loss of the training batches, and the metric on "
         "held-out events, whose best state is kept (star)."
     )
-    figures = [
-        look.picture("history", history(result.history, label=look.label), caption, wide=True)
-    ]
+    records = [record for record in result.history if record.get("fold", 1) == 1]
+    if len(records) < len(result.history):
+        caption += " Of the first fold."
+    figures = [look.picture("history", history(records, label=look.label), caption, wide=True)]
     if curves := training.get("bins"):
         drawn = number_of_bins(curves, title=look.title(), label=look.label)
         caption = (
