@@ -62,7 +62,7 @@ def observable_of(result: str | Path) -> TrainedObservable:
             f"the result in '{result}' has {len(found)} folds (General: Split), each with a "
             "network of its own: observables_of returns them all"
         )
-    (own,) = found
+    own = next(iter(found))
     return own
 
 
