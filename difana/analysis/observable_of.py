@@ -62,8 +62,7 @@ def observable_of(result: str | Path) -> TrainedObservable:
             f"the result in '{result}' has {len(found)} folds (General: Split), each with a "
             "network of its own: observables_of returns them all"
         )
-    own = next(iter(found))
-    return own
+    return next(iter(found))
 
 
 def observables_of(result: str | Path) -> tuple[TrainedObservable, ...]:

@@ -49,6 +49,7 @@ def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYield
     labels = {region.name: region.variable for region in config.regions}
     rows = {"prefit": final.prefit.rows, "postfit": final.postfit.rows}
     poi, observed = config.general.poi, np.asarray(found.data)
+    output = f"network output ({'in bins' if config.folds else 'logit'})"
     listed = []
     for channel in model.structure.channels:
         own = slice(channel.start, channel.start + channel.bins)
@@ -61,7 +62,7 @@ def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYield
         listed.append(
             RegionYields(
                 name=channel.name,
-                xlabel=labels[channel.name] or "network output (logit)",
+                xlabel=labels[channel.name] or output,
                 edges=np.asarray(binnings[channel.name] or found.edges, float),
                 prefit=by_sample["prefit"],
                 postfit=by_sample["postfit"],

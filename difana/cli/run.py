@@ -86,7 +86,8 @@ def _print(result: AnalysisResult) -> None:
         click.echo(f"{name.capitalize().ljust(width)}  {value}  ({said})")
     columns, rows = comparison_table(result.summary)
     own = [entry is result.trained for entry in result.comparison].index(True)
-    title = "Expected 95 % CL limits of all observables, hard bins, test split"
+    events = "all events, in folds" if result.config.folds else "test split"
+    title = f"Expected 95 % CL limits of all observables, hard bins, {events}"
     print_table(columns, rows, title=title, highlight=own)
     for entry in result.comparison:
         if entry.status != "ok" and entry is not result.trained:  # that one is said at the end

@@ -86,10 +86,11 @@ def comparison_section(result: AnalysisResult, look: Look) -> Section:
     caption = "Median expected upper limits; the bar of the observable that is used is dark."
     if any(entry.get(ERROR) for entry in shown):
         caption += " The errors are those of the simulated test events."
+    which = " of their fold" if result.config.folds else ""
     return Section(
         "Comparison of observables",
         "Each observable in hard bins of the same test events, which were used neither for "
-        "training nor to choose bins or networks; nuisance parameters as before the fit.",
+        f"training nor to choose bins or networks{which}; nuisance parameters as before the fit.",
         columns=columns,
         rows=rows,
         figures=[look.picture("comparison", figure, caption, wide=True)],
