@@ -22,7 +22,11 @@ from difana.nn import export_network, save_weights
 def write_result(result: AnalysisResult, optimised: Optimised | CrossFitted) -> None:
     """Write everything but the times; ``result.json`` last, so that it stands for the rest."""
     out, measurement = result.out, result.config.general.measurement
-    of_another_run = [*(out / "hepdata").glob("*.yaml"), *out.glob("weights*.eqx"), out / FILE]
+    of_another_run = [
+        *(out / "hepdata").glob("*.yaml"),
+        *(old for folder in ("", "fold_*/") for old in out.glob(f"{folder}weights*.eqx")),
+        *(old for folder in ("", "fold_*/") for old in out.glob(f"{folder}{FILE}")),
+    ]
     for old in (out / "result.json", *of_another_run):
         old.unlink(missing_ok=True)
     workspace = to_workspace(result.model, result.data, measurement=measurement)
