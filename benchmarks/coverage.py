@@ -33,9 +33,9 @@ def main() -> None:
 
     model, _ = from_workspace(read_workspace(options.workspace))
     found = coverage(model, mu=options.mu, number=options.number, key=jax.random.key(0))
+    size = f"{len(model.parameters)} parameters, {options.number} toys a value"
     lines = [
-        f"`{options.workspace.name}`, {len(model.parameters)} parameters, {options.number} toys "
-        "a value, limits at 95 %.",
+        f"`{options.workspace.name}`, {size}, limits at 95 %.",
         "",
         "| true mu | coverage [%] | fits that failed | bias of the best fit |",
         "|---|---|---|---|",

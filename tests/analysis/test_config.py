@@ -192,6 +192,20 @@ def test_the_documentation_knows_every_key() -> None:
         assert not missing, (name, missing)
 
 
+def test_the_whole_file_of_the_documentation_is_read(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "analysis_file.md"
+    if not page.is_file():
+        pytest.skip("docs are not in the checkout")
+    text = page.read_text(encoding="utf-8").split("## A whole file")[1].split("```")[1]
+    path = tmp_path / "analysis.yaml"
+    path.write_text(text.removeprefix("yaml\n"))
+    config = read_config(path)
+    assert (config.trained.name, config.blinded) == ("SR", ("SR",))
+    assert {entry.type for entry in config.systematics} == {
+        "Transform", "Tree", "Files", "Weight", "Normalization"
+    }  # fmt: skip
+
+
 def test_what_pictures_say_is_read(tmp_path: Path) -> None:
     path = tmp_path / "analysis.yaml"
     own = "  Label: ATLAS Internal\n  Energy: 13.6 TeV\n  LuminosityLabel: 140 fb-1\n"
