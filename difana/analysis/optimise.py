@@ -22,6 +22,7 @@ from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.fit_efficient_score import fit_efficient_score
 from difana.analysis.number_of_bins import BinCurve, number_of_bins
 from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.pooled import pooled
 from difana.analysis.pretrain import pretrain, pretraining
 from difana.analysis.question import Question, log_objective, question_of
 from difana.analysis.templates import ObservedSample, hard_channel, observe
@@ -328,8 +329,8 @@ class _Desk:
     ) -> Candidate:
         """Return a candidate, measured on held-out events."""
         edges = np.asarray(edges, seen[0][0].nominal.x.dtype)
-        trained, own = (hard_channel(part, edges, **self.named) for part in seen)
-        # a bin is poor if neither split fills it: held-out events may be few
-        poor, poorer = (float(self.question.poverty(part)) for part in (trained, own))
-        metric = float(self.score(own)) - self.question.penalty * max(0.0, poorer - poor)
+        own, both = (hard_channel(part, edges, **self.named) for part in (seen[1], pooled(seen)))
+        # a bin is poor if both splits together are: the bins were searched on both
+        poor, poorer = (float(self.question.poverty(part)) for part in (both, own))
+        metric = float(self.score(own)) + self.question.penalty * (poor - poorer)
         return Candidate(net, edges, name, metric if np.isfinite(metric) else float("inf"))

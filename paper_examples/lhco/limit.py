@@ -43,10 +43,13 @@ class Whole(eqx.Module):
 
 
 def hidden(net: Any, x: jax.Array) -> jax.Array:
-    """Return the last hidden features of a standardised ReLU network."""
+    """Return the last hidden features of a standardised network."""
     values = (x - jnp.asarray(net.mean, x.dtype)) / jnp.asarray(net.std, x.dtype)
+    from difana.nn import activation
+
+    function = activation(net.net.activation)
     for layer in list(net.net.layers)[:-1]:
-        values = jax.nn.relu(layer(values))
+        values = function(layer(values))
     return values
 
 

@@ -117,7 +117,7 @@ def test_a_second_iteration_starts_from_the_unfolded_spectrum(monkeypatch):
 
     def fit_flow(flow, gen, reco, *, weights, **_):
         seen.append(np.asarray(weights))
-        return SimpleNamespace(flow=flow, training=SimpleNamespace(status="ok"))
+        return SimpleNamespace(flow=flow, ok=True, message="ok")
 
     def fit_ratio(rows, **_):
         ratios.append((np.asarray(rows.above), np.asarray(rows.below)))
