@@ -100,7 +100,8 @@ class LinearLimit:
     def poverty(self, cuts: Int[np.ndarray, "trials edges"]) -> Float[np.ndarray, " trials"]:
         """Return the penalty for bins of few simulated background events."""
         _, b, v = (np.diff(part[cuts], axis=1) for part in self._sums)
-        effective = np.where(v > 0, np.maximum(b, 0) ** 2 / np.maximum(v, 1e-300), np.inf)
+        some = v > 0
+        effective = np.where(some, np.maximum(b, 0) ** 2 / np.where(some, v, 1.0), np.inf)
         effective = np.where((v > 0) | (b > 0), effective, 0.0)
         if not self.minimum:
             return np.zeros(len(cuts))
