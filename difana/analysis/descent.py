@@ -18,9 +18,8 @@ from difana._typing import Network
 from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.options import TrainingOptions
-from difana.analysis.pretrain import nominal_samples
 from difana.analysis.question import Question
-from difana.data import Sample
+from difana.data import Sample, nominal_samples
 from difana.hist import TrainableEdges
 from difana.likelihood import Channel, channel_from_events
 from difana.losses import cross_entropy, with_multipliers

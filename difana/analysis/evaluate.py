@@ -22,7 +22,7 @@ from difana.analysis.statistics import Final, final_statistics
 from difana.analysis.templates import ObservedSample, Values, binned, network_scores, observe
 from difana.analysis.treatments import treatments_of
 from difana.analysis.trees import TREES, BoostedTrees, observe_trees
-from difana.data import Events, Inputs, Sample, is_signal
+from difana.data import Events, Inputs, Sample, is_signal, nominal_samples
 from difana.hist import soft_histogram
 from difana.likelihood import Channel, Model, build_model
 
@@ -73,17 +73,21 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
         float("nan") if score is None else unbinned_uncertainty(score, loaded.test, loaded.channels)
     )
     setting = setting_of(config, loaded, bins=optimised.bins, unbinned=unbinned)
-    nominal = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in loaded.train]
     plain = observe(optimised.baseline_net, loaded.test)
-    others = baselines(observe(optimised.baseline_net, nominal), plain, on=setting)
+    trained_on = observe(optimised.baseline_net, nominal_samples(loaded.train))
+    others = baselines(trained_on, plain, on=setting)
+
+    def tested(net: Network) -> tuple[ObservedSample, ...]:
+        return plain if net is optimised.baseline_net else observe(net, loaded.test)
+
     others += tuple(
-        expectation(own.name, observe(own.net, loaded.test), own.edges, on=setting)
+        expectation(own.name, tested(own.net), own.edges, on=setting)
         for own in optimised.candidates
         if own.name != optimised.chosen
     )
     if optimised.trees is not None:
         others += (_of_trees(optimised.trees, loaded.test, on=setting),)
-    test = observe(optimised.net, loaded.test)
+    test = tested(optimised.net)
     best = expectation(DIFANA, test, optimised.edges, on=setting, observable=optimised.chosen)
     return finished(
         config,

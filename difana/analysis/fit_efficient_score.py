@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, PRNGKeyArray
 
 from difana._errors import ConfigError
@@ -16,16 +15,14 @@ from difana._options import whole_number
 from difana._status import joined
 from difana._typing import Network
 from difana.analysis.efficient_score import EfficientScore, efficient_score_of
+from difana.analysis.members import train_members
 from difana.analysis.network import network_for
 from difana.analysis.options import NetworkOptions
+from difana.analysis.pretrain import pretraining
 from difana.config import digest
 from difana.data import Sample
 from difana.losses import ScorePlan, Step, efficient_score
-from difana.nn import trainable
-from difana.train import AbstractTraining, Training, TrainResult, fit
-
-USUAL = Training(steps=1500, batch_size=4000, learning_rate=2e-3, final_rate=0.0, patience=None)
-"""Enough steps for the tail of the signal, with a rate that falls to zero."""
+from difana.train import AbstractTraining, Training, TrainResult
 
 
 class EfficientScoreResult(AbstractTraining):
@@ -56,7 +53,7 @@ def fit_efficient_score(
     *,
     key: PRNGKeyArray,
     network: NetworkOptions = NetworkOptions(hidden=(64, 64), activation="silu"),  # noqa: B008
-    training: Training = USUAL,
+    training: Training = pretraining(),
     pois: Sequence[str] = ("mu",),
     strength: float = 0.0,
     members: int = 1,
@@ -115,8 +112,6 @@ def fit_efficient_score(
         raise ConfigError(f"{members} members of one start are the same network: give no start")
     plan = ScorePlan.of(train, pois=pois, strength=strength)
     seen, held_out = (_without(part, plan.scaled) for part in (train, validation))
-    rows = max(len(sample.nominal) for sample in train)
-    steps = training.steps_for(rows)
 
     def loss(net: Network, batch: Sequence[Sample], step: Step) -> tuple[Array, dict[str, Array]]:
         return efficient_score(net, batch, step, plan=plan, per_step=per_step)
@@ -127,32 +122,22 @@ def fit_efficient_score(
 
     make = network_for(network, train, outputs=plan.outputs)
     agreed = (fingerprint, digest(held_out), _shape_of(plan), dataclasses.astuple(training))
-    trainings = []
-    for member in range(members):
-        weights_key, batches_key = jax.random.split(jax.random.fold_in(key, member))
-        net = make(weights_key) if start is None else start
-        folder = None if checkpoint is None else Path(checkpoint) / str(member)
-        trainings.append(
-            fit(
-                loss,
-                net,
-                seen,
-                steps=steps,
-                batch_size=training.batch(rows),
-                optimizer=training.optimizer(steps),
-                key=batches_key,
-                trained=trainable(net),
-                validate=lambda net: measure(net, held_out),
-                patience=training.patience,
-                average=training.average,
-                checkpoint=folder,
-                fingerprint=" ".join(map(str, agreed)),
-                stage="efficient score" + (f" {member + 1}/{members}" if members > 1 else ""),
-                **settings,
-            )
-        )
+    trainings = train_members(
+        loss,
+        make if start is None else lambda _: start,
+        seen,
+        held_out,
+        measure=measure,
+        members=members,
+        training=training,
+        key=key,
+        stage="efficient score",
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+        fingerprint=" ".join(map(str, agreed)),
+        **settings,
+    )
     nets = [training.trainable for training in trainings]
-    return EfficientScoreResult(efficient_score_of(nets, train, plan=plan), tuple(trainings))
+    return EfficientScoreResult(efficient_score_of(nets, train, plan=plan), trainings)
 
 
 def _without(samples: Sequence[Sample], names: Sequence[str]) -> list[Sample]:

@@ -37,7 +37,7 @@ from difana.analysis.options import TrainingOptions
 from difana.analysis.pooled import joined
 from difana.analysis.templates import ObservedSample, Values, bin_of, observe
 from difana.analysis.trees import TREES, observe_trees
-from difana.data import Sample
+from difana.data import Sample, nominal_samples
 from difana.train import AbstractTraining
 
 _BELOW_ONE = 1 - 2.0**-30  # events of a bin stay below its upper edge
@@ -255,8 +255,7 @@ def _baselines(folds: Folds, plain: Scores, *, on: Setting) -> list[Expectation]
     """Return what is expected of the observables of cross-entropy, bins chosen in each fold."""
     choices = []
     for part, own in folds:
-        nominal = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in part.train]
-        seen = observe(own.baseline_net, nominal)
+        seen = observe(own.baseline_net, nominal_samples(part.train))
         choices.append(baseline_edges(seen, poi=on.poi, bins=on.bins))
     found = []
     for name in choices[0]:

@@ -23,6 +23,7 @@ from difana.data.samples import (
     Variant,
     WeightVariation,
     is_signal,
+    nominal_samples,
     variants,
 )
 from difana.data.split import event_hash, split, split_parts
@@ -62,6 +63,7 @@ __all__ = [
     "iterate_events",
     "joined",
     "moved",
+    "nominal_samples",
     "read_events",
     "read_identifiers",
     "read_metadata",

@@ -275,6 +275,20 @@ class Sample(eqx.Module):
     normfactors: tuple[str, ...] = eqx.field(static=True, default=(), kw_only=True)
 
 
+def nominal_samples(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Return the samples without their variations.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from difana.data import Events, Normalisation
+        >>> events = Events(jnp.ones((2, 1)), jnp.ones(2))
+        >>> norm = Normalisation(up=1.1, down=0.9, name="norm")
+        >>> nominal_samples([Sample(events, (norm,), name="b")])[0].variations
+        ()
+    """
+    return tuple(Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in samples)
+
+
 def variants(sample: Sample) -> tuple[Variant, ...]:
     """Return all versions of the events that have a histogram of their own, in a fixed order.
 

@@ -31,6 +31,7 @@ def classifier(name: str, train, validation, *, size: float, network, training, 
     import jax.numpy as jnp
 
     from difana import analysis, losses
+    from difana.data import nominal_samples
     from difana.nn import Parametrised
 
     # the nuisance values of held-out events are always the same
@@ -38,7 +39,8 @@ def classifier(name: str, train, validation, *, size: float, network, training, 
     held: Callable[..., Any] | None
     call: dict[str, Any] = {}
     if name in ("cross-entropy", "parametrised"):
-        samples, held_samples = _plain(train), _plain(validation)
+        # the nominal events alone: one compilation for all sizes
+        samples, held_samples = nominal_samples(train), nominal_samples(validation)
         if name == "cross-entropy":
             fit, held = analysis.train_cross_entropy, losses.cross_entropy
         else:  # one signal: the grid of its hypotheses has one point
@@ -68,13 +70,6 @@ def classifier(name: str, train, validation, *, size: float, network, training, 
     )
     extra = {"aware": 2, "parametrised": 1}.get(name, 0)  # nominal nuisances, the one signal
     return Parametrised(found.net, jnp.zeros(extra)) if extra else found.net
-
-
-def _plain(samples):
-    """Return the nominal events alone: one compilation for all sizes."""
-    from difana.data import Sample
-
-    return tuple(Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in samples)
 
 
 def binnings(seen, score, *, on, training) -> Iterator[tuple[str, np.ndarray]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from difana._errors import InputError, ModelError, nearest
 from difana._numerics import safe_sqrt
@@ -29,6 +29,18 @@ class AbstractImpacts(AbstractResult):
     uncertainty: Float[Array, ""]
     statistical: Float[Array, ""]
     systematic: Float[Array, ""]
+
+    if TYPE_CHECKING:  # a field of each kind, at its own place among the arguments
+
+        @property
+        def fit_status(self) -> Int[Array, ""]:
+            """Bit flags of the fit."""
+            ...
+
+    @property
+    def all_status(self) -> Int[Array, " fits"]:
+        """The status of all sources and of the fit."""
+        return jnp.append(self.status, self.fit_status)
 
     @property
     @abc.abstractmethod

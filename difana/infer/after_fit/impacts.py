@@ -81,11 +81,6 @@ class ImpactsResult(AbstractImpacts):
     method: str = eqx.field(static=True)
 
     @property
-    def all_status(self) -> Int[Array, " fits"]:
-        """The status of all sources and of the fit."""
-        return jnp.append(self.status, self.fit_status)
-
-    @property
     def ends(self) -> tuple[Array, Array]:
         """Post-fit impacts up and down, which rank the nuisances."""
         return self.postfit_up, self.postfit_down

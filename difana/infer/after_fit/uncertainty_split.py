@@ -75,11 +75,6 @@ class UncertaintySplit(AbstractImpacts):
         return (self.statistical**2 + self.systematic**2) / self.uncertainty**2 - 1
 
     @property
-    def all_status(self) -> Int[Array, " fits"]:
-        """The status of all sources and of the fit."""
-        return jnp.append(self.status, self.fit_status)
-
-    @property
     def ends(self) -> tuple[Array, Array]:
         """Changes up and down, which rank the sources."""
         return self.up, self.down

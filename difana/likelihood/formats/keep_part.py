@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 from difana._errors import ModelError, nearest
-from difana.likelihood.formats._variations import Variations, map_variations
-from difana.likelihood.formats.workspace import Workspace
-from difana.likelihood.modifiers import Channel, HistoSys, NormSys, Template
+from difana.likelihood.formats._variations import Source, Variations, map_variations
+from difana.likelihood.modifiers import HistoSys, NormSys, Template
 from difana.likelihood.templates.norm_and_shape import norm_and_shape
 
 PARTS = ("normalization", "shape")
-Source = TypeVar("Source", Channel, Workspace)
 
 
 def keep_part(source: Source, part: str, *, modifiers: str | Sequence[str] = "*") -> Source:
@@ -30,6 +27,7 @@ def keep_part(source: Source, part: str, *, modifiers: str | Sequence[str] = "*"
         ModelError: If the part is unknown or no modifier has the name.
 
     Example:
+        >>> from difana.likelihood import Channel
         >>> bkg = Template([10.0, 30.0], (HistoSys([14.0, 30.0], [8.0, 28.0], "tune"),), name="b")
         >>> channel = Channel((bkg,), name="SR")
         >>> (kept,) = keep_part(channel, "normalization").templates[0].modifiers

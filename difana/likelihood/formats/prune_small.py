@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 from difana._errors import ModelError
-from difana.likelihood.formats._variations import Variations, map_variations
-from difana.likelihood.formats.workspace import Workspace
-from difana.likelihood.modifiers import Channel, HistoSys, NormSys, Template
+from difana.likelihood.formats._variations import Source, Variations, map_variations
+from difana.likelihood.modifiers import HistoSys, NormSys, Template
 from difana.likelihood.templates.norm_and_shape import norm_and_shape
 
 _NOTHING = 1e-9  # a factor that is one but for rounding
-Source = TypeVar("Source", Channel, Workspace)
 
 
 def prune_small(
@@ -38,6 +35,7 @@ def prune_small(
         ModelError: If a threshold is negative or no modifier has the name.
 
     Example:
+        >>> from difana.likelihood import Channel
         >>> tune = HistoSys([10.9, 29.1], [9.1, 30.9], "tune")
         >>> bkg = Template([10.0, 30.0], (tune, NormSys(1.001, 0.999, "lumi")), name="b")
         >>> channel = prune_small(Channel((bkg,), name="SR"), shape=0.01, normalization=0.01)

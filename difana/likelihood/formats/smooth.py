@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 
-from difana.likelihood.formats._variations import Variations, map_variations
-from difana.likelihood.formats.workspace import Workspace
-from difana.likelihood.modifiers import Channel, HistoSys, NormSys, StatError, Template
+from difana.likelihood.formats._variations import Source, Variations, map_variations
+from difana.likelihood.modifiers import HistoSys, NormSys, StatError, Template
 from difana.likelihood.templates.smooth_templates import smooth_templates
-
-Source = TypeVar("Source", Channel, Workspace)
 
 
 def smooth(
@@ -32,6 +28,7 @@ def smooth(
         ModelError: If the method is unknown or no modifier has the name.
 
     Example:
+        >>> from difana.likelihood import Channel
         >>> up, down = 100 + np.array([4.0, 6, 5, 6, 4]), 100 - np.array([4.0, 6, 5, 6, 4])
         >>> bkg = Template(np.full(5, 100.0), (HistoSys(up, down, "tune"),), name="ttbar")
         >>> smooth(Channel((bkg,), name="SR")).templates[0].modifiers[0].hi.round(6).tolist()

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
-from difana.data import Sample, is_signal
+from difana.data import Sample, is_signal, nominal_samples
 from difana.likelihood import all_scores
 from difana.losses.classify._entropy import balanced_entropy
 from difana.losses.step import Step
@@ -58,7 +58,7 @@ def cross_entropy(
             f"got {[sample.name for sample in batch]}"
         )
     if not variations:
-        batch = [Sample(s.nominal, name=s.name, normfactors=s.normfactors) for s in batch]
+        batch = nominal_samples(batch)
     scores = all_scores(net, batch)
     value = balanced_entropy(
         (label, row.weights, x) for own, label in zip(scores, labels, strict=True) for row, x in own
