@@ -51,6 +51,10 @@ def test_recipe():
     entropy, score, _, chosen, *_ = numbers(line)
     found = numbers(row("demo events, five seeds"))
     assert found == pytest.approx([chosen, score, entropy], abs=0.0006)
+    means = [x for x in results("recipe_toy.md").splitlines() if x.startswith("| mean")]
+    rows = [numbers(line) for line in means]
+    found = numbers(row("a toy whose best variable"))[:6]
+    assert found == pytest.approx([cells[i] for cells in rows for i in (3, 0)], abs=0.0006)
 
 
 def test_lhc_olympics():
