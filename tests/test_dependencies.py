@@ -40,7 +40,11 @@ def test_required_packages_are_the_imported_ones() -> None:
     extras = project["optional-dependencies"]
     required = names(project["dependencies"])
     optional = names(
-        [text for name in ("plot", "io", "fit", "export", "dist", "trees") for text in extras[name]]
+        [
+            text
+            for name in ("plot", "io", "fit", "export", "dist", "pythia", "trees")
+            for text in extras[name]
+        ]
     )
     owners = packages_distributions()
     used = {

@@ -16,6 +16,7 @@ from difana._errors import ConfigError, DifanaError, nearest
 
 _COMMANDS = {  # name -> module, in the order of the help
     "demo": "demo",
+    "generate": "generate",
     "run": "run",
     "evaluate": "evaluate",
     "apply": "apply",
@@ -43,7 +44,7 @@ _COMMANDS = {  # name -> module, in the order of the help
 _BAD_INPUT = 2
 _INTERRUPTED = 130
 _TERMINATED = 143
-_CONTINUED = ("demo", "run", "toys")  # they keep what they have
+_CONTINUED = ("demo", "generate", "run", "toys")  # they keep what they have
 
 
 class TerminatedError(KeyboardInterrupt):
