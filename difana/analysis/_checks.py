@@ -19,13 +19,23 @@ from difana.analysis._check_systematics import (
 from difana.analysis.config import AnalysisConfig, NormFactorConfig, RegionConfig, SampleConfig
 from difana.analysis.hepdata import table_file, yields_title
 from difana.analysis.network import kind_of
-from difana.config import Node, Problems
+from difana.analysis.own_code import with_code
+from difana.config import Node, Problems, is_code
 
 _MOST_WEIGHTS = 50_000_000
 
 
-def check_references(config: AnalysisConfig, root: Node, problems: Problems) -> AnalysisConfig:
-    """Note what does not fit together; return the configuration with defaults made explicit."""
+def check_references(
+    config: AnalysisConfig, root: Node, problems: Problems, *, allow_code: bool = False
+) -> AnalysisConfig:
+    """Note what does not fit together; return the configuration with defaults made explicit.
+
+    Args:
+        config: The configuration.
+        root: Its values with their places.
+        problems: Takes what is wrong.
+        allow_code: Whether code that it names may be imported.
+    """
     if not config.features and config.particles is None and "Particles" not in root.value:
         problems.add(1, "missing section 'Features' (or 'Particles')")
     if problems:  # references to entries that could not be read would only confuse
@@ -45,7 +55,7 @@ def check_references(config: AnalysisConfig, root: Node, problems: Problems) -> 
     check_modifiers(config, problems)
     _check_constraints(config, root, problems)
     _check_labels(config, root, problems)
-    return config
+    return with_code(config, root, problems, allowed=allow_code)
 
 
 def _check_regions(config: AnalysisConfig, root: Node, problems: Problems) -> None:
@@ -121,6 +131,10 @@ def _check_network(config: AnalysisConfig, root: Node, problems: Problems) -> No
     if config.training.trees and not config.features:
         text = "Training.Trees needs Features: boosted trees see no particles"
         problems.add(root.line_of("Training.Trees"), text)
+    named = config.network.type is not None and is_code(config.network.type)
+    if config.network.options and not named:
+        text = "Network.Options are those of code of yours: give its Type, 'module:name'"
+        problems.add(root.line_of("Network.Options"), text)
     try:
         kind_of(config.network, particles=cloud is not None)
     except ConfigError as error:

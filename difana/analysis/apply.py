@@ -38,6 +38,7 @@ def apply(
     prefix: str = "difana_",
     chunk_size: int = 100_000,
     progress: bool = False,
+    allow_code: bool = False,
 ) -> ExtensionReport:
     """Write what a result says of every event of a file next to its columns.
 
@@ -67,6 +68,7 @@ def apply(
         prefix: Stands before the names of the new columns.
         chunk_size: Number of events held in memory at a time.
         progress: Show a bar on a terminal.
+        allow_code: Import code that the result names, as in `read_config`.
 
     Returns:
         What was written.
@@ -80,7 +82,7 @@ def apply(
         Traceback (most recent call last):
         difana._errors.InputError: no result in 'nowhere': there is no file result.json...
     """
-    folds = observables_of(result)
+    folds = observables_of(result, allow_code=allow_code)
     trained = folds[0]
     own = SampleConfig(name="", where=str(source))
     if sample:

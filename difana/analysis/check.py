@@ -47,7 +47,9 @@ class Checked:
         return f"{config.path}: no problem in {listed} (first {self.looked_at} entries of each)"
 
 
-def check(path: str | Path, *, entries: int = 100, progress: bool = True) -> Checked:
+def check(
+    path: str | Path, *, entries: int = 100, progress: bool = True, allow_code: bool = False
+) -> Checked:
     """Check an analysis file and what it names: files, trees, branches, expressions, all at once.
 
     The first entries of every file are read, in every region (observed ones in those that are not
@@ -58,6 +60,7 @@ def check(path: str | Path, *, entries: int = 100, progress: bool = True) -> Che
         path: The YAML file.
         entries: Number of entries of each file that are looked at.
         progress: Show a bar on a terminal.
+        allow_code: Import code that the file names, as in `read_config`.
 
     Returns:
         What was looked at.
@@ -86,7 +89,7 @@ def check(path: str | Path, *, entries: int = 100, progress: bool = True) -> Che
 
     def look(config: AnalysisConfig, root: Node, problems: Problems) -> AnalysisConfig:
         broken = bool(problems)  # references that do not fit hide no problem of the files
-        config = check_references(config, root, problems)
+        config = check_references(config, root, problems, allow_code=allow_code)
         if not broken:
             _look(config, root, problems, entries, progress=progress, found=found, notes=notes)
         return config

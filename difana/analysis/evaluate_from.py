@@ -30,6 +30,7 @@ def evaluate_from(
     *,
     progress: bool = True,
     report: Callable[[AnalysisResult], Any] | None = None,
+    allow_code: bool = False,
 ) -> AnalysisResult:
     """Evaluate the networks and bin edges of a finished run in another configuration.
 
@@ -44,6 +45,7 @@ def evaluate_from(
         out: Folder of the new result, with all files of `run`.
         progress: Say on standard error what is done.
         report: Called with the result while the folder still is held, to add to it.
+        allow_code: Import code that the file or the result names, as in `read_config`.
 
     Returns:
         The result; its notes say where networks and edges are from.
@@ -61,8 +63,8 @@ def evaluate_from(
         difana._errors.InputError: no result in 'nowhere': there is no file result.json...
     """
     journal = Journal(speak=progress)
-    trained = trained_of(result)
-    config = read_config(config_path)
+    trained = trained_of(result, allow_code=allow_code)
+    config = read_config(config_path, allow_code=allow_code)
     check_fit(trained.config, config)
     with held_folder(out, inner=("checkpoints", "hepdata", *fold_names(config.folds))) as folder:
         if folder.resolve() == Path(result).resolve():

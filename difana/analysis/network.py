@@ -11,6 +11,8 @@ from jaxtyping import Float, PRNGKeyArray
 
 from difana._errors import ConfigError
 from difana.analysis.options import NetworkOptions
+from difana.analysis.own_parts import network_maker
+from difana.config import is_code
 from difana.data import Inputs, Sample
 from difana.nn import MLP, DeepSets, PointEdgeTransformer, Standardised
 
@@ -35,7 +37,8 @@ def network_for(
         outputs: Number of outputs.
 
     Raises:
-        ConfigError: If the kind of network does not look at the particles, or there are none.
+        ConfigError: If the kind of network does not look at the particles, or there are none; of
+            code of the user, if that was not imported, or makes no network of these sizes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -60,10 +63,16 @@ def network_for(
     cloud = isinstance(inputs, Inputs)
     channels = inputs.particles.shape[-1] if isinstance(inputs, Inputs) else 0
     kind = kind_of(options, particles=cloud)
+    own = None
+    if is_code(kind):
+        sizes = {"features": len(means), "outputs": outputs, "channels": channels}
+        own = network_maker(kind, dict(options.options), **sizes)
 
     def start(key: PRNGKeyArray) -> Standardised:
         net: Any
-        if kind == "mlp":
+        if own is not None:
+            net = own(key)
+        elif kind == "mlp":
             net = MLP(len(means), options.hidden, outputs, activation=options.activation, key=key)
         elif kind == "deep_sets":
             net = DeepSets(
@@ -124,6 +133,8 @@ def kind_of(options: NetworkOptions, *, particles: bool) -> str:
         ('mlp', 'deep_sets')
     """
     kind = options.type or ("deep_sets" if particles else "mlp")
+    if is_code(kind):
+        return kind
     if particles and kind == "mlp":
         raise ConfigError("Network.Type 'mlp' ignores the Particles: choose 'deep_sets' or another")
     if not particles and kind != "mlp":

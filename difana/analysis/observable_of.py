@@ -18,6 +18,7 @@ from difana._typing import Network
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import EfficientScore, blank_score
 from difana.analysis.network import network_for
+from difana.analysis.own_code import check_recorded
 from difana.analysis.read import config_of
 from difana.data import Events, Sample
 from difana.losses import ScorePlan
@@ -41,11 +42,12 @@ class TrainedObservable:
     summary: Mapping[str, Any]
 
 
-def observable_of(result: str | Path) -> TrainedObservable:
+def observable_of(result: str | Path, *, allow_code: bool = False) -> TrainedObservable:
     """Return the trained observable of a result folder.
 
     Args:
         result: A folder that `run` wrote.
+        allow_code: Import code that its configuration names, as in `read_config`.
 
     Raises:
         InputError: If it is no result, or a file in it is damaged.
@@ -56,7 +58,7 @@ def observable_of(result: str | Path) -> TrainedObservable:
         Traceback (most recent call last):
         difana._errors.InputError: no result in 'nowhere': there is no file result.json...
     """
-    found = observables_of(result)
+    found = observables_of(result, allow_code=allow_code)
     if len(found) > 1:
         raise InputError(
             f"the result in '{result}' has {len(found)} folds (General: Split), each with a "
@@ -65,11 +67,14 @@ def observable_of(result: str | Path) -> TrainedObservable:
     return next(iter(found))
 
 
-def observables_of(result: str | Path) -> tuple[TrainedObservable, ...]:
+def observables_of(
+    result: str | Path, *, allow_code: bool = False
+) -> tuple[TrainedObservable, ...]:
     """Return the trained observable of each fold, or the one of a result without folds.
 
     Args:
         result: A folder that `run` wrote.
+        allow_code: Import code that its configuration names, as in `read_config`.
 
     Raises:
         InputError: As `observable_of`.
@@ -77,7 +82,9 @@ def observables_of(result: str | Path) -> tuple[TrainedObservable, ...]:
     """
     folder = Path(result)
     summary = _summary(folder)
-    config = config_of(summary["config"], path=folder / "result.json")
+    path = folder / "result.json"
+    config = config_of(summary["config"], path=path, allow_code=allow_code)
+    check_recorded(config, summary.get("code") or {}, path)
     edges = np.asarray(summary["edges"], float)
     if not config.folds:
         net = network_of(config, folder / "weights.eqx", summary.get("network"))

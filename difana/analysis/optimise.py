@@ -22,6 +22,7 @@ from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.fit_efficient_score import fit_efficient_score
 from difana.analysis.number_of_bins import BinCurve, number_of_bins
 from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.own_parts import objective_of
 from difana.analysis.pooled import pooled
 from difana.analysis.pretrain import pretrain, pretraining
 from difana.analysis.question import Question, log_objective, question_of
@@ -29,7 +30,6 @@ from difana.analysis.templates import ObservedSample, hard_channel, observe
 from difana.analysis.trees import BoostedTrees, check_trees, observe_trees, train_trees
 from difana.data import Sample
 from difana.likelihood import Channel, Parameter
-from difana.losses import objective_named
 from difana.train import AbstractTraining, TrainResult
 
 CROSS_ENTROPY = "cross-entropy, best bins"
@@ -168,7 +168,7 @@ def optimise(
     """
     if training.trees:
         check_trees(train)
-    objective_named(training.objective)
+    objective_of(training.objective)
     if isinstance(training.bins, int) and training.bins < 2:
         raise ConfigError(f"{training.bins} bin(s): an observable needs at least two")
     first_key, score_key, descent_key = jax.random.split(key, 3)
@@ -231,7 +231,7 @@ def optimise(
             key=descent_key,
             channel=channel,
             staterror=staterror,
-            checkpoint=inside(training.objective),
+            checkpoint=inside(training.objective.replace(":", ".")),
             fingerprint=f"{fingerprint} {network} {dataclasses.replace(training, trees=False)}",
             mesh=mesh,
             **settings,

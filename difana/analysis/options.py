@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
-from difana.config import EVENTS, MOST_STEPS, choice, filled, integer, key, number, numbers, or_word
+from difana.config import (
+    EVENTS,
+    MOST_STEPS,
+    choice,
+    filled,
+    integer,
+    key,
+    number,
+    numbers,
+    or_code,
+    or_word,
+    plain_by_name,
+)
 from difana.losses import OBJECTIVES
 
 NETWORKS = ("mlp", "deep_sets", "point_transformer")
@@ -23,18 +36,20 @@ class NetworkOptions:
 
     Attributes:
         type: ``mlp`` for features; with particles ``deep_sets`` (if left out) or
-            ``point_transformer``.
+            ``point_transformer``; or code of yours, ``module:name``.
         hidden: Widths of the hidden layers; not of a transformer.
         activation: Name of the activation function; not of a transformer.
         latent: Width of what a particle becomes.
         blocks: Attention blocks of a transformer.
+        options: What code of yours is given, beside ``features``, ``outputs`` and ``key``.
     """
 
     hidden: tuple[int, ...] = key(kind=_WIDTHS, default=(64, 64, 64))
     activation: str = key(kind=choice(*ACTIVATIONS), default="silu")
     latent: int = key(kind=_LATENT, default=64)
     blocks: int = key(kind=integer(1, 100, "the weights would not fit into the memory"), default=2)
-    type: str | None = key(kind=choice(*NETWORKS), default=None)
+    type: str | None = key(kind=or_code(choice(*NETWORKS)), default=None)
+    options: tuple[tuple[str, Any], ...] = key(kind=plain_by_name("names"), default=())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +86,8 @@ class TrainingOptions:
     """How the network is trained: to classify first, then on the objective.
 
     Attributes:
-        objective: A name of the table `difana.losses.OBJECTIVES`.
+        objective: A name of the table `difana.losses.OBJECTIVES`; or code of yours,
+            ``module:name``.
         start: What the descent starts from: ``score``, the efficient score, or ``cross-entropy``.
         bins: Number of bins of the observable; ``auto``: as many as held-out events confirm.
         seed: Seed of the weights, the batches and the split.
@@ -94,7 +110,7 @@ class TrainingOptions:
         constraints: Conditions that the trained observable has to obey.
     """
 
-    objective: str = key(kind=choice(*OBJECTIVES), default="expected_limit")
+    objective: str = key(kind=or_code(choice(*OBJECTIVES)), default="expected_limit")
     start: str = key(kind=choice("score", "cross-entropy"), default="score")
     bins: int | str = key(kind=or_word("auto", _BINS), default="auto")
     seed: int = filled(0)

@@ -10,8 +10,9 @@ from jaxtyping import Array
 
 from difana.analysis.conditions import Closing, Subject, constraints_of, price
 from difana.analysis.options import ConstraintOptions, TrainingOptions
+from difana.analysis.own_parts import objective_of
 from difana.likelihood import Channel, Model, Parameter, build_model
-from difana.losses import Objective, lagrangian, minimum_events, objective_named
+from difana.losses import Objective, lagrangian, minimum_events
 
 
 class Question(eqx.Module):
@@ -66,7 +67,7 @@ def question_of(
 ) -> Question:
     """Return the question of a training."""
     return Question(
-        objective_named(training.objective),
+        objective_of(training.objective),
         others=tuple(others),
         parameters=tuple(parameters),
         poi=poi,

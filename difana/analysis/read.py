@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from difana.analysis.config import AnalysisConfig
 from difana.config import file_schema, read_file, read_values
 
 
-def read_config(path: str | Path) -> AnalysisConfig:
+def read_config(path: str | Path, *, allow_code: bool = False) -> AnalysisConfig:
     """Read and check the configuration of an analysis.
 
     Nothing but the file itself is opened. All problems found are listed together.
 
     Args:
         path: The YAML file; `config_schema` describes it.
+        allow_code: Import the modules that ``Network: Type`` and ``Training: Objective`` may name
+            (``module:name``): they can do anything. Without it such a file is refused.
 
     Returns:
         The configuration.
@@ -41,15 +44,18 @@ def read_config(path: str | Path) -> AnalysisConfig:
         >>> config.trained.name, config.factors_of("signal", "SR")
         ('SR', ('mu',))
     """
-    return _seeded(read_file(path, AnalysisConfig, check=check_references))
+    return _seeded(read_file(path, AnalysisConfig, check=_checked(allow_code=allow_code)))
 
 
-def config_of(values: Mapping[str, Any], *, path: str | Path) -> AnalysisConfig:
+def config_of(
+    values: Mapping[str, Any], *, path: str | Path, allow_code: bool = False
+) -> AnalysisConfig:
     """Return the configuration of plain values, as ``result.json`` holds them under ``config``.
 
     Args:
         values: The values.
         path: Where they come from, for messages; relative paths of files start beside it.
+        allow_code: As in `read_config`.
 
     Raises:
         ConfigError: Names the key at fault.
@@ -61,7 +67,13 @@ def config_of(values: Mapping[str, Any], *, path: str | Path) -> AnalysisConfig:
         >>> config_of(values, path="result.json").columns
         ('m',)
     """
-    return _seeded(read_values(values, AnalysisConfig, path=path, check=check_references))
+    check = _checked(allow_code=allow_code)
+    return _seeded(read_values(values, AnalysisConfig, path=path, check=check))
+
+
+def _checked(*, allow_code: bool) -> Callable[..., AnalysisConfig]:
+    """Return how to check a configuration, its code imported if that is allowed."""
+    return functools.partial(check_references, allow_code=allow_code)
 
 
 def _seeded(config: AnalysisConfig) -> AnalysisConfig:

@@ -31,6 +31,7 @@ def run(
     progress: bool = True,
     mesh: Mesh | None = None,
     report: Callable[[AnalysisResult], Any] | None = None,
+    allow_code: bool = False,
 ) -> AnalysisResult:
     """Run the analysis of a configuration file.
 
@@ -57,6 +58,7 @@ def run(
         progress: Say on standard error what is done; a bar where that is a terminal.
         mesh: Devices to spread the batches over.
         report: Called with the result while the folder still is held, to add to it.
+        allow_code: Import code that the file names, as in `read_config`.
 
     Returns:
         The result.
@@ -68,7 +70,7 @@ def run(
         ModelError: If no model can be made of the templates.
     """
     journal = Journal(speak=progress)
-    config = read_config(config_path)
+    config = read_config(config_path, allow_code=allow_code)
     inner = ("checkpoints", "hepdata", *fold_names(config.folds))
     with held_folder(out, inner=inner) as folder:
         result = _run(config, folder, journal, resume=resume, progress=progress, mesh=mesh)

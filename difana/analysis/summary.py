@@ -15,6 +15,7 @@ from difana.analysis.load import Loaded
 from difana.analysis.observable_of import described
 from difana.analysis.observables import Expectation
 from difana.analysis.optimise import Optimised
+from difana.analysis.own_code import code_of
 from difana.analysis.statistics import Final
 from difana.analysis.trained import digest_of
 from difana.config import git_hash, versions
@@ -111,6 +112,10 @@ def summary_of(
         | {s.name: {"yield": 0.0, "events": dict.fromkeys(splits, 0)} for s in loaded.empty},
         "notes": [
             *loaded.notes,
+            *(
+                f"{key} is code: {own['name']} (sha256 {own['sha256'][:12]})"
+                for key, own in code_of(config).items()
+            ),
             *_blinding(config, final),
             *best.notes,
             *_better(comparison),
@@ -119,6 +124,7 @@ def summary_of(
         ],
         "seed": config.general.seed,
         "config": config.echo,
+        "code": code_of(config),
         "options": {
             "network": dataclasses.asdict(config.network),
             "training": dataclasses.asdict(config.training),

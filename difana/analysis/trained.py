@@ -36,17 +36,18 @@ class Trained:
     digest: str
 
 
-def trained_of(result: str | Path) -> Trained:
+def trained_of(result: str | Path, *, allow_code: bool = False) -> Trained:
     """Return what was trained in a result folder; weights are plain numbers, nothing is executed.
 
     Args:
         result: A folder that `run` wrote.
+        allow_code: Import code that its configuration names, as in `read_config`.
 
     Raises:
         InputError: If it is no result, a file in it is damaged, or its files are of several runs.
         ConfigError: If its configuration is none of this version.
     """
-    folder, own = Path(result), observables_of(result)
+    folder, own = Path(result), observables_of(result, allow_code=allow_code)
     training, history = own[0].summary.get("training"), read_history(folder / "history.jsonl")
     config = own[0].config
     if not config.folds:

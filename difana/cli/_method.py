@@ -32,6 +32,16 @@ def method_options(function: Callable, *, needs_out: bool = True, resumes: bool 
     return function
 
 
+def code_option(function: Callable) -> Callable:
+    """Add the option that allows code named in an analysis file or a result."""
+    return click.option(
+        "--allow-code",
+        is_flag=True,
+        help="Import the network and objective that the file names as module:name. Code can do "
+        "anything: allow it for files that you trust alone.",
+    )(function)
+
+
 def run_method(
     run: Callable[..., Any],
     config: Path,

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from difana.cli._method import code_option
+
 
 @click.command("apply", short_help="Write scores, regions and bins next to the events of a file.")
 @click.argument("result", type=click.Path(path_type=Path))
@@ -33,6 +35,7 @@ import click
     type=click.IntRange(min=1),
     help="Events held in memory at a time.",
 )
+@code_option
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def command(
     *,
@@ -47,6 +50,7 @@ def command(
     prefix: str,
     chunk: int,
     quiet: bool,
+    allow_code: bool,
 ) -> None:
     """Write TARGET: the events of SOURCE with score, region and bin of the run in folder RESULT.
 
@@ -70,6 +74,7 @@ def command(
         prefix=prefix,
         chunk_size=chunk,
         progress=not quiet,
+        allow_code=allow_code,
     )
     if not quiet:
         click.echo(str(found))

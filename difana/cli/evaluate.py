@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from difana.cli._method import method_options
+from difana.cli._method import code_option, method_options
 from difana.cli.run import run_analysis
 
 
 @click.command("evaluate", short_help="Apply the networks of a finished run to another analysis.")
 @functools.partial(method_options, resumes=False)
+@code_option
 @click.option(
     "--from",
     "trained",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from difana.cli._method import method_options, run_method
+from difana.cli._method import code_option, method_options, run_method
 from difana.cli._print import print_table
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("run", short_help="Run an analysis.")
 @functools.partial(method_options, needs_out=False)
+@code_option
 @click.option(
     "--check",
     is_flag=True,
@@ -29,21 +30,21 @@ def command(*, config: Path, out: Path | None, check: bool, **options: bool) -> 
     numbers cannot be trusted, the last line says why.
     """
     if check:
-        check_analysis(config, quiet=options["quiet"])
+        check_analysis(config, quiet=options["quiet"], allow_code=options["allow_code"])
     elif out is None:
         raise click.UsageError("Missing option '--out'.")
     else:
         run_analysis(config, out, **options)
 
 
-def check_analysis(config: Path, *, quiet: bool) -> None:
+def check_analysis(config: Path, *, quiet: bool, allow_code: bool) -> None:
     """Say what is wrong with an analysis and its files, or that nothing is."""
     from difana.cli import _setup
 
     _setup.start()
     from difana.analysis import check
 
-    found = check(config, progress=not quiet)
+    found = check(config, progress=not quiet, allow_code=allow_code)
     if quiet:
         return
     rows = [[name, len(own), sum(own.values())] for name, own in found.entries.items()]
@@ -53,7 +54,15 @@ def check_analysis(config: Path, *, quiet: bool) -> None:
     click.echo(str(found))
 
 
-def run_analysis(config: Path, out: Path, trained: Path | None = None, /, **options: bool) -> None:
+def run_analysis(
+    config: Path,
+    out: Path,
+    trained: Path | None = None,
+    /,
+    *,
+    allow_code: bool = False,
+    **options: bool,
+) -> None:
     """Run an analysis, write its report and print the table of limits.
 
     Args:
@@ -61,6 +70,7 @@ def run_analysis(config: Path, out: Path, trained: Path | None = None, /, **opti
         out: Folder of the results.
         trained: Folder of a finished run whose networks are evaluated; without one they are
             trained.
+        allow_code: Import code that they name.
         options: What is said and drawn.
     """
     from difana.cli import _setup
@@ -69,10 +79,10 @@ def run_analysis(config: Path, out: Path, trained: Path | None = None, /, **opti
     from difana.analysis import evaluate_from, run
 
     def evaluated(*args: Any, resume: bool, **others: Any) -> AnalysisResult:
-        return evaluate_from(str(trained), *args, **others)
+        return evaluate_from(str(trained), *args, allow_code=allow_code, **others)
 
     files = {"workspace": "workspace.json", "all numbers": "result.json"}
-    method = run if trained is None else evaluated
+    method = functools.partial(run, allow_code=allow_code) if trained is None else evaluated
     run_method(method, config, out, page="analysis_report", show=_print, files=files, **options)
 
 

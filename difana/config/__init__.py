@@ -8,6 +8,7 @@ done.
 from __future__ import annotations
 
 from difana._files import jsonable
+from difana.config.code import is_code, or_code, plain_by_name
 from difana.config.declare import (
     either,
     entries,
@@ -71,6 +72,7 @@ __all__ = [
     "git_hash",
     "held_folder",
     "integer",
+    "is_code",
     "json_schema",
     "jsonable",
     "key",
@@ -78,8 +80,10 @@ __all__ = [
     "number",
     "numbers",
     "only",
+    "or_code",
     "or_word",
     "paths_of",
+    "plain_by_name",
     "read_file",
     "read_mapping",
     "read_values",
