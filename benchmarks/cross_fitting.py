@@ -32,7 +32,7 @@ def limits(config: Any, large: Any, steps: int) -> tuple[float, float]:
     loaded, seed = load(config), config.general.seed
     training = dataclasses.replace(
         config.training, start="cross-entropy", steps=0, pretrain_steps=steps,
-        pretrain_batch=500, bins=4, minimum_events=3.0, search=60,
+        pretrain_batch=500, bins=3, minimum_events=20.0, search=60,
     )  # fmt: skip
 
     def fit(own: Any, fold: int, options: Any) -> Any:

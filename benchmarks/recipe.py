@@ -41,9 +41,9 @@ def row(splits: Sequence[Any], *, network: Any, training: Any, seed: int, **fixe
     import jax
 
     from difana.analysis import observe, optimise
+    from difana.analysis.candidates import CROSS_ENTROPY, DESCENT, SCORE
     from difana.analysis.efficient_score import unbinned_uncertainty
     from difana.analysis.observables import Setting, expectation
-    from difana.analysis.optimise import CROSS_ENTROPY, DESCENT, SCORE
 
     others, parameters = fixed.get("others", ()), fixed.get("parameters", ())
     train, validation, test = splits
@@ -131,7 +131,9 @@ def demo(seeds: Sequence[int], events: int) -> list[str]:
     return [f"Demonstration, {events} events a process.", "", *table(rows)]
 
 
-def toy(seeds: Sequence[int], sizes: Sequence[float], bins: Any, share: float) -> list[str]:
+def toy(
+    seeds: Sequence[int], sizes: Sequence[float], bins: Any, share: float, members: int = 1
+) -> list[str]:
     """Return the sections of the toy, one a size."""
     import jax
 
@@ -150,11 +152,14 @@ def toy(seeds: Sequence[int], sizes: Sequence[float], bins: Any, share: float) -
                     for key, number in zip(keys, events, strict=True)
                 ],
                 network=NetworkOptions(hidden=(64, 64)),
-                training=TrainingOptions(bins=bins, cross_entropy=0.0, batch=6000),
+                training=TrainingOptions(bins=bins, cross_entropy=0.0, batch=6000, members=members),
                 seed=seed,
             )
             print("toy", size, seed, rows[str(seed)], flush=True)
-        title = f"Toy, systematics of size {size:g}, bins: {bins}; events a process: {events}."
+        many = f"; {members} members" if members > 1 else ""
+        title = (
+            f"Toy, systematics of size {size:g}, bins: {bins}; events a process: {events}{many}."
+        )
         lines += ([""] if lines else []) + [title, "", *table(rows)]
     return lines
 
@@ -225,6 +230,7 @@ def main() -> None:
     parser.add_argument("--toy-seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.0, 1.0, 3.0])
     parser.add_argument("--bins", type=lambda x: x if x == "auto" else int(x), default="auto")
+    parser.add_argument("--members", type=int, default=1, help="networks, for the toy")
     parser.add_argument("--share", type=float, default=1.0, help="of the events of the toy")
     parser.add_argument("--numbers", type=int, nargs="+", default=[10, 100])
     parser.add_argument("--steps", type=int, default=1500, help="of the trainings with nuisances")
@@ -235,7 +241,9 @@ def main() -> None:
     difana.enable_x64()
     sections = {
         "demo": lambda: demo(options.seeds, options.events),
-        "toy": lambda: toy(options.toy_seeds, options.sizes, options.bins, options.share),
+        "toy": lambda: toy(
+            options.toy_seeds, options.sizes, options.bins, options.share, options.members
+        ),
         "nuisances": lambda: nuisances(options.numbers, options.steps),
     }
     for part in options.parts:

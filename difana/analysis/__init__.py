@@ -9,6 +9,7 @@ from difana.analysis.baselines import train_cross_entropy as train_cross_entropy
 from difana.analysis.baselines import train_parametrised as train_parametrised
 from difana.analysis.best_bins import BestBins as BestBins
 from difana.analysis.best_bins import best_bins as best_bins
+from difana.analysis.candidates import Candidate as Candidate
 from difana.analysis.check import Checked as Checked
 from difana.analysis.check import check as check
 from difana.analysis.config import AnalysisConfig as AnalysisConfig
@@ -39,7 +40,6 @@ from difana.analysis.number_of_bins import number_of_bins as number_of_bins
 from difana.analysis.observable_of import TrainedObservable as TrainedObservable
 from difana.analysis.observable_of import observable_of as observable_of
 from difana.analysis.observable_of import observables_of as observables_of
-from difana.analysis.optimise import Candidate as Candidate
 from difana.analysis.optimise import Optimised as Optimised
 from difana.analysis.optimise import optimise as optimise
 from difana.analysis.options import ConstraintOptions as ConstraintOptions
@@ -65,6 +65,7 @@ from difana.analysis.templates import Values as Values
 from difana.analysis.templates import observe as observe
 from difana.analysis.trees import BoostedTrees as BoostedTrees
 from difana.analysis.trees import train_trees as train_trees
+from difana.analysis.unrolled import Unrolled as Unrolled
 
 __all__ = [
     "AnalysisConfig",
@@ -92,6 +93,7 @@ __all__ = [
     "TrainedObservable",
     "TrainingOptions",
     "Uncertainty",
+    "Unrolled",
     "Values",
     "Variable",
     "apply",

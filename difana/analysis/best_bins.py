@@ -51,6 +51,7 @@ def best_bins(
     minimum_events: float = 0.0,
     cuts: int = 160,
     budget: int = 300,
+    breaks: Sequence[float] = (),
 ) -> BestBins:
     r"""Search the bin edges that minimise a score in hard bins of all splits together.
 
@@ -73,6 +74,7 @@ def best_bins(
         minimum_events: Effective simulated background events wanted in a bin, there.
         cuts: Number of cells of the grid, about.
         budget: Binnings to score at most.
+        breaks: Where the observable begins anew (`Unrolled`): cells are made for each slice.
 
     Returns:
         The edges, and how the search went.
@@ -97,7 +99,7 @@ def best_bins(
         raise ConfigError(f"{bins} bin(s): a search needs at least two")
     budget, cuts = whole_number("budget", budget), whole_number("cuts", cuts)
     together = pooled(splits)
-    grid = cell_edges(together, poi=poi, bins=bins, cuts=cuts)
+    grid = cell_edges(together, poi=poi, bins=bins, cuts=cuts, breaks=breaks)
     fine = hard_channel(together, grid, name=name, staterror=staterror)
     judge = _Judge(fine, score, budget)
     linear = LinearLimit(fine, others, poi=poi, minimum=minimum_events)
@@ -114,7 +116,12 @@ def best_bins(
 
 
 def cell_edges(
-    samples: Sequence[ObservedSample], *, poi: str, bins: int, cuts: int = 160
+    samples: Sequence[ObservedSample],
+    *,
+    poi: str,
+    bins: int,
+    cuts: int = 160,
+    breaks: Sequence[float] = (),
 ) -> Float[np.ndarray, " edges"]:
     """Return the edges of fine cells: quantiles, and the rarest background events one by one.
 
@@ -122,16 +129,19 @@ def cell_edges(
         samples: Samples with their observable.
         poi: Parameter of interest; what it multiplies is signal.
         bins: Number of bins that are wanted of the cells.
-        cuts: Number of cells, about.
+        cuts: Number of cells in each slice, about.
+        breaks: Where the observable begins anew (`Unrolled`).
 
     Raises:
         InputError: If there are fewer distinct values.
     """
     signal = np.concatenate([s.nominal.x for s in samples if is_signal(s, poi)])
     background = np.sort(np.concatenate([s.nominal.x for s in samples if not is_signal(s, poi)]))
-    even = (np.arange(cuts // 3) + 0.5) / max(cuts // 3, 1)
-    rare = np.unique(np.geomspace(1, max(len(background) / 3, 1), cuts // 3).astype(int))
-    places = [np.quantile(signal, even), np.quantile(background, even), background[-rare]]
+    places = [np.asarray(breaks, float)]
+    for low, high in itertools.pairwise((-np.inf, *breaks, np.inf)):
+        inside = [x[(x >= low) & (x < high)] for x in (signal, background)]
+        if all(len(x) for x in inside):
+            places += _cells(*inside, cuts=cuts)
     low, high = min(signal.min(), background[0]), max(signal.max(), background[-1])
     found = np.unique(np.concatenate(places).astype(samples[0].nominal.x.dtype))
     inner = found[(found > low) & (found <= high)]
@@ -141,6 +151,12 @@ def cell_edges(
             "(Training: PretrainSteps) or ask for fewer bins"
         )
     return np.concatenate([[low], inner, [np.nextafter(high, np.array(np.inf, high.dtype))]])
+
+
+def _cells(signal: np.ndarray, background: np.ndarray, *, cuts: int) -> list[np.ndarray]:
+    even = (np.arange(cuts // 3) + 0.5) / max(cuts // 3, 1)
+    rare = np.unique(np.geomspace(1, max(len(background) / 3, 1), cuts // 3).astype(int))
+    return [np.quantile(signal, even), np.quantile(background, even), background[-rare]]
 
 
 def merged(channel: Channel, starts: Int[np.ndarray, " bins"]) -> Channel:

@@ -50,6 +50,7 @@ def number_of_bins(
     ladder: Sequence[int] = LADDER,
     replicas: int = _REPLICAS,
     seed: int = 0,
+    breaks: Sequence[float] = (),
 ) -> BinCurve:
     r"""Choose the number of bins: the smallest whose limit is within a hundredth of the lowest.
 
@@ -71,6 +72,7 @@ def number_of_bins(
         ladder: Numbers to compare, increasing.
         replicas: Bootstrap samples.
         seed: Of these.
+        breaks: Where the observable begins anew (`Unrolled`).
 
     Returns:
         The curve and what was chosen.
@@ -92,7 +94,7 @@ def number_of_bins(
     # the final bins are those of training and validation events together
     share = len(train[0].nominal.x) / (len(train[0].nominal.x) + len(validation[0].nominal.x))
     options = {"poi": poi, "minimum": minimum_events * share if staterror else 0.0}
-    grid = cell_edges(train, poi=poi, bins=ladder[0])
+    grid = cell_edges(train, poi=poi, bins=ladder[0], breaks=breaks)
 
     def linear(samples: Sequence[ObservedSample]) -> LinearLimit:
         fine = hard_channel(samples, grid, name="SR", staterror=staterror)

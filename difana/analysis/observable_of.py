@@ -20,6 +20,7 @@ from difana.analysis.efficient_score import EfficientScore, blank_score
 from difana.analysis.network import network_for
 from difana.analysis.own_code import check_recorded
 from difana.analysis.read import config_of
+from difana.analysis.unrolled import Unrolled
 from difana.data import Events, Sample
 from difana.losses import ScorePlan
 from difana.nn import MeanOf, load_weights
@@ -110,6 +111,9 @@ def described(net: Network) -> dict[str, Any]:
     Args:
         net: A network that `optimise` trained.
     """
+    if isinstance(net, Unrolled):
+        sliced = {"second": net.second, "slices": len(net.cuts) + 1}
+        return {**described(net.score), "kind": "efficient score in slices", **sliced}
     if isinstance(net, EfficientScore):
         plan = dataclasses.asdict(net.plan)
         return {"kind": "efficient score", "members": len(net.nets), "plan": plan}
@@ -150,7 +154,11 @@ def network_of(
     start = network_for(config.network, [Sample(event, name="any")], outputs=outputs)
     nets = tuple(start(jax.random.key(0)) for _ in range(members))
     if plan is not None:
-        return load_weights(path, blank_score(nets, plan))
+        score = blank_score(nets, plan)
+        if "second" in kind:
+            cuts, ends = (np.zeros(n, np.float32) for n in (int(kind["slices"]) - 1, 2))
+            return load_weights(path, Unrolled(score, cuts, ends, str(kind["second"])))
+        return load_weights(path, score)
     return load_weights(path, nets[0] if members == 1 else MeanOf(nets))
 
 

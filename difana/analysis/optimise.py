@@ -13,56 +13,34 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from difana._errors import ConfigError, InputError
+from difana._errors import ConfigError
 from difana._status import joined
 from difana._typing import Network
-from difana.analysis.best_bins import best_bins
+from difana.analysis.candidates import (
+    CROSS_ENTROPY,
+    DESCENT,
+    GIVEN,
+    SCORE,
+    SLICED,
+    Candidate,
+    Desk,
+    breaks_of,
+    chosen_of,
+)
 from difana.analysis.descent import descend, median_width
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.fit_efficient_score import fit_efficient_score
-from difana.analysis.number_of_bins import BinCurve, number_of_bins
+from difana.analysis.number_of_bins import BinCurve
 from difana.analysis.options import NetworkOptions, TrainingOptions
 from difana.analysis.own_parts import objective_of
-from difana.analysis.pooled import pooled
 from difana.analysis.pretrain import pretrain, pretraining
-from difana.analysis.question import Question, log_objective, question_of
-from difana.analysis.templates import ObservedSample, hard_channel, observe
-from difana.analysis.trees import BoostedTrees, check_trees, observe_trees, train_trees
+from difana.analysis.question import question_of
+from difana.analysis.trees import BoostedTrees, check_trees, train_trees
+from difana.analysis.unrolled import check_second, unroll
 from difana.data import Sample
 from difana.likelihood import Channel, Parameter
+from difana.losses import ScorePlan
 from difana.train import AbstractTraining, TrainResult
-
-CROSS_ENTROPY = "cross-entropy, best bins"
-SCORE = "efficient score, best bins"
-DESCENT = "trained on the objective"
-GIVEN = "given network and edges"
-FILES = {
-    CROSS_ENTROPY: "weights_baseline.eqx",
-    GIVEN: "weights_baseline.eqx",
-    SCORE: "weights_score.eqx",
-    DESCENT: "weights_descent.eqx",
-}
-
-
-class Candidate(eqx.Module):
-    """An observable with bins that might be the one of the analysis.
-
-    Attributes:
-        name: What it is (static).
-        net: The network; its first output is binned.
-        edges: Bin edges.
-        metric: The objective on held-out events in hard bins, penalties included (static).
-    """
-
-    net: Network
-    edges: Float[np.ndarray, " edges"]
-    name: str = eqx.field(static=True)
-    metric: float = eqx.field(static=True)
-
-    @property
-    def file(self) -> str:
-        """Name of the file of its weights in a result folder."""
-        return FILES[self.name]
 
 
 class Optimised(AbstractTraining):
@@ -133,6 +111,8 @@ def optimise(
     4. From the efficient score (without it, from cross-entropy), network and edges descend on the
        objective itself (`descend`).
     5. All are measured in hard bins of held-out events; the best is returned, with the others.
+       Held-out events are few: the efficient score stays unless another one is better by more
+       than the statistical error of the difference.
     6. With ``training.trees`` boosted trees are trained, too, and get the best bins, as many as the
        others. They are for comparison: nothing else depends on them.
 
@@ -171,6 +151,11 @@ def optimise(
     objective_of(training.objective)
     if isinstance(training.bins, int) and training.bins < 2:
         raise ConfigError(f"{training.bins} bin(s): an observable needs at least two")
+    scored = training.start == "score" and edges is None
+    if (second := training.second_observable) is not None:
+        if not scored:
+            raise ConfigError("SecondObservable stands beside the efficient score: 'Start: score'")
+        check_second(second, ScorePlan.of(train, pois=(poi,)))
     first_key, score_key, descent_key = jax.random.split(key, 3)
     settings: dict[str, Any] = {"resume": resume, "progress_bar": progress_bar}
     inside = _inside(directory)
@@ -189,7 +174,7 @@ def optimise(
         )
         results += trainings
     score = None
-    if training.start == "score" and edges is None:
+    if scored:
         fitted = fit_efficient_score(
             train,
             validation,
@@ -205,16 +190,23 @@ def optimise(
         score = fitted.observable
         results += fitted.trainings
     question = question_of(training, others=others, parameters=parameters, poi=poi)
-    desk = _Desk(train, validation, question, training, channel=channel, staterror=staterror)
+    desk = Desk(train, validation, question, training, channel=channel, staterror=staterror)
     curves: dict[str, BinCurve] = {}
     if edges is None:
-        nets = {CROSS_ENTROPY: baseline} | ({} if score is None else {SCORE: score})
+        nets: dict[str, Any] = {CROSS_ENTROPY: baseline}
+        if score is not None and second is not None:
+            both = unroll(score, train, second=second, slices=training.slices)
+            nets[SLICED] = both
+        if score is not None:
+            nets[SCORE] = score
         seen = {name: desk.seen(net) for name, net in nets.items()}
         bins = training.bins
         if bins == "auto":
-            curves = {name: desk.curve(own) for name, own in seen.items()}
+            curves = {name: desk.curve(own, breaks_of(nets[name])) for name, own in seen.items()}
             bins = max(curve.chosen for curve in curves.values())
-        found = {name: desk.edges(own, int(bins)) for name, own in seen.items()}
+        found = {
+            name: desk.edges(own, int(bins), breaks_of(nets[name])) for name, own in seen.items()
+        }
         candidates = [desk.candidate(name, nets[name], found[name], seen[name]) for name in nets]
     else:
         given = np.asarray(edges, float)
@@ -244,13 +236,14 @@ def optimise(
     if training.trees:
         trees = train_trees(train, validation, poi=poi, seed=training.seed)
         trees = desk.with_bins(trees, len(candidates[0].edges) - 1)
-    winner = min(candidates, key=lambda own: own.metric)
+    candidates = desk.with_errors(candidates)
+    winner = chosen_of(candidates)
     return Optimised(
         net=winner.net,
         edges=winner.edges,
         baseline_net=baseline,
         score_net=score,
-        candidates=tuple(candidates),
+        candidates=candidates,
         chosen=winner.name,
         curves=curves,
         trees=trees,
@@ -264,73 +257,3 @@ def optimise(
 def _inside(directory: Path | None) -> Any:
     """Return how to name the folder of a stage."""
     return lambda name: None if directory is None else directory / name
-
-
-class _Desk:
-    """Where candidates get their bins and their marks."""
-
-    def __init__(
-        self,
-        train: Sequence[Sample],
-        validation: Sequence[Sample],
-        question: Question,
-        training: TrainingOptions,
-        *,
-        channel: str,
-        staterror: bool,
-    ) -> None:
-        self.samples, self.question, self.training = (train, validation), question, training
-        self.named: dict[str, Any] = {"name": channel, "staterror": staterror}
-        self.shared: dict[str, Any] = {
-            "poi": question.poi,
-            "others": question.others,
-            "staterror": staterror,
-            "minimum_events": training.minimum_events,
-        }
-        self.score = log_objective(
-            training, others=question.others, parameters=question.parameters, poi=question.poi
-        )
-
-    def seen(self, net: Network) -> list[tuple[ObservedSample, ...]]:
-        """Return training and validation samples as a network sees them."""
-        return [observe(net, part) for part in self.samples]
-
-    def curve(self, seen: Sequence[Sequence[ObservedSample]]) -> BinCurve:
-        """Return the number of bins that an observable is worth."""
-        return number_of_bins(seen[0], seen[1], **self.shared)
-
-    def edges(
-        self, seen: Sequence[Sequence[ObservedSample]], bins: int
-    ) -> Float[np.ndarray, " edges"]:
-        """Return the best bins of an observable."""
-        return best_bins(
-            seen,
-            self.score,
-            bins=bins,
-            budget=self.training.search,
-            name=self.named["name"],
-            **self.shared,
-        ).edges
-
-    def with_bins(self, trees: BoostedTrees, bins: int) -> BoostedTrees:
-        """Return trees with their best bins, or with the reason why they have none."""
-        try:
-            edges = self.edges([observe_trees(trees, part) for part in self.samples], bins)
-        except InputError as error:  # too few distinct values
-            return dataclasses.replace(trees, status=str(error))
-        return dataclasses.replace(trees, edges=tuple(map(float, edges)))
-
-    def candidate(
-        self,
-        name: str,
-        net: Network,
-        edges: Float[np.ndarray, " edges"],
-        seen: Sequence[Sequence[ObservedSample]],
-    ) -> Candidate:
-        """Return a candidate, measured on held-out events."""
-        edges = np.asarray(edges, seen[0][0].nominal.x.dtype)
-        own, both = (hard_channel(part, edges, **self.named) for part in (seen[1], pooled(seen)))
-        # a bin is poor if both splits together are: the bins were searched on both
-        poor, poorer = (float(self.question.poverty(part)) for part in (both, own))
-        metric = float(self.score(own)) + self.question.penalty * (poor - poorer)
-        return Candidate(net, edges, name, metric if np.isfinite(metric) else float("inf"))

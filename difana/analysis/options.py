@@ -106,6 +106,9 @@ class TrainingOptions:
         penalty: Weight of the penalty for less.
         validate_every: Steps between validations on held-out events, in hard bins.
         patience: Validations without a new best after which training stops.
+        second_observable: ``cross-entropy`` or a nuisance parameter, whose score is binned beside
+            the efficient score: one more candidate, of two-dimensional bins; None for none.
+        slices: Number of slices of the second observable.
         trees: Compare with boosted trees; needs XGBoost (the extra ``trees``).
         constraints: Conditions that the trained observable has to obey.
     """
@@ -129,5 +132,7 @@ class TrainingOptions:
     penalty: float = key(kind=_NOT_NEGATIVE, default=1.0)
     validate_every: int = 10
     patience: int = 15
+    second_observable: str | None = None
+    slices: int = key(kind=integer(2, 100, "each slice needs bins of its own"), default=3)
     trees: bool = False
     constraints: ConstraintOptions = ConstraintOptions()

@@ -149,6 +149,7 @@ def _trained(optimised: Optimised) -> dict[str, Any]:
             {
                 "name": own.name,
                 "held_out": own.metric,
+                "held_out_error": own.error,
                 "edges": own.edges,
                 "network": described(own.net),
                 "weights": own.file,

@@ -11,11 +11,12 @@ import equinox as eqx
 import numpy as np
 
 from difana._errors import InputError
+from difana.analysis.candidates import FILES, Candidate
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.folds import CrossFitted, cross_fitted
 from difana.analysis.observable_of import TrainedObservable, network_of, observables_of
-from difana.analysis.optimise import FILES, Candidate, Optimised
+from difana.analysis.optimise import Optimised
 from difana.analysis.trees import FILE, BoostedTrees
 from difana.config import digest
 from difana.train import read_history
@@ -131,4 +132,5 @@ def _candidate(config: AnalysisConfig, folder: Path, row: Mapping[str, Any]) -> 
         edges=np.asarray(row["edges"], float),
         name=name,
         metric=float("inf") if metric is None else float(metric),
+        error=float("inf") if row["held_out_error"] is None else float(row["held_out_error"]),
     )

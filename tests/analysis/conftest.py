@@ -132,6 +132,7 @@ def write_config(folder: Path) -> Callable[..., Path]:
 def with_control_region(config: dict[str, Any]) -> None:
     """Add a fixed region, a systematic of files, and conditions of which one cannot hold."""
     config["Training"]["Constraints"] = {"MinimumBackground": 5, "Closure": 1e-9}
+    config["Training"]["SecondObservable"] = "slope"
     config["Regions"].append({"Name": "CR", "Variable": "mass", "Binning": [60, 100, 140, 900]})
     config["Systematics"].append(
         {

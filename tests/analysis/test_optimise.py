@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from difana._errors import ConfigError
 from difana.analysis.best_bins import best_bins
+from difana.analysis.candidates import CROSS_ENTROPY, DESCENT, SCORE, Candidate, chosen_of
 from difana.analysis.conditions import (
     Closing,
     Subject,
@@ -69,6 +70,19 @@ def optimised(splits):
 def hard_limit(net, edges, samples):
     channel = hard_channel(observe(net, samples), np.asarray(edges), name="SR")
     return float(expected_limits(build_model([channel]), median_only=True).median)
+
+
+def test_the_best_candidate_is_chosen_where_it_is_better_by_its_error():
+    def candidates(*rows):
+        names = (SCORE, CROSS_ENTROPY, DESCENT)
+        return [Candidate(None, np.zeros(2), n, *row) for n, row in zip(names, rows, strict=True)]
+
+    near = candidates((-0.60, 0.0), (-0.61, 0.02), (-0.63, 0.05))
+    assert chosen_of(near).name == SCORE
+    far = candidates((-0.60, 0.0), (-0.65, 0.02), (-0.68, 0.05))
+    assert chosen_of(far).name == DESCENT
+    broken = candidates((np.inf, np.inf), (-0.65, np.inf), (-0.68, np.inf))
+    assert chosen_of(broken).name == DESCENT
 
 
 def test_the_result_is_never_worse_than_the_start_on_held_out_events(optimised):

@@ -52,15 +52,20 @@ def test_files_and_summary(finished: AnalysisResult) -> None:
     ]
     best = summary["comparison"][-1]
     candidates = {
-        "cross-entropy, best bins", "efficient score, best bins", "trained on the objective"
+        "cross-entropy, best bins", "efficient score, best bins", "trained on the objective",
+        "efficient score in slices, best bins",
     }  # fmt: skip
     assert {*names[4:-1], best["observable"]} == candidates
-    assert (names[-1], len(names)) == ("difana", 7)
+    assert (names[-1], len(names)) == ("difana", 8)
     training = summary["training"]
     assert training["chosen"] == best["observable"]
     held_out = {row["name"]: row["held_out"] for row in training["candidates"]}
     assert set(held_out) == candidates
-    assert held_out[best["observable"]] == min(held_out.values())
+    errors = {row["name"]: row["held_out_error"] for row in training["candidates"]}
+    start = "efficient score, best bins"
+    better = {name for name in candidates if held_out[name] < held_out[start] - errors[name]}
+    assert (errors[start], errors[training["chosen"]] > 0) == (0, bool(better))
+    assert training["chosen"] == min(better, key=held_out.get, default=start)
     better = {row["name"] for row in summary["comparison"][:-1] if row["limit"] < best["limit"]}
     said = "".join(summary["notes"])
     assert all(
