@@ -1,11 +1,11 @@
-"""Training of a flow by maximum likelihood."""
+"""Training of a flow."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +13,13 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import InputError
-from difana.flows._columns import smeared
-from difana.flows.spline_flow import SplineFlow
+from difana._typing import PyTree
+from difana.data import Inputs
+from difana.flows.columns import refuse_outside
+from difana.flows.flow import Flow
 from difana.train import AbstractTraining, Step, Training, TrainResult, Weighted, train_rows
+
+_LEAST = -30.0  # log density below which events of negative weight count no more
 
 
 class FlowResult(AbstractTraining):
@@ -23,11 +27,12 @@ class FlowResult(AbstractTraining):
 
     Attributes:
         flow: The flow at its lowest held-out loss.
-        loss: That loss: the weighted mean of :math:`-\ln p`.
+        loss: That loss: the weighted mean of :math:`-\ln p`, of a continuous flow that of flow
+            matching.
         training: The record of the training.
     """
 
-    flow: SplineFlow
+    flow: Flow
     loss: Float[Array, ""]
     training: TrainResult
 
@@ -43,9 +48,9 @@ class FlowResult(AbstractTraining):
 
 
 def fit_flow(
-    flow: SplineFlow,
+    flow: Flow,
     x: Float[Array, "events dims"],
-    given: Float[Array, "events context"],
+    given: Any = None,
     *,
     key: PRNGKeyArray,
     weights: Float[Array, " events"] | None = None,
@@ -58,13 +63,16 @@ def fit_flow(
     .. math::
         L = -\frac{\sum_i w_i \ln p(x_i \mid c_i)}{\sum_i w_i}
 
-    by Adam with clipped gradients (``difana.train.train_rows``), the state of the lowest held-out
-    loss kept. Computation in single precision, after the mean is subtracted in double precision.
+    (for a continuous flow the loss of flow matching) by Adam with clipped gradients
+    (``difana.train.train_rows``), the state of the lowest held-out loss kept. Columns are mapped
+    once, in double precision; the layers compute in single precision. Weights may be negative:
+    their sum over a batch is not divided by, and a density below ``exp(-30)`` of standardised
+    columns does not lower the loss further.
 
     Args:
-        flow: Where to start, e.g. from ``spline_flow``.
+        flow: Where to start, e.g. from ``coupling_flow``.
         x: Values, ``[events, dims]``.
-        given: Contexts, ``[events, context]``.
+        given: Contexts, as the flow was made for.
         key: Random key of split and batches.
         weights: Weights of the events; their total must be positive, their scale does not matter.
         training: Epochs, batch size, learning rate, ...
@@ -76,8 +84,8 @@ def fit_flow(
 
     Raises:
         ConfigError: If an option makes no sense.
-        InputError: If shapes differ, numbers are not finite, the total weight is not positive or
-            there are fewer than two events.
+        InputError: If shapes differ, numbers are not finite or outside the range of their column,
+            the total weight is not positive or there are fewer than two events.
 
     Example:
         >>> import jax
@@ -86,54 +94,95 @@ def fit_flow(
         Traceback (most recent call last):
         difana._errors.InputError: 8 rows of x, 4 of the context and 8 weights: ...
     """
-    values, context, w = _checked(x, given, weights)
-    # without large constants, which single precision could not hold
-    origin = np.asarray(flow.mean, np.float64), np.asarray(flow.given_mean, np.float64)
-    near = _at(flow, tuple(np.zeros_like(part) for part in origin))
-    seed = np.asarray(jax.random.key_data(jax.random.fold_in(key, 1))).astype(np.uint32)
-    values = smeared(values, flow.atoms, np.random.default_rng(seed.tolist()))
-    rows = (values - origin[0], context - origin[1])
+    values, context, w = checked_rows(x, given, weights)
+    rows, constant = mapped_rows(flow, values, context, key)
+    share = float(w.sum() / np.abs(w).sum())
+    signed = bool((w < 0).any())
     found = train_rows(
-        _loss,
-        near,
-        tuple(part.astype(np.float32) for part in rows),
+        lambda flow, batch, step: _loss(flow, batch, step, share, signed=signed),
+        flow,
+        rows,
         key=key,
         weights=w.astype(np.float32),
         training=training,
-        transform=lambda adam: optax.chain(optax.clip_by_global_norm(1.0), adam),
-        trained=near.trained(),
+        transform=clipped,
+        trained=flow.trained(),
         checkpoint=checkpoint,
         stage="flow",
         progress_bar=progress_bar,
     )
-    trained = _at(found.trainable, (flow.mean, flow.given_mean))
-    return FlowResult(trained, jnp.asarray(found.best_metric), found)
+    loss = jnp.asarray(found.best_metric)
+    if hasattr(flow.body, "recipe"):  # a likelihood: that of the columns as they were given
+        loss = loss - jnp.asarray(np.average(constant, weights=w), loss.dtype)
+    return FlowResult(found.trainable, loss, found)
 
 
-def _at(flow: SplineFlow, origin: tuple) -> SplineFlow:
-    return eqx.tree_at(lambda f: (f.mean, f.given_mean), flow, origin)
+def clipped(adam: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Return the optimizer behind gradients of norm one at most."""
+    return optax.chain(optax.clip_by_global_norm(1.0), adam)
 
 
-def _checked(x: Any, given: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return values, contexts and weights of mean 1, all in float64."""
-    for name, values in (("x", x), ("the context", given), ("weights", weights)):
-        if np.iscomplexobj(values):
+def mapped_rows(
+    flow: Flow, x: np.ndarray, given: Any, key: PRNGKeyArray
+) -> tuple[tuple[Array, PyTree], np.ndarray]:
+    """Return rows as the layers see them, in single precision, and the log slopes of the map."""
+    dims = len(flow.columns.kinds)
+    if x.shape[1] != dims:
+        raise InputError(f"x has shape {x.shape}, the flow {dims} columns")
+    refuse_outside(x, flow.columns.kinds, flow.columns.names)
+    seed = np.asarray(jax.random.key_data(jax.random.fold_in(key, 1))).astype(np.uint32)
+    x = flow.columns.smeared(x, np.random.default_rng(seed.tolist()))
+    constants = _in_numpy(flow)
+    values, slopes = constants.columns.forward(x)
+    prepared = constants.context.prepared(given, len(x))
+    narrow = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float32) if leaf.dtype.kind == "f" else leaf,
+        (values, prepared),
+    )
+    return narrow, np.asarray(slopes, np.float64)
+
+
+def _in_numpy(flow: Flow) -> Flow:
+    """Return the flow with constants of NumPy, of which columns are mapped in double precision."""
+
+    def constant(leaf: Any) -> Any:
+        return np.asarray(leaf, np.float64) if isinstance(leaf, jax.Array) else leaf
+
+    columns = jax.tree.map(constant, flow.columns)
+    return dataclasses.replace(flow, columns=columns, context=flow.context.in_numpy())
+
+
+def checked_rows(x: Any, given: Any, weights: Any) -> tuple[np.ndarray, Any, np.ndarray]:
+    """Return values, contexts and weights of mean one in modulus, all in float64.
+
+    Raises:
+        InputError: See ``fit_flow``.
+    """
+    particles = isinstance(given, Inputs)
+    parts = {"x": x, "weights": weights} | ({} if particles else {"the context": given})
+    for name, values in parts.items():
+        if values is not None and np.iscomplexobj(values):
             raise InputError(f"{name}: complex numbers; give real ones")
-    x, given = np.asarray(x, np.float64), np.asarray(given, np.float64)
+    x = np.asarray(x, np.float64)
+    context = given
+    if not particles:
+        context = np.zeros((len(x), 0)) if given is None else np.asarray(given, np.float64)
+    number = len(given.mask) if particles else len(context)
     w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
-    if not len(x) == len(given) == len(w):
+    if not len(x) == number == len(w):
         raise InputError(
-            f"{len(x)} rows of x, {len(given)} of the context and {len(w)} weights: give the same"
+            f"{len(x)} rows of x, {number} of the context and {len(w)} weights: give the same"
             " events"
         )
-    if x.ndim != 2 or given.ndim != 2 or w.ndim != 1:
+    if x.ndim != 2 or w.ndim != 1 or (not particles and context.ndim != 2):
         raise InputError(
-            f"x, context and weights of shapes {x.shape}, {given.shape} and {w.shape}: give"
+            f"x, context and weights of shapes {x.shape}, {np.shape(context)} and {w.shape}: give"
             " [events, dims], [events, context] and [events]"
         )
     if len(x) < 2:
         raise InputError(f"{len(x)} events: a training with held-out events needs at least 2")
-    for name, values in (("x", x), ("the context", given), ("weights", w)):
+    finite = {"x": x, "weights": w} | ({} if particles else {"the context": context})
+    for name, values in finite.items():
         bad = ~np.isfinite(values).reshape(len(x), -1).all(axis=1)
         if bad.any():
             raise InputError(
@@ -142,9 +191,15 @@ def _checked(x: Any, given: Any, weights: Any) -> tuple[np.ndarray, np.ndarray, 
             )
     if not w.sum() > 0:
         raise InputError(f"the weights have a total of {w.sum():g}: it must be positive")
-    return x, given, w / w.mean()
+    return x, context, w / np.abs(w).mean()
 
 
-def _loss(flow: SplineFlow, batch: Weighted, step: Step) -> tuple[Array, dict[str, Array]]:
-    logs = flow.log_prob(*batch.rows)
-    return -jnp.sum(batch.weights * logs) / jnp.sum(batch.weights), {}
+def _loss(
+    flow: Flow, batch: Weighted, step: Step, share: float, *, signed: bool
+) -> tuple[Array, dict[str, Array]]:
+    (values, prepared), w = batch
+    losses = flow.losses(values, prepared, step.key)
+    if signed:
+        losses = jnp.where(w < 0, jnp.minimum(losses, jnp.asarray(-_LEAST, losses.dtype)), losses)
+    # of signed weights the sum over a batch may be near zero, that of their moduli never
+    return jnp.sum(w * losses) / (share * jnp.sum(jnp.abs(w))), {}

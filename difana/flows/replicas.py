@@ -11,34 +11,58 @@ import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import InputError, ModelError
-from difana._typing import PyTree
-from difana.flows.spline_flow import SplineFlow
-from difana.nn import MLP
+from difana.flows.fit import checked_rows, clipped, mapped_rows
+from difana.flows.flow import Flow
+from difana.flows.protocol import AbstractFlow
 from difana.train import ReplicaRows, Step, Training, compiled
 
-_ROWS = 4096  # events whose density is computed at once
 
-
-class FlowReplicas(eqx.Module):
-    """Conditional densities of many replicas; made by ``fit_flow_replicas``.
+class FlowReplicas(AbstractFlow):
+    """Many flows of the same columns; made by ``fit_flow_replicas``. Their mixture is a density.
 
     Attributes:
-        flow: A flow whose conditioners have a leading axis of replicas.
+        flow: A flow whose trained leaves have a leading axis of replicas.
     """
 
-    flow: SplineFlow
+    flow: Flow
+
+    @property
+    def number(self) -> int:
+        """Number of replicas."""
+        return len(jax.tree.leaves(eqx.filter(self.flow, self.flow.trained()))[0])
 
     def log_prob(
-        self, x: Float[Array, "events dims"], given: Float[Array, "events given"]
+        self, x: Float[Array, "events dims"], given: Any = None
+    ) -> Float[Array, " events"]:
+        r"""Return the logarithm of the mean density of the replicas."""
+        logs = self.each(x, given)
+        return jax.nn.logsumexp(logs, axis=0) - jnp.log(jnp.asarray(len(logs), logs.dtype))
+
+    def each(
+        self, x: Float[Array, "events dims"], given: Any = None
     ) -> Float[Array, "replicas events"]:
-        r"""Return :math:`\ln p(x \mid c)` of each event, by the flow of each replica."""
-        return _log_prob(self.flow, jnp.asarray(x), jnp.asarray(given))
+        r"""Return :math:`\ln p(x \mid c)` by each replica: the spread is an error."""
+        return _log_prob(self.flow, x, given)
+
+    def one(self, replica: int) -> Flow:
+        """Return one of the flows."""
+        own, shared = eqx.partition(self.flow, self.flow.trained())
+        return eqx.combine(jax.tree.map(lambda leaf: leaf[replica], own), shared)
+
+    def sample(
+        self, given: Any = None, *, key: PRNGKeyArray, samples: int = 1
+    ) -> Float[Array, "*rows dims"]:
+        """Return draws of the mixture: each draw is of a replica drawn for it."""
+        key_pick, key_draw = jax.random.split(key)
+        drawn = _samples(self.flow, given, key_draw, samples)
+        pick = jax.random.randint(key_pick, drawn.shape[1:-1], 0, self.number)
+        return jnp.take_along_axis(drawn, pick[None, ..., None], axis=0)[0]
 
 
 def fit_flow_replicas(
-    flow: SplineFlow,
+    flow: Flow,
     x: Float[Array, "events dims"],
-    given: Float[Array, "events context"],
+    given: Any,
     weights: Float[Array, "replicas events"],
     *,
     key: PRNGKeyArray,
@@ -47,16 +71,16 @@ def fit_flow_replicas(
 ) -> FlowReplicas:
     r"""Return flows of the events with the weights of each replica.
 
-    Each maximises the likelihood of ``fit_flow`` from conditioners of its own; all are trained in
-    one program, with early stopping of their own (``difana.train.compiled``). Of a flow with
-    columns that are not learned, or shared values, only the learned part differs.
+    Each minimises the loss of ``fit_flow`` from layers of its own; all are trained in one program,
+    with early stopping of their own (``difana.train.compiled``). Columns and condition are mapped
+    alike. Equal weights make an ensemble, whose spread is the error of the training.
 
     Args:
-        flow: Flow whose standardisation, layers and widths are taken.
-        x: Values, ``[events, dims]``, near zero: in single precision.
-        given: Contexts, ``[events, context]``.
+        flow: Flow whose constants, layers and widths are taken.
+        x: Values, ``[events, dims]``.
+        given: Contexts, as the flow was made for; None for a flow without any.
         weights: Weights of the events in each replica; their scale does not matter.
-        key: Random key of the conditioners, the split and the batches.
+        key: Random key of the layers, the split and the batches.
         training: Options of the training.
         chunk: Replicas trained side by side; the result does not depend on it.
 
@@ -65,20 +89,19 @@ def fit_flow_replicas(
         ModelError: If a training meets a number that is not finite.
     """
     w = jnp.asarray(weights)
-    if w.ndim != 2 or not len(x) == len(given) == w.shape[1]:
+    values, context, _ = checked_rows(x, given, None)
+    if w.ndim != 2 or len(values) != w.shape[1]:
         raise InputError(
-            f"{len(x)} rows of x, {len(given)} of the context and weights of shape {w.shape}: give"
-            " [replicas, events] for the same events"
+            f"{len(values)} rows of x and weights of shape {w.shape}: give [replicas, events] for"
+            " the same events"
         )
     if not bool(jnp.all(jnp.sum(w, axis=1) > 0)):
         raise InputError("the weights of a replica have no positive total")
     key_nets, key_split, key_run = jax.random.split(key, 3)
-    nets = jax.vmap(lambda one: _fresh(flow, one))(jax.random.split(key_nets, len(w)))
-    _, static = eqx.partition(flow.nets, eqx.is_array)
-    stacked = eqx.tree_at(lambda f: f.nets, flow, eqx.combine(nets, static))
-    order = jax.random.permutation(key_split, len(x))
-    some = max(1, round(training.held_out * len(x)))
-    columns = tuple(jnp.asarray(part, jnp.float32) for part in (x, given))
+    columns, _ = mapped_rows(flow, values, context, key)
+    stacked = _fresh(flow, jax.random.split(key_nets, len(w)))
+    order = jax.random.permutation(key_split, len(values))
+    some = max(1, round(training.held_out * len(values)))
     share = (w / jnp.mean(w, axis=1, keepdims=True)).astype(jnp.float32)
     rows = ReplicaRows(columns, share)
     found = _program(stacked, rows.take(order[some:]), rows.take(order[:some]), key_run, training,
@@ -90,9 +113,17 @@ def fit_flow_replicas(
     return FlowReplicas(found.trainable)
 
 
+def _fresh(flow: Flow, keys: Array) -> Flow:
+    """Return the flow with a leading axis of new layers; a summary network starts as it is."""
+    own, shared = eqx.partition(flow, flow.trained())
+    bodies = jax.vmap(lambda key: eqx.filter(flow.body.fresh(key), eqx.is_inexact_array))(keys)
+    own = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys), *leaf.shape)), own)
+    return eqx.combine(eqx.tree_at(lambda f: f.body, own, bodies), shared)
+
+
 @eqx.filter_jit
 def _program(
-    stacked: SplineFlow, rows: ReplicaRows, held: ReplicaRows, key: Array, training: Training,
+    stacked: Flow, rows: ReplicaRows, held: ReplicaRows, key: Array, training: Training,
     chunk: int | None,
 ) -> Any:  # fmt: skip
     w = held.own
@@ -100,45 +131,28 @@ def _program(
     margin = 2 * jnp.sum(w**2, axis=1) / jnp.sum(w, axis=1) ** 2
     return compiled(
         _loss, stacked, rows, key=key, training=training, held=held, margin=margin, chunk=chunk,
-        trained=stacked.trained(), optimizer=lambda steps: optax.chain(
-            optax.clip_by_global_norm(1.0), optax.adam(training.rate(steps))
+        trained=stacked.trained(), optimizer=lambda steps: clipped(
+            optax.adam(training.rate(steps))
         ),
     )  # fmt: skip
 
 
-def _loss(flow: SplineFlow, batch: tuple, step: Step) -> tuple[Array, dict]:
-    (x, given), w = batch
+def _loss(flow: Flow, batch: tuple, step: Step) -> tuple[Array, dict]:
+    (values, prepared), w = batch
     # fluctuations of the total weight of a batch are no part of the loss
-    return -jnp.sum(w * flow.log_prob(x, given)) / jnp.maximum(jnp.sum(w), 1e-3), {}
-
-
-def _fresh(flow: SplineFlow, key: Array) -> PyTree:
-    """Return new conditioners of the sizes of a flow; an identity, as at the start of any flow."""
-    kernels = [layer.kernel[...] for layer in flow.nets.layers]
-    widths = [kernel.shape[1] for kernel in kernels]
-
-    def layer(one: Array) -> PyTree:
-        net = MLP(widths[0], widths[1:], kernels[-1].shape[2], activation="silu", key=one)
-        net.layers[-1].kernel[...] = jnp.zeros_like(net.layers[-1].kernel[...])
-        return eqx.filter(net, eqx.is_array)
-
-    return jax.vmap(layer)(jax.random.split(key, len(kernels[0])))
+    losses = flow.losses(values, prepared, step.key)
+    return jnp.sum(w * losses) / jnp.maximum(jnp.sum(w), 1e-3), {}
 
 
 @eqx.filter_jit
-def _log_prob(flow: SplineFlow, x: Array, given: Array) -> Array:
-    size = min(_ROWS, len(x))
-    chunks = -(-len(x) // size)
+def _log_prob(flow: Flow, x: Any, given: Any) -> Array:
+    own, shared = eqx.partition(flow, flow.trained())
+    return jax.lax.map(lambda one: eqx.combine(one, shared).log_prob(x, given), own)
 
-    def cut(rows: Array) -> Array:
-        padded = jnp.pad(rows, [(0, chunks * size - len(rows)), (0, 0)])
-        return padded.reshape(chunks, size, -1)
 
-    leaves, static = eqx.partition(flow, flow.trained())
-
-    def one(own: PyTree) -> Array:
-        whole = eqx.combine(own, static)
-        found = jax.lax.map(lambda part: whole.log_prob(*part), (cut(x), cut(given)))
-        return found.reshape(-1)[: len(x)]
-
-    return jax.lax.map(one, leaves)
+@eqx.filter_jit
+def _samples(flow: Flow, given: Any, key: Array, samples: int) -> Array:
+    own, shared = eqx.partition(flow, flow.trained())
+    return jax.lax.map(
+        lambda one: eqx.combine(one, shared).sample(given, key=key, samples=samples), own
+    )

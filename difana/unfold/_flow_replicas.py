@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from difana.flows import SplineFlow, fit_flow_replicas
+from difana.flows import Flow, fit_flow_replicas
 from difana.ratio import Classes, LogRatios, fit_ratios
 from difana.train import Training
 from difana.unfold.problem import UnfoldingProblem
@@ -59,8 +59,8 @@ def simulated(
 
 
 def draw_weights(
-    flow: SplineFlow,
-    start: SplineFlow,
+    flow: Flow,
+    start: Flow,
     problem: UnfoldingProblem,
     one: Simulated,
     draws: Float[Array, "data samples truth"],
@@ -85,7 +85,7 @@ def draw_weights(
     )
     flat = draws.reshape(-1, draws.shape[-1])
     given = jnp.repeat(measured.astype(jnp.float32), draws.shape[1], axis=0)
-    log = found.log_prob(flat, given) - _log_prob(flow, flat, given)
+    log = found.each(flat, given) - _log_prob(flow, flat, given)
     log = jnp.clip(log, -_LARGEST, _LARGEST)
     if one.log_efficiency is not None:
         log = log - jnp.clip(one.log_efficiency(flat), -options.cap, options.cap)
@@ -121,5 +121,5 @@ def _ratios(classes: Classes, key: Array, options: Options) -> LogRatios:
 
 
 @eqx.filter_jit
-def _log_prob(flow: SplineFlow, x: Array, given: Array) -> Array:
+def _log_prob(flow: Flow, x: Array, given: Array) -> Array:
     return flow.log_prob(x, given)

@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from difana._errors import InputError, ModelError
 from difana._options import real_number, whole_number
-from difana.flows import fit_flow, spline_flow
+from difana.flows import coupling_flow, fit_flow
 from difana.ratio import RatioRows, fit_ratio
 from difana.train import Training
 from difana.unfold._flow_replicas import Options, draw_weights, pushed, simulated
@@ -117,7 +117,7 @@ def fit_flow_unfolding(
     )  # fmt: skip
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        flow = spline_flow(
+        flow = coupling_flow(
             gen, reco, key=keys[1], bins=bins, layers=layers, hidden=tuple(hidden),
             weights=problem.reco_weights[both], names=problem.names,
         )  # fmt: skip

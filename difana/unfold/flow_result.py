@@ -9,7 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from difana._errors import InputError
 from difana._result import AbstractResult
-from difana.flows import SplineFlow
+from difana.flows import Flow
 from difana.unfold._precision import Origin, held, shifted
 from difana.unfold.problem import UnfoldingProblem
 from difana.unfold.result import UnfoldedEvents
@@ -33,7 +33,7 @@ class FlowUnfoldingResult(AbstractResult):
 
     bits = UnfoldStatus
 
-    flow: SplineFlow
+    flow: Flow
     draws: Float[Array, "data samples truth"]
     draw_weights: Float[Array, "data samples"]
     bootstraps: Float[Array, "replicas data _samples"] | None
@@ -99,6 +99,6 @@ def back(draws: Array, origin: Origin) -> Array:
 
 
 @eqx.filter_jit
-def drawn(flow: SplineFlow, reco: Array, key: Array, samples: int) -> Array:
+def drawn(flow: Flow, reco: Array, key: Array, samples: int) -> Array:
     """Return draws of the flow for each event, compiled."""
     return flow.sample(reco, key=key, samples=samples)

@@ -27,7 +27,7 @@ def fitted():
         **toy.inputs(), gen_weights=np.full(6_000, 0.5), names=("z",), units=("GeV",)
     )
     return toy, fit_flow_unfolding(
-        problem, key=jax.random.key(4), **SMALL, bootstraps=30, retrain=False
+        problem, key=jax.random.key(5), **SMALL, bootstraps=30, retrain=False
     )
 
 
@@ -124,7 +124,7 @@ def test_a_second_iteration_starts_from_the_unfolded_spectrum(monkeypatch):
         return SimpleNamespace(log_ratio=lambda z: 0.5 * z[:, 0])
 
     for name, stub in (
-        ("spline_flow", lambda *_, **__: SimpleNamespace(dropped=())), ("fit_flow", fit_flow),
+        ("coupling_flow", lambda *_, **__: SimpleNamespace(dropped=())), ("fit_flow", fit_flow),
         ("fit_ratio", fit_ratio), ("drawn", lambda _, reco, key, samples: reco[:, None] + 1.0),
     ):  # fmt: skip
         monkeypatch.setitem(fit_flow_unfolding.__globals__, name, stub)

@@ -18,7 +18,7 @@ _ATOM = 0.02  # part of the events from which one value has no density
 _SMEARED = 0.1  # width of what stands for it, in standard deviations
 
 
-class Columns(NamedTuple):
+class Independent(NamedTuple):
     """Which columns are learned, and how the others follow from them.
 
     All in standardised numbers: ``z[dropped] = z[kept] @ matrix + spread * noise``. What is learned
@@ -33,14 +33,19 @@ class Columns(NamedTuple):
 
 
 def independent_columns(
-    z: Float[np.ndarray, "events dims"], *, constant: Sequence[int], names: Sequence[str] = ()
-) -> Columns:
+    z: Float[np.ndarray, "events dims"],
+    *,
+    constant: Sequence[int],
+    names: Sequence[str] = (),
+    alone: Sequence[int] = (),
+) -> Independent:
     """Return the columns to learn, and say which are not.
 
     Args:
         z: Standardised values of weighted events.
         constant: Columns that are constant.
         names: Names of the columns, for messages.
+        alone: Columns that are learned as they are: no linear function of others, none of them.
 
     Raises:
         InputError: If all columns are constant.
@@ -56,14 +61,21 @@ def independent_columns(
         if column in constant:
             found[column] = np.zeros(len(kept)), 0.0
             continue
-        given = np.concatenate([rows[:, kept], np.ones((len(rows), 1))], axis=1)
+        if column in alone:
+            kept.append(column)
+            continue
+        before = [one for one in kept if one not in alone]
+        given = np.concatenate([rows[:, before], np.ones((len(rows), 1))], axis=1)
         slopes = np.linalg.lstsq(given, rows[:, column], rcond=None)[0]
         spread = float(np.sqrt(np.mean((rows[:, column] - given @ slopes) ** 2)))
-        if kept and spread < _SMALL and len(rows) > len(kept) + 1:
-            found[column] = slopes[:-1], spread
+        enough = bool(before) and len(rows) > len(before) + 1
+        factors = np.zeros(len(kept))
+        factors[[kept.index(one) for one in before]] = slopes[:-1]
+        if enough and spread < _SMALL:
+            found[column] = factors, spread
         else:
-            if kept and spread < _CLOSE and len(rows) > len(kept) + 1:
-                close[len(kept)] = slopes[:-1], spread
+            if enough and spread < _CLOSE:
+                close[len(kept)] = factors, spread
             kept.append(column)
     if not kept:
         raise InputError("all columns of x are constant: there is no density to learn")
@@ -78,14 +90,14 @@ def independent_columns(
         warnings.warn(
             f"columns of x that a flow cannot learn: {listed}. They are left out of the density and"
             " computed from the others in its samples",
-            stacklevel=4,
+            stacklevel=5,
         )
     forward = np.eye(len(kept))
     for place, (slopes, spread) in close.items():
         forward[: len(slopes), place] = -slopes
         forward[:, place] /= spread
     spreads = np.array([spread for _, spread in found.values()])
-    return Columns(tuple(kept), dropped, matrix, spreads, forward)
+    return Independent(tuple(kept), dropped, matrix, spreads, forward)
 
 
 def atoms_of(
