@@ -44,7 +44,7 @@ class Tagger(nnx.Module):
             )
         if extras < 0 or features < 0:
             raise ConfigError(f"extras = {extras}, features = {features}: must not be negative.")
-        self.coordinates = coordinates
+        self.coordinates: Coordinates = coordinates
         self.extras = extras
         self.features = features
         self.dtype = jnp.dtype(dtype)

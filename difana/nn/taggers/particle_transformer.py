@@ -54,6 +54,7 @@ class Block(nnx.Module):
             normed = self.before(jnp.concatenate([token, x], axis=1))
             asked = token
             mask = jnp.concatenate([jnp.ones_like(mask[:, :1]), mask], axis=1)
+        assert self.qkv.bias is not None
         kernel, offset = self.qkv.kernel[...], self.qkv.bias[...]
         width = x.shape[-1]
         query = self._split(asked @ kernel[:, :width] + offset[:width])
