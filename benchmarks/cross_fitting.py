@@ -35,7 +35,8 @@ def limits(config: Any, large: Any, steps: int) -> tuple[float, float]:
         pretrain_batch=500, bins=3, minimum_events=20.0, search=60,
     )  # fmt: skip
 
-    def fit(own: Any, fold: int, options: Any) -> Any:
+    def fit(own: Any, fold: int, bins: Any) -> Any:
+        options = dataclasses.replace(training, bins=bins[0])
         return optimise(
             own.train, own.validation, network=config.network, training=options,
             key=jax.random.fold_in(jax.random.key(seed), fold), others=own.channels,
@@ -43,20 +44,25 @@ def limits(config: Any, large: Any, steps: int) -> tuple[float, float]:
         )  # fmt: skip
 
     if loaded.folds:
-        found: Any = train_folds(loaded, training, fit)
+        found: Any = train_folds(loaded, [training.bins], fit)
         others = dataclasses.replace(
             loaded,
             folds=tuple(
-                dataclasses.replace(own, test=many.test)
-                for own, many in zip(loaded.folds, large.folds, strict=True)
+                _tested_on(own, many) for own, many in zip(loaded.folds, large.folds, strict=True)
             ),
         )
         both = [evaluate_folds(config, own, found) for own in (loaded, others)]
     else:
-        found = fit(loaded, 0, training)
-        others = dataclasses.replace(loaded, test=large.test)
+        found = fit(loaded, 0, [training.bins])
+        others = _tested_on(loaded, large)
         both = [evaluate(config, own, found) for own in (loaded, others)]
     return both[0].comparison[-1].median, both[1].comparison[-1].median
+
+
+def _tested_on(own: Any, many: Any) -> Any:
+    """Return inputs with the test events of others."""
+    regions = (dataclasses.replace(own.regions[0], test=many.test),)
+    return dataclasses.replace(own, regions=regions)
 
 
 def main() -> None:

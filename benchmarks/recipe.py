@@ -43,7 +43,7 @@ def row(splits: Sequence[Any], *, network: Any, training: Any, seed: int, **fixe
     from difana.analysis import observe, optimise
     from difana.analysis.candidates import CROSS_ENTROPY, DESCENT, SCORE
     from difana.analysis.efficient_score import unbinned_uncertainty
-    from difana.analysis.observables import Setting, expectation
+    from difana.analysis.observables import Setting, View, expectation
 
     others, parameters = fixed.get("others", ()), fixed.get("parameters", ())
     train, validation, test = splits
@@ -62,16 +62,15 @@ def row(splits: Sequence[Any], *, network: Any, training: Any, seed: int, **fixe
         print(f"seed {seed}: {found.message}")
     assert found.score_net is not None
     on = Setting(
-        region="SR",
         poi="mu",
-        bins=found.bins,
+        bins={"SR": found.bins},
         channels=tuple(others),
         parameters=tuple(parameters),
         staterror=True,
-        unbinned=unbinned_uncertainty(found.score_net, test, others),
+        unbinned=unbinned_uncertainty(found.scores, [test], others),
     )
     by_name = {
-        own.name: expectation(own.name, observe(own.net, test), own.edges, on=on)
+        own.name: expectation(own.name, [View("SR", observe(own.net, test), own.edges)], on=on)
         for own in found.candidates
     }
     names = {"cross-entropy": CROSS_ENTROPY, "score": SCORE, "descent": DESCENT}

@@ -10,6 +10,7 @@ from difana.analysis.baselines import train_parametrised as train_parametrised
 from difana.analysis.best_bins import BestBins as BestBins
 from difana.analysis.best_bins import best_bins as best_bins
 from difana.analysis.candidates import Candidate as Candidate
+from difana.analysis.candidates import Observable as Observable
 from difana.analysis.check import Checked as Checked
 from difana.analysis.check import check as check
 from difana.analysis.config import AnalysisConfig as AnalysisConfig
@@ -40,8 +41,9 @@ from difana.analysis.number_of_bins import number_of_bins as number_of_bins
 from difana.analysis.observable_of import TrainedObservable as TrainedObservable
 from difana.analysis.observable_of import observable_of as observable_of
 from difana.analysis.observable_of import observables_of as observables_of
-from difana.analysis.optimise import Optimised as Optimised
 from difana.analysis.optimise import optimise as optimise
+from difana.analysis.optimise import optimise_regions as optimise_regions
+from difana.analysis.optimised import Optimised as Optimised
 from difana.analysis.options import ConstraintOptions as ConstraintOptions
 from difana.analysis.options import NetworkOptions as NetworkOptions
 from difana.analysis.options import TrainingOptions as TrainingOptions
@@ -57,6 +59,7 @@ from difana.analysis.read import config_schema as config_schema
 from difana.analysis.read import read_config as read_config
 from difana.analysis.reading import Reading as Reading
 from difana.analysis.reading import reading as reading
+from difana.analysis.region_events import RegionEvents as RegionEvents
 from difana.analysis.result import AnalysisResult as AnalysisResult
 from difana.analysis.run import run as run
 from difana.analysis.shuffle_importance import shuffle_importance as shuffle_importance
@@ -84,10 +87,12 @@ __all__ = [
     "Loaded",
     "NetworkOptions",
     "NuisanceScan",
+    "Observable",
     "ObservedSample",
     "Optimised",
     "Profile",
     "Reading",
+    "RegionEvents",
     "ScanInterval",
     "Table",
     "TrainedObservable",
@@ -117,6 +122,7 @@ __all__ = [
     "observables_of",
     "observe",
     "optimise",
+    "optimise_regions",
     "pretrain",
     "pretraining",
     "profiled_interval",

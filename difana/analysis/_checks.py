@@ -16,7 +16,7 @@ from difana.analysis._check_systematics import (
     with_luminosity,
     with_targets,
 )
-from difana.analysis.config import AnalysisConfig, NormFactorConfig, RegionConfig, SampleConfig
+from difana.analysis.config import AnalysisConfig, NormFactorConfig, SampleConfig
 from difana.analysis.hepdata import table_file, yields_title
 from difana.analysis.network import kind_of
 from difana.analysis.own_code import with_code
@@ -47,6 +47,8 @@ def check_references(
     _check_particles(config, root, problems)
     _check_network(config, root, problems)
     config = _with_normfactors(config, root, problems)
+    if not problems:
+        _check_trained(config, problems)
     config = with_luminosity(config, root, problems)
     systematics = tuple(with_targets(config, entry, problems) for entry in config.systematics)
     config = dataclasses.replace(config, systematics=systematics)
@@ -59,25 +61,41 @@ def check_references(
 
 
 def _check_regions(config: AnalysisConfig, root: Node, problems: Problems) -> None:
-    trained: list[RegionConfig] = []
     for region in config.regions:
         line = region.where
         where = f"region '{region.name}'"
         if region.variable is None:
-            trained.append(region)
             if region.binning is not None:
                 text = f"{where} has 'Binning' but no 'Variable'; the bins of a network are trained"
-                problems.add(line, f"{text} (Training: Bins)")
-        elif region.observable is not None:
+                problems.add(line, f"{text} (Bins)")
+            continue
+        if region.observable is not None:
             problems.add(line, f"{where} has both 'Observable' and 'Variable': choose one")
         elif region.binning is None:
             problems.add(line, f"{where} has a 'Variable' but no 'Binning'")
-    if len(trained) != 1:
-        first = (*trained[1:], *config.regions)[:1]
-        names = [region.name for region in trained]
-        text = f"exactly one region is trained (it has no 'Variable'); here {names or 'none'}"
-        line = first[0].where if first else root.line_of("Regions")
-        problems.add(line, f"{text}. Give the others 'Variable' and 'Binning'")
+        if region.bins is not None:
+            text = f"{where} has 'Bins', a number for a network, and a 'Variable'"
+            problems.add(line, f"{text}: give the edges (Binning)")
+    if not config.trained:
+        text = "no region is trained: leave 'Variable' and 'Binning' out of at least one"
+        line = config.regions[0].where if config.regions else root.line_of("Regions")
+        problems.add(line, text)
+
+
+def _check_trained(config: AnalysisConfig, problems: Problems) -> None:
+    """Check that each trained region has a signal and a background to tell apart."""
+    for region in config.trained:
+        expected = config.expected_in(region)
+        factors = [config.factors_of(sample.name, region.name) for sample in expected]
+        signal = [config.general.poi in own for own in factors]
+        missing = [
+            word
+            for word, there in (("signal", any(signal)), ("background", not all(signal)))
+            if not there
+        ]
+        if missing:
+            text = f"region '{region.name}' is trained, and no {missing[0]} is expected in it"
+            problems.add(region.where, f"{text}: inspect Regions of Samples and NormFactors")
 
 
 def _check_names(config: AnalysisConfig, root: Node, problems: Problems) -> None:
@@ -164,9 +182,6 @@ def _check_samples(config: AnalysisConfig, root: Node, problems: Problems) -> No
         forbidden |= {"RegionFilters": bool(sample.region_filters)}
         for key in [key for key, given in forbidden.items() if given and sample.data]:
             problems.add(line, f"sample '{sample.name}' is data and can have no '{key}'")
-        if not sample.data and sample.regions and config.trained_name not in sample.regions:
-            text = f"sample '{sample.name}' is not in the trained region '{config.trained_name}'"
-            problems.add(line, f"{text}: that is not supported")
         _check_from_data(config, sample, problems)
     observed = [sample for sample in config.samples if sample.data]
     for sample in observed[1:]:
@@ -220,8 +235,10 @@ def _with_normfactors(config: AnalysisConfig, root: Node, problems: Problems) ->
     if not own.bounds[0] <= 0 < own.bounds[1]:
         text = f"the Bounds of the POI '{poi}' are {list(own.bounds)}: they must hold 0, no signal"
         problems.add(own.where, f"{text}, and values above: limits lie there")
-    if own.regions and config.trained_name not in own.regions:
-        text = f"the POI '{poi}' does not act in the trained region '{config.trained_name}'"
+    trained = [region.name for region in config.trained]
+    if own.regions and trained and not set(own.regions) & set(trained):
+        listed = ", ".join(f"'{name}'" for name in trained)
+        text = f"the POI '{poi}' does not act in a trained region (there is {listed})"
         problems.add(own.where, f"{text}: add it to its Regions, or leave them out")
     for sample in config.simulated:
         if sample.signal and sample.name not in own.samples:

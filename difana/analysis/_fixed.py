@@ -29,11 +29,7 @@ def fixed_channel(config: AnalysisConfig, region: RegionConfig) -> Channel:
     Raises:
         InputError: If a file, branch or value is bad, or no sample is expected in the region.
     """
-    samples = [
-        _observed_sample(config, sample, region)
-        for sample in config.simulated
-        if not sample.regions or region.name in sample.regions
-    ]
+    samples = [_observed_sample(config, sample, region) for sample in config.expected_in(region)]
     if not samples:
         raise InputError(f"{region.where}: no sample is expected in region '{region.name}'")
     return hard_channel(

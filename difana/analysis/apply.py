@@ -16,7 +16,7 @@ from jaxtyping import Shaped
 from difana._errors import InputError, nearest
 from difana.analysis._fixed import variable_columns, variable_of
 from difana.analysis._sources import Source
-from difana.analysis.config import AnalysisConfig, FoldsConfig, SampleConfig
+from difana.analysis.config import AnalysisConfig, FoldsConfig, RegionConfig, SampleConfig
 from difana.analysis.observable_of import TrainedObservable, observables_of
 from difana.analysis.templates import bin_of, network_scores
 from difana.data import Chunk, Events, ExtensionReport, extend_file, fold_of, split_parts
@@ -44,12 +44,14 @@ def apply(
 
     The new columns (with the prefix before their names) are
 
-    - ``score``: the output of the network; not a number outside the trained region;
+    - ``score``: the output of the network; not a number outside the trained region; of several
+      trained regions that of the first in which an event is;
+    - ``score_NAME`` for each trained region, where there are several: the output of its network;
     - ``region``: the number of the region in the order of the configuration, the first where an
       event is in several; ``bin``: its bin there, from 0. Both are -1 for an event in none;
     - ``bin_NAME`` for each region, where there are several: its bin there, or -1;
     - ``part``: 0 for events that the network was trained on, 1 for those of the validation and 2
-      for those of the test, if they are simulated ones of the run; -1 outside the trained region;
+      for those of the test, if they are simulated ones of the run; -1 outside the trained regions;
     - ``fold`` instead, with ``Split: {Folds: k}``: the fold of the event, from 0; score and bin are
       those of its networks, which have not seen it;
     - ``weight``, with ``sample``: the weight of the run, luminosity included.
@@ -64,7 +66,7 @@ def apply(
             makes a friend tree of the same entries.
         sample: Sample of the configuration that the file belongs to: its filter, weight and tree.
         tree: Tree of a ROOT file or group of an HDF5 file, if not that of the configuration.
-        everywhere: Also the scores of events outside the trained region.
+        everywhere: Also the scores of events outside the trained regions.
         prefix: Stands before the names of the new columns.
         chunk_size: Number of events held in memory at a time.
         progress: Show a bar on a terminal.
@@ -82,8 +84,8 @@ def apply(
         Traceback (most recent call last):
         difana._errors.InputError: no result in 'nowhere': there is no file result.json...
     """
-    folds = observables_of(result, allow_code=allow_code)
-    trained = folds[0]
+    observables = observables_of(result, allow_code=allow_code)
+    trained = observables[0]
     own = SampleConfig(name="", where=str(source))
     if sample:
         known = {entry.name: entry for entry in trained.config.samples}
@@ -92,7 +94,7 @@ def apply(
         own = known[sample]
     regions = [region.name for region in trained.config.regions]
     notes = {"regions": regions, "edges": trained.summary["edges"]}
-    writer = _Writer(folds, own, everywhere=everywhere, prefix=prefix)
+    writer = _Writer(observables, own, everywhere=everywhere, prefix=prefix)
     return extend_file(
         source,
         target,
@@ -109,7 +111,7 @@ def apply(
 class _Writer:
     """Computes the new columns of a chunk."""
 
-    folds: tuple[TrainedObservable, ...]
+    observables: tuple[TrainedObservable, ...]
     sample: SampleConfig
     everywhere: bool = dataclasses.field(kw_only=True)
     prefix: str = dataclasses.field(kw_only=True)
@@ -117,7 +119,7 @@ class _Writer:
     @property
     def config(self) -> AnalysisConfig:
         """The configuration of the run."""
-        return self.folds[0].config
+        return self.observables[0].config
 
     def columns(self, chunk: Chunk) -> Columns:
         """Return all new columns."""
@@ -128,19 +130,23 @@ class _Writer:
     def _columns(self, chunk: Chunk) -> Columns:
         config = self.config
         hidden = config.blinded if self.sample.data else ()
-        score = np.full(chunk.size, np.nan)
+        scores = {region.name: np.full(chunk.size, np.nan) for region in config.trained}
         by_region = {region.name: np.full(chunk.size, _NONE, np.int32) for region in config.regions}
         part = np.full(chunk.size, _NONE, np.int32)
         for region in config.regions:
             if region.name in hidden:
                 continue
             if region.trained:
-                self._score(chunk, score, part, by_region[region.name])
+                self._score(chunk, region, scores[region.name], part, by_region[region.name])
             else:
                 by_region[region.name] = _fixed(Source(config, self.sample, region), chunk)
         region, first = np.full((2, chunk.size), _NONE, np.int32)
         for number, own in reversed(list(enumerate(by_region.values()))):
             region[own >= 0], first[own >= 0] = number, own[own >= 0]
+        score = np.full(chunk.size, np.nan)
+        for name, own in reversed(scores.items()):
+            rows = (by_region[name] >= 0) | np.isnan(score)  # where it is elsewhere, any will do
+            score[rows] = own[rows]
         found = {
             "score": score,
             "region": region,
@@ -149,23 +155,32 @@ class _Writer:
         }
         if len(by_region) > 1:
             found |= {f"bin_{name}": own for name, own in by_region.items()}
+        if len(scores) > 1:
+            found |= {f"score_{name}": own for name, own in scores.items()}
         if self.sample.name:
             found["weight"] = _weights(config, self.sample, chunk)
         return {f"{self.prefix}{name}": values for name, values in found.items()}
 
-    def _score(self, chunk: Chunk, score: np.ndarray, part: np.ndarray, bins: np.ndarray) -> None:
-        """Fill in score, part of the split, and bin in the trained region."""
+    def _score(
+        self,
+        chunk: Chunk,
+        region: RegionConfig,
+        score: np.ndarray,
+        part: np.ndarray,
+        bins: np.ndarray,
+    ) -> None:
+        """Fill in score, part of the split, and bin in a trained region."""
         config = self.config
-        source = Source(config, self.sample, config.trained)
+        source = Source(config, self.sample, region)
         events, rows = chunk.events(**source.reading, selection=source.selection)
         if self.everywhere:
             wider, others = chunk.events(**source.reading, selection=self.sample.filter)
             fold = self._part(chunk, wider, self.sample.filter) if config.folds else None
-            score[others], _ = self._scores(wider, fold)
+            score[others], _ = self._scores(region.name, wider, fold)
         if len(rows):
             part[rows] = self._part(chunk, events, source.selection)
-            own, bins[rows] = self._scores(events, part[rows] if config.folds else None)
-            score[rows] = own
+            fold = part[rows] if config.folds else None
+            score[rows], bins[rows] = self._scores(region.name, events, fold)
 
     def _part(self, chunk: Chunk, events: Events, selection: str | None) -> np.ndarray:
         """Return the part of the split of every event, or its fold."""
@@ -179,11 +194,15 @@ class _Writer:
             return fold_of(events, general.split.folds, **named)
         return split_parts(events, general.split, **named)
 
-    def _scores(self, events: Events, fold: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return score and bin of every event, through the network of its fold."""
+    def _scores(
+        self, region: str, events: Events, fold: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return score and bin of every event, through the network of its region and fold."""
         found, bins = np.zeros(len(events)), np.zeros(len(events), np.int32)
-        for f, one in enumerate(self.folds):
-            rows = np.arange(len(events)) if fold is None else np.flatnonzero(fold == f)
+        for one in self.observables:
+            if one.region != region:
+                continue
+            rows = np.arange(len(events)) if fold is None else np.flatnonzero(fold == one.fold)
             if not len(rows):
                 continue
             own = network_scores(
@@ -214,6 +233,6 @@ def _weights(config: AnalysisConfig, sample: SampleConfig, chunk: Chunk) -> np.n
     """Return the weights of the run."""
     if sample.data:
         return np.ones(chunk.size)
-    source = Source(config, sample, config.trained)
+    source = Source(config, sample, config.trained[0])
     events, _ = chunk.events(columns={"one": "1"}, weight=source.weight)
     return np.asarray(events.weights, np.float64) * source.scale

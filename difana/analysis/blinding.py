@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -36,7 +37,7 @@ def seen_data(
     config: AnalysisConfig,
     loaded: Loaded,
     model: Model,
-    trained: Float[np.ndarray, " bins"] | None,
+    trained: Mapping[str, Float[np.ndarray, " bins"]],
 ) -> Seen:
     r"""Return the data of the final model.
 
@@ -49,13 +50,12 @@ def seen_data(
         config: The configuration; it says what is blinded.
         loaded: The events.
         model: The model of all regions.
-        trained: Observed yields of the trained region; None where it is blinded.
+        trained: Observed yields by trained region; without those that are blinded.
     """
     if config.observed is None:
         return Seen(asimov_vector(model), real=False)
     counts = dict(loaded.observed_yields)
-    if trained is not None:
-        counts[config.trained.name] = tuple(trained.tolist())
+    counts |= {name: tuple(own.tolist()) for name, own in trained.items()}
     layouts, start = model.structure.channels, asimov_vector(model)
     hidden = [layout for layout in layouts if layout.name in config.blinded]
     if not hidden:

@@ -9,7 +9,7 @@ from difana.analysis.evaluate import evaluate
 from difana.analysis.folds import CrossFitted, evaluate_folds
 from difana.analysis.input_yields import input_yields
 from difana.analysis.load import Loaded
-from difana.analysis.optimise import Optimised
+from difana.analysis.optimised import Optimised
 from difana.analysis.regions import region_yields
 from difana.analysis.result import AnalysisResult
 from difana.analysis.summary import summary_of
@@ -50,13 +50,19 @@ def conclude(
         data=found.data,
         statistics=found.statistics,
         regions=region_yields(config, found),
-        channels=(found.channel, *loaded.channels),
+        channels=(*found.channels, *loaded.channels),
         history=tuple(optimised.history),
-        bandwidth=float(optimised.bandwidth),
+        bandwidths={
+            own.name: float(width)
+            for own, width in zip(loaded.regions, optimised.bandwidths, strict=True)
+        },
         soft=found.soft,
         conditions=found.conditions,
         scores=found.scores,
-        inputs=input_yields(loaded.test, loaded.observed, poi=config.general.poi),
+        inputs={
+            own.name: input_yields(own.test, own.observed, poi=config.general.poi)
+            for own in loaded.regions
+        },
     )
     write_result(result, optimised)
     journal.end(folder)

@@ -32,7 +32,7 @@ _PRICE = 10.0
 
 
 class Closing(NamedTuple):
-    """Background of the trained region: as the training sees it, and in hard bins."""
+    """Background of the trained regions, one after the other: as the training sees it, and hard."""
 
     soft: Float[Array, " bins"]
     hard: Float[Array, " bins"]
@@ -70,8 +70,8 @@ class Condition:
         return f"{self.name} {word}: {self.found:.3g} ({self.where}), {bound} {self.wanted:g} asked"
 
 
-def background_of(channel: Channel, *, poi: str) -> Float[Array, " bins"]:
-    """Return the nominal background of a channel.
+def background_of(*channels: Channel, poi: str) -> Float[Array, " bins"]:
+    """Return the nominal background of a channel, or of several, one after the other.
 
     Example:
         >>> from difana.likelihood import NormFactor, Template
@@ -79,8 +79,11 @@ def background_of(channel: Channel, *, poi: str) -> Float[Array, " bins"]:
         >>> background_of(Channel((s, b), name="SR"), poi="mu").tolist()
         [9.0]
     """
-    values = [jnp.asarray(t.values) for t in channel.templates if not is_signal(t, poi)]
-    return jnp.sum(jnp.stack(values), axis=0)
+    found = []
+    for channel in channels:
+        values = [jnp.asarray(t.values) for t in channel.templates if not is_signal(t, poi)]
+        found.append(jnp.sum(jnp.stack(values), axis=0))
+    return found[0] if len(found) == 1 else jnp.concatenate(found)
 
 
 def nuisances_of(options: ConstraintOptions, model: Model) -> tuple[str, ...]:
@@ -105,21 +108,29 @@ def nuisances_of(options: ConstraintOptions, model: Model) -> tuple[str, ...]:
 
 
 def constraints_of(
-    options: ConstraintOptions, model: Model, *, channel: str, with_closure: bool = True
+    options: ConstraintOptions,
+    model: Model,
+    *,
+    channels: Sequence[str],
+    with_closure: bool = True,
 ) -> tuple[Constraint, ...]:
     """Return the conditions on a `Subject` as constraints of the losses.
 
     Args:
         options: What is asked.
         model: A model of the analysis; its structure alone is read.
-        channel: The trained channel.
+        channels: The trained channels.
         with_closure: False where soft bins are not at hand.
     """
     found = []
     damping = options.damping
     if options.minimum_background is not None:
         wanted = options.minimum_background
-        found.append(minimum_background(wanted, channel=channel, of=_model, damping=damping))
+        for i, channel in enumerate(channels):
+            name = "minimum_background" if i == 0 else f"minimum_background_{i + 1}"
+            found.append(
+                minimum_background(wanted, channel=channel, of=_model, damping=damping, name=name)
+            )
     if options.nuisance_width is not None:
         names = nuisances_of(options, model)
         wanted = options.nuisance_width
@@ -154,24 +165,25 @@ def price(
 
 
 def judged(
-    options: ConstraintOptions, model: Model, closing: Closing, *, channel: str
+    options: ConstraintOptions, model: Model, closing: Closing, *, channels: Sequence[Channel]
 ) -> tuple[Condition, ...]:
     """Return what became of the conditions.
 
     Args:
         options: What was asked.
         model: The final model.
-        closing: Soft and hard background of the trained region.
-        channel: The trained channel.
+        closing: Soft and hard background of the trained regions.
+        channels: These regions in hard bins.
 
     Example:
         >>> from difana.likelihood import NormFactor, Template, build_model
         >>> templates = (Template([1.0, 2.0], (NormFactor("mu"),), name="s"),
         ...              Template([20.0, 9.0], name="b"))
-        >>> model = build_model([Channel(templates, name="SR")])
+        >>> channel = Channel(templates, name="SR")
+        >>> model = build_model([channel])
         >>> closing = Closing(jnp.array([20.0, 9.9]), jnp.array([20.0, 9.0]))
         >>> asked = ConstraintOptions(minimum_background=10.0, closure=0.05)
-        >>> for condition in judged(asked, model, closing, channel="SR"):
+        >>> for condition in judged(asked, model, closing, channels=[channel]):
         ...     print(condition)
         MinimumBackground not met: 9 (bin 1), at least 10 asked
         Closure not met: 0.1 (bin 1), at most 0.05 asked
@@ -185,9 +197,14 @@ def judged(
         met = bool(value <= wanted if most else value >= wanted)
         found.append(Condition(name, wanted, value, places[worst], met))
 
-    bins = [f"bin {i}" for i in range(len(closing.hard))]
+    bins = [
+        f"bin {i}" if len(channels) == 1 else f"bin {i} of {channel.name}"
+        for channel in channels
+        for i in range(len(np.asarray(channel.templates[0].values)))
+    ]
     if options.minimum_background is not None:
-        yields = np.asarray(background_events(model, channel=channel))
+        each = [background_events(model, channel=channel.name) for channel in channels]
+        yields = np.concatenate([np.asarray(own) for own in each])
         add("MinimumBackground", options.minimum_background, yields, bins)
     if options.nuisance_width is not None:
         names = nuisances_of(options, model)

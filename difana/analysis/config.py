@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.options import BINS, NetworkOptions, TrainingOptions
 from difana.analysis.systematics import SystematicConfig, by_type
 from difana.config import (
     BOUNDS,
@@ -25,6 +25,7 @@ from difana.config import (
     key,
     number,
     numbers,
+    or_word,
     section,
     texts_by_name,
 )
@@ -131,14 +132,19 @@ class ParticlesConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RegionConfig:
-    """One region: the trained one, or one with a fixed variable and binning."""
+    """One region: a trained one, or one with a fixed variable and binning."""
 
     name: str = key("name of the region")
     filter: str | None = key(
         "expression that is true for events of the region", EXPRESSION, default=None
     )
     observable: str | None = key(
-        "the trained network: exactly one region has it", choice("network"), default=None
+        "a trained network: at least one region has it", choice("network"), default=None
+    )
+    bins: int | str | None = key(
+        "number of bins of the network in this region; that of Training if left out",
+        or_word("auto", BINS),
+        default=None,
     )
     variable: str | None = key(
         "observable of a fixed region, of branches and feature names", EXPRESSION, default=None
@@ -221,7 +227,7 @@ class AnalysisConfig:
         general: Settings of the whole analysis.
         features: Pairs of name and expression, the inputs of the network.
         particles: Particles that it is given, too.
-        regions: The trained region and the fixed ones, in the order of the file.
+        regions: The trained regions and the fixed ones, in the order of the file.
         samples: Simulated samples and at most one of data.
         systematics: Systematic uncertainties, with the samples and regions that each affects.
         normfactors: Free factors; the parameter of interest is one of them.
@@ -277,14 +283,17 @@ class AnalysisConfig:
         return () if self.particles is None else tuple(name for name, _ in self.particles.channels)
 
     @property
-    def trained(self) -> RegionConfig:
-        """The region whose observable is the network."""
-        return next(region for region in self.regions if region.trained)
+    def trained(self) -> tuple[RegionConfig, ...]:
+        """The regions whose observable is a network."""
+        return tuple(region for region in self.regions if region.trained)
 
-    @property
-    def trained_name(self) -> str:
-        """Name of the trained region; empty where there is none."""
-        return next((region.name for region in self.regions if region.trained), "")
+    def bins_of(self, region: RegionConfig) -> int | str:
+        """Return the number of bins that a trained region is to have."""
+        return self.training.bins if region.bins is None else region.bins
+
+    def expected_in(self, region: RegionConfig) -> tuple[SampleConfig, ...]:
+        """Return the samples that are not data and are expected in a region."""
+        return tuple(s for s in self.simulated if not s.regions or region.name in s.regions)
 
     @property
     def simulated(self) -> tuple[SampleConfig, ...]:

@@ -1,7 +1,9 @@
-"""Network and edges descend on the objective of the analysis, judged in hard bins."""
+"""Networks and edges descend on the objective of the analysis, judged in hard bins."""
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana import train as training_loop
 from difana._typing import Network
+from difana.analysis.candidates import Observable
 from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.options import TrainingOptions
 from difana.analysis.question import Question
+from difana.analysis.region_events import RegionEvents
 from difana.data import Sample, nominal_samples
 from difana.hist import TrainableEdges
 from difana.likelihood import Channel, channel_from_events
@@ -32,129 +36,156 @@ _THINNEST, _NARROWER = 0.02, 0.5
 
 
 def descend(
-    net: Network,
-    edges: Float[np.ndarray, " edges"],
-    train: Sequence[Sample],
-    validation: Sequence[Sample],
+    observables: Sequence[Observable],
+    regions: Sequence[RegionEvents],
     *,
     question: Question,
     training: TrainingOptions,
     key: PRNGKeyArray,
-    channel: str = "SR",
     staterror: bool = True,
     checkpoint: Path | None = None,
     **settings: Any,
-) -> TrainResult:
-    """Train a network and its bin edges on an objective, from where they are.
+) -> tuple[tuple[Observable, ...], TrainResult]:
+    """Train the networks of all regions and their bin edges on an objective, from where they are.
 
-    Both descend through soft bins of the first output whose kernel narrows, with a penalty on bins
-    of little simulated background and, by choice, cross-entropy as a regulariser. Every few steps
-    the objective is measured in hard bins of held-out events; the best state, that at the start
-    included, is returned.
+    They descend through soft bins of the first outputs whose kernels narrow, all on the one
+    objective of the simultaneous likelihood, with a penalty on bins of little simulated background
+    and, by choice, cross-entropy as a regulariser. Every few steps the objective is measured in
+    hard bins of held-out events; the best state, that at the start included, is returned.
 
     Args:
-        net: The network.
-        edges: Its bin edges.
-        train: Samples to train on, each standing for its full yield.
-        validation: Held-out samples, the same.
+        observables: The networks and edges to start from, one for each trained region.
+        regions: The events of these regions, training and validation, each at its full yield.
         question: What is minimised.
         training: Steps, batch, rates, bandwidth, ...
         key: Key of the batches.
-        channel: Name of the trained channel.
         staterror: Include the statistical uncertainty of the simulation.
         checkpoint: Folder of the checkpoints.
         settings: Further options of `difana.train.fit`.
 
     Returns:
-        How it went; ``trainable`` holds ``net``, ``edges`` (`difana.hist.TrainableEdges`) and
-        ``width``, the unit of the bandwidth.
+        The trained observables, and how it went; ``trainable`` holds ``net``, ``edges``
+        (`difana.hist.TrainableEdges`) and ``width``, the unit of the bandwidth, of each region.
     """
-    poi = question.poi
-    edges = np.asarray(edges, float)
-    width = median_width(edges)
-    narrowest = float(np.diff(edges).min())
-    dtype = train[0].nominal.features.dtype
+    poi, names = question.poi, [own.name for own in regions]
+    train, validation = (
+        _Flat([own.train for own in regions]),
+        _Flat([r.validation for r in regions]),
+    )
+    dtype = train.samples[0].nominal.features.dtype
     state = {
-        "net": net,
-        "edges": TrainableEdges.from_edges(
-            jnp.asarray(_rounded_ends(edges), dtype),
-            # a power of two: trainings that differ little share a compiled program
-            min_width=2.0 ** np.floor(np.log2(min(_THINNEST * width, _NARROWER * narrowest))),
-        ),
-        "width": jnp.asarray(width, dtype),
+        "net": tuple(own.net for own in observables),
+        "edges": tuple(_trainable(np.asarray(own.edges, float), dtype) for own in observables),
+        "width": tuple(jnp.asarray(median_width(own.edges), dtype) for own in observables),
     }
     first, last = training.bandwidth
 
-    def channel_of(state: Any, samples: Sequence[Sample], bandwidth: Any) -> Channel:
-        return channel_from_events(
-            state["net"],
-            samples,
-            edges=state["edges"].edges,
-            bandwidth=bandwidth,
-            name=channel,
-            staterror=staterror,
+    def channels_of(state: Any, samples: Sequence[Sample], bandwidth: Any) -> tuple[Channel, ...]:
+        """Return the channels; the bandwidth is in units of the widths, None for hard bins."""
+        rows = zip(
+            names, state["net"], state["edges"], state["width"], train.split(samples), strict=True
+        )
+        return tuple(
+            channel_from_events(
+                net,
+                own,
+                edges=edges.edges,
+                bandwidth=None if bandwidth is None else width * bandwidth,
+                name=name,
+                staterror=staterror,
+            )
+            for name, net, edges, width, own in rows
         )
 
     closes = training.constraints.closure is not None
 
-    def closing_of(soft: Channel, hard: Channel) -> Closing:
-        hard_yields = jax.lax.stop_gradient(background_of(hard, poi=poi))
-        return Closing(background_of(soft, poi=poi), hard_yields)
+    def closing_of(soft: Sequence[Channel], hard: Sequence[Channel]) -> Closing:
+        hard_yields = jax.lax.stop_gradient(background_of(*hard, poi=poi))
+        return Closing(background_of(*soft, poi=poi), hard_yields)
 
     def loss(state: Any, batch: Sequence[Sample], step: Step) -> tuple[Array, dict]:
-        bandwidth = state["width"] * training_loop.geometric(first, last)(step.progress)
-        own = channel_of(state, batch, bandwidth)
+        own = channels_of(state, batch, training_loop.geometric(first, last)(step.progress))
         closing = (
-            closing_of(own, channel_of(state, nominal_samples(batch), None)) if closes else None
+            closing_of(own, channels_of(state, nominal_samples(batch), None)) if closes else None
         )
         value, aux = question(own, closing=closing, multipliers=state.get("multipliers", ()))
-        entropy, _ = cross_entropy(_classifier(state["net"]), batch, poi=poi)
+        entropies = [
+            cross_entropy(_classifier(net), part, poi=poi)[0]
+            for net, part in zip(state["net"], train.split(batch), strict=True)
+        ]
+        entropy = functools.reduce(operator.add, entropies)
         aux = {**aux, "cross_entropy": entropy}
         return value + training.cross_entropy * entropy, aux
 
     @eqx.filter_jit
     def measure(state: Any, held_out: Any, seen: Any) -> tuple[Array, dict]:
-        own = channel_of(state, held_out, None)
+        own = channels_of(state, held_out, None)
         # a bin is poor if neither split fills it: held-out events may be few
-        both = jnp.minimum(question.poverty(own), question.poverty(channel_of(state, seen, None)))
+        both = jnp.minimum(question.poverty(own), question.poverty(channels_of(state, seen, None)))
         closing = None
         if closes:
             # as at the end of the training
-            soft = channel_of(state, nominal_samples(held_out), state["width"] * last)
-            closing = closing_of(soft, own)
+            closing = closing_of(channels_of(state, nominal_samples(held_out), last), own)
         return question(own, both, closing=closing)
 
     if training.constraints.active:
 
         def subject(state: Any, samples: Sequence[Sample]) -> Subject:
-            own = channel_of(state, samples, None)
+            own = channels_of(state, samples, None)
             return Subject(question.model(own), closing_of(own, own))
 
-        shapes = eqx.filter_eval_shape(subject, state, train)
-        wanted = constraints_of(training.constraints, shapes.model, channel=channel)
+        shapes = eqx.filter_eval_shape(subject, state, train.samples)
+        wanted = constraints_of(training.constraints, shapes.model, channels=names)
         state["multipliers"] = with_multipliers(None, wanted, shapes).multipliers
 
-    return training_loop.fit(
+    result = training_loop.fit(
         loss,
         state,
-        train,
+        train.samples,
         steps=training.steps,
         batch_size=training.batch,
         optimizer=_optimizer(training, state),
         key=key,
         trained={
-            "net": trainable(net),
+            "net": tuple(map(trainable, state["net"])),
             "edges": jax.tree.map(eqx.is_array, state["edges"]),
-            "width": False,
+            "width": (False,) * len(names),
             **({"multipliers": True} if "multipliers" in state else {}),
         },
         # the samples are arguments: as constants they would be compiled in
-        validate=lambda state: measure(state, validation, train),
+        validate=lambda state: measure(state, validation.samples, train.samples),
         validate_every=training.validate_every,
         patience=training.patience,
         checkpoint=checkpoint,
         stage=training.objective,
         **settings,
+    )
+    best = result.trainable
+    rows = zip(best["net"], best["edges"], names, strict=True)
+    moved = tuple(Observable(net, np.asarray(e.edges, float), name) for net, e, name in rows)
+    return moved, result
+
+
+class _Flat:
+    """Samples of several regions in one row, as batches are drawn of them."""
+
+    def __init__(self, regions: Sequence[Sequence[Sample]]) -> None:
+        self.samples = tuple(sample for own in regions for sample in own)
+        self._ends = np.cumsum([len(own) for own in regions])
+
+    def split(self, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+        """Return the samples, or others in their places, by region."""
+        starts = [0, *self._ends[:-1]]
+        return [samples[a:b] for a, b in zip(starts, self._ends, strict=True)]
+
+
+def _trainable(edges: Float[np.ndarray, " edges"], dtype: Any) -> TrainableEdges:
+    """Return edges that can move."""
+    width, narrowest = median_width(edges), float(np.diff(edges).min())
+    return TrainableEdges.from_edges(
+        jnp.asarray(_rounded_ends(edges), dtype),
+        # a power of two: trainings that differ little share a compiled program
+        min_width=2.0 ** np.floor(np.log2(min(_THINNEST * width, _NARROWER * narrowest))),
     )
 
 

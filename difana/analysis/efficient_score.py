@@ -138,13 +138,8 @@ def efficient_score_of(
     raw = dataclasses.replace(
         blank_score(nets, plan), offsets=_offsets(samples, plan), rates=_rates(samples, plan)
     )
-    matrix = _information(raw, samples)
-    try:
-        covariance = np.linalg.inv(matrix)
-    except np.linalg.LinAlgError as error:
-        raise InputError(f"the information has no inverse: {_degenerate(raw, matrix)}") from error
-    if not np.isfinite(covariance).all() or not (np.diag(covariance) > 0).all():
-        raise InputError(f"the information has no inverse: {_degenerate(raw, matrix)}")
+    names, matrix = _joint_information([raw], [samples])
+    covariance = _inverse(matrix, names)
     number = len(plan.pois)
     mix = covariance[:number] / np.diag(covariance)[:number, None]
     yields = {s.name: _total(s.nominal.weights) for s in samples}
@@ -175,22 +170,72 @@ def blank_score(nets: Network | Sequence[Network], plan: ScorePlan) -> Efficient
     )
 
 
+def jointly(
+    scores: Sequence[EfficientScore], samples: Sequence[Sequence[Sample]]
+) -> tuple[EfficientScore, ...]:
+    r"""Return the efficient scores of several regions that are fitted together.
+
+    The information of the simultaneous likelihood is the sum over the regions. With its inverse,
+    taken over the parameters of all, the efficient score of each region is
+
+    .. math:: e_\mu(x) = \sum_k \frac{(I^{-1})_{\mu k}}{(I^{-1})_{\mu\mu}}\, t_k(x),
+
+    k running over the parameters that act there: a nuisance that one region measures costs the
+    others nothing. One region is returned as it is.
+
+    Args:
+        scores: The scores of the regions, each made of its own events.
+        samples: Events of each region that give its information; not those of the test split.
+
+    Raises:
+        InputError: If the information has no inverse.
+    """
+    if len(scores) == 1:
+        return tuple(scores)
+    names, matrix = _joint_information(scores, samples)
+    covariance = _inverse(matrix, names)
+    found = []
+    for score in scores:
+        own = [names.index(name) for name in score.parameters]
+        pois = own[: len(score.plan.pois)]
+        mix = covariance[np.ix_(pois, own)] / np.diag(covariance)[pois][:, None]
+        found.append(dataclasses.replace(score, mix=mix))
+    return tuple(found)
+
+
 def unbinned_uncertainty(
-    score: EfficientScore, samples: Sequence[Sample], others: Sequence[Channel] = ()
+    scores: Sequence[EfficientScore],
+    samples: Sequence[Sequence[Sample]],
+    others: Sequence[Channel] = (),
 ) -> float:
     """Return the uncertainty of the first parameter of interest that no binning undercuts.
 
     Args:
-        score: The observable.
-        samples: Events that give the information; those of the test split for a fair comparison.
+        scores: The observables of the trained regions.
+        samples: Events of each that give the information; those of the test split for a fair
+            comparison.
         others: Further channels, which constrain the nuisances, too.
 
     Returns:
         The square root of the first entry of the inverse information, to first order.
     """
-    matrix = _information(score, samples)
-    matrix += linear_information(others, score.parameters, poi=score.plan.pois[0])
+    names, matrix = _joint_information(scores, samples)
+    matrix += linear_information(others, names, poi=names[0])
     return float(np.sqrt(np.linalg.inv(matrix)[0, 0]))
+
+
+def _joint_information(
+    scores: Sequence[EfficientScore], samples: Sequence[Sequence[Sample]]
+) -> tuple[list[str], np.ndarray]:
+    """Return the parameters of all regions and their information, constraints added once."""
+    names = list(dict.fromkeys(name for score in scores for name in score.parameters))
+    found = np.zeros((len(names), len(names)))
+    for score, own in zip(scores, samples, strict=True):
+        places = [names.index(name) for name in score.parameters]
+        found[np.ix_(places, places)] += _information(score, own)
+    pois = {poi for score in scores for poi in score.plan.pois}
+    constrained = {v.name for own in samples for s in own for v in s.variations} - pois
+    return names, found + np.diag([float(name in constrained) for name in names])
 
 
 def _total(weights: Any) -> float:
@@ -241,7 +286,7 @@ def _rates(samples: Sequence[Sample], plan: ScorePlan) -> Float[np.ndarray, "sca
 
 
 def _information(raw: EfficientScore, samples: Sequence[Sample]) -> np.ndarray:
-    """Return the information of one experiment at the reference point, constraints added."""
+    """Return the information of one experiment at the reference point, without constraints."""
     plan, size = raw.plan, len(raw.parameters)
     scores: Callable = eqx.filter_jit(raw.scores)
     found = np.zeros((size, size))
@@ -252,20 +297,33 @@ def _information(raw: EfficientScore, samples: Sequence[Sample]) -> np.ndarray:
             inputs = jax.tree.map(partial(_cut, part=part), sample.nominal.inputs)
             t = np.asarray(scores(inputs), np.float64)
             found += t.T @ (weights[part, None] * t)
-    constrained = {v.name for s in samples for v in s.variations}
-    prior = [0.0] * len(plan.pois) + [float(n in constrained) for n in plan.nuisances]
-    return found + np.diag(prior)
+    return found
+
+
+def _inverse(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return the inverse of an information.
+
+    Raises:
+        InputError: If there is none: two parameters do the same.
+    """
+    try:
+        covariance = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError as error:
+        raise InputError(f"the information has no inverse: {_degenerate(matrix, names)}") from error
+    if not np.isfinite(covariance).all() or not (np.diag(covariance) > 0).all():
+        raise InputError(f"the information has no inverse: {_degenerate(matrix, names)}")
+    return covariance
 
 
 def _cut(leaf: Array, *, part: slice) -> Array:
     return leaf[part]
 
 
-def _degenerate(raw: EfficientScore, matrix: np.ndarray) -> str:
+def _degenerate(matrix: np.ndarray, parameters: Sequence[str]) -> str:
     """Name the parameters that cannot be told apart."""
     values, vectors = np.linalg.eigh(matrix)
     worst = np.abs(vectors[:, 0])
-    names = [raw.parameters[i] for i in np.argsort(-worst)[:3] if worst[i] > 0.1]
+    names = [parameters[int(i)] for i in np.argsort(-worst)[:3] if worst[i] > 0.1]
     return (
         f"{', '.join(names)} cannot be told apart (smallest eigenvalue {values[0]:.3g}); give a"
         " constraint to one of them, or leave it out"

@@ -12,12 +12,22 @@ from jaxtyping import Array, Float
 from difana._errors import ModelError
 from difana._typing import Network
 from difana.analysis.blinding import seen_data
+from difana.analysis.candidates import Observable
 from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import unbinned_uncertainty
 from difana.analysis.load import Loaded
-from difana.analysis.observables import DIFANA, Expectation, Setting, baselines, expectation
-from difana.analysis.optimise import Optimised
+from difana.analysis.observables import (
+    DIFANA,
+    Expectation,
+    Scores,
+    Setting,
+    baselines,
+    expectation,
+    views_of,
+)
+from difana.analysis.optimised import Optimised
+from difana.analysis.region_events import RegionEvents
 from difana.analysis.statistics import Final, final_statistics
 from difana.analysis.templates import ObservedSample, Values, binned, network_scores, observe
 from difana.analysis.treatments import treatments_of
@@ -36,25 +46,26 @@ class Evaluated:
 
     Attributes:
         comparison: Expectations of the baselines and, last, of the trained observable.
-        channel: The trained region in hard bins.
-        edges: Its bin edges.
+        channels: The trained regions in hard bins.
+        edges: Their bin edges, by name.
         model: The final model.
         data: Its data: observed events; background-only Asimov data without, and where blinded.
         statistics: Fit, yields and scan of the final model.
-        soft: Soft yields of the trained region by sample.
+        soft: Soft yields by sample, by trained region.
         conditions: What became of the conditions on the training.
-        scores: Test samples as seen by the cross-entropy and by the trained network.
+        scores: Test samples as seen by the cross-entropy and by the trained networks, by name of
+            these and by trained region.
     """
 
     comparison: tuple[Expectation, ...]
-    channel: Channel
-    edges: Float[np.ndarray, " edges"]
+    channels: tuple[Channel, ...]
+    edges: Mapping[str, Float[np.ndarray, " edges"]]
     model: Model
     data: Float[Array, " data"]
     statistics: Final
-    soft: Mapping[str, Float[np.ndarray, " bins"]]
+    soft: Mapping[str, Mapping[str, Float[np.ndarray, " bins"]]]
     conditions: tuple[Condition, ...]
-    scores: Mapping[str, tuple[ObservedSample, ...]]
+    scores: Mapping[str, Scores]
 
 
 def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Evaluated:
@@ -68,44 +79,74 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
     Raises:
         ModelError: If the trained observable cannot be evaluated.
     """
-    score, seen = optimised.score_net, loaded.observed
-    unbinned = (
-        float("nan") if score is None else unbinned_uncertainty(score, loaded.test, loaded.channels)
-    )
-    setting = setting_of(config, loaded, bins=optimised.bins, unbinned=unbinned)
-    plain = observe(optimised.baseline_net, loaded.test)
-    trained_on = observe(optimised.baseline_net, nominal_samples(loaded.train))
-    others = baselines(trained_on, plain, on=setting)
+    regions = loaded.regions
+    unbinned = float("nan")
+    if optimised.scores:
+        tests = [own.test for own in regions]
+        unbinned = unbinned_uncertainty(optimised.scores, tests, loaded.channels)
+    setting = setting_of(config, loaded, optimised.observables, unbinned=unbinned)
+    plain = _scores_of(optimised.baselines, [own.test for own in regions], regions)
+    trained_on = [nominal_samples(own.train) for own in regions]
+    others = baselines(_scores_of(optimised.baselines, trained_on, regions), plain, on=setting)
 
-    def tested(net: Network) -> tuple[ObservedSample, ...]:
-        return plain if net is optimised.baseline_net else observe(net, loaded.test)
+    def tested(observables: Sequence[Observable]) -> Scores:
+        """Return the test samples, those of the baselines once."""
+        rows = zip(observables, optimised.baselines, regions, strict=True)
+        return {
+            r.name: plain[r.name] if o.net is old else observe(o.net, r.test) for o, old, r in rows
+        }
 
     others += tuple(
-        expectation(own.name, tested(own.net), own.edges, on=setting)
+        expectation(
+            own.name, views_of(tested(own.observables), edges_of(own.observables)), on=setting
+        )
         for own in optimised.candidates
         if own.name != optimised.chosen
     )
-    if optimised.trees is not None:
-        others += (_of_trees(optimised.trees, loaded.test, on=setting),)
-    test = tested(optimised.net)
-    best = expectation(DIFANA, test, optimised.edges, on=setting, observable=optimised.chosen)
+    if optimised.trees:
+        others += (_of_trees(optimised.trees, regions, on=setting),)
+    test, cuts = tested(optimised.observables), edges_of(optimised.observables)
+    best = expectation(DIFANA, views_of(test, cuts), on=setting, observable=optimised.chosen)
+    widths = dict(zip(test, optimised.bandwidths, strict=True))
     return finished(
         config,
         loaded,
         setting,
         rows=(*others, best),
         scores={BASELINE: plain, DIFANA: test},
-        observed=None if seen is None else observed_scores(optimised.net, seen),
-        soft=lambda edges: soft_yields(test, edges, float(optimised.bandwidth)),
+        observed={
+            own.name: observed_scores(one.net, own.observed)
+            for one, own in zip(optimised.observables, regions, strict=True)
+            if own.observed is not None
+        },
+        soft=lambda name, edges: soft_yields(test[name], edges, float(widths[name])),
     )
 
 
-def setting_of(config: AnalysisConfig, loaded: Loaded, *, bins: int, unbinned: float) -> Setting:
+def edges_of(observables: Sequence[Observable]) -> dict[str, Float[np.ndarray, " edges"]]:
+    """Return the bin edges by region."""
+    return {own.region: np.asarray(own.edges) for own in observables}
+
+
+def _scores_of(
+    nets: Sequence[Network], parts: Sequence[Sequence[Sample]], regions: Sequence[RegionEvents]
+) -> Scores:
+    """Return samples as networks see them, by region."""
+    rows = zip(nets, parts, regions, strict=True)
+    return {own.name: observe(net, samples) for net, samples, own in rows}
+
+
+def setting_of(
+    config: AnalysisConfig,
+    loaded: Loaded,
+    observables: Sequence[Observable],
+    *,
+    unbinned: float,
+) -> Setting:
     """Return what all observables of an analysis share."""
     return Setting(
-        region=config.trained.name,
         poi=config.general.poi,
-        bins=bins,
+        bins={own.region: own.bins for own in observables},
         channels=loaded.channels,
         parameters=loaded.parameters,
         staterror=config.general.stat_errors,
@@ -126,9 +167,9 @@ def finished(
     setting: Setting,
     *,
     rows: tuple[Expectation, ...],
-    scores: Mapping[str, tuple[ObservedSample, ...]],
-    observed: Float[np.ndarray, " events"] | None,
-    soft: Callable[[np.ndarray], dict[str, np.ndarray]],
+    scores: Mapping[str, Scores],
+    observed: Mapping[str, Float[np.ndarray, " events"]],
+    soft: Callable[[str, np.ndarray], dict[str, np.ndarray]],
 ) -> Evaluated:
     """Return the final model of the last of the observables, and what it says.
 
@@ -137,9 +178,9 @@ def finished(
         loaded: Its events.
         setting: What all observables share.
         rows: Expectations of all observables.
-        scores: Samples as seen by the cross-entropy and by the trained network.
-        observed: Observable of the observed events; None without, or blinded.
-        soft: Edges -> soft yields by sample.
+        scores: Samples as seen by the cross-entropy and by the trained networks.
+        observed: Observable of the observed events by trained region, of those that are seen.
+        soft: Name of a trained region and edges -> soft yields by sample.
 
     Raises:
         ModelError: If the last observable cannot be evaluated.
@@ -147,44 +188,56 @@ def finished(
     general, test, best = config.general, scores[DIFANA], rows[-1]
     if not best.limits:
         raise ModelError(f"the trained observable cannot be evaluated: {best.status}")
-    edges = np.asarray(best.edges, test[0].nominal.x.dtype)
-    said = setting.treated.notes(setting.untreated(test, edges))
+    cuts = {
+        name: np.asarray(edges, test[name][0].nominal.x.dtype) for name, edges in best.edges.items()
+    }
+    said: list[str] = []
+    channels, yields = [], {}
+    for own, view in zip(loaded.regions, views_of(test, cuts), strict=True):
+        said += setting.treated.notes(setting.untreated(view))
+        channel, nothing = setting.channel(view), np.zeros(len(view.edges) - 1)
+        if own.empty:
+            none = setting.channel(dataclasses.replace(view, samples=own.empty))
+            channel = dataclasses.replace(channel, templates=(*channel.templates, *none.templates))
+        channels.append(channel)
+        yields[own.name] = soft(own.name, view.edges) | {s.name: nothing for s in own.empty}
     best = dataclasses.replace(best, notes=(*best.notes, *said))
-    channel = setting.channel(test, edges)
-    if loaded.empty:
-        none = setting.channel(loaded.empty, edges)
-        channel = dataclasses.replace(channel, templates=(*channel.templates, *none.templates))
-    model = _final_model(setting, channel, best)
-    counts = None
-    if observed is not None:
-        counts = binned(Values(observed, np.ones(len(observed))), edges)[0]
+    model = _final_model(setting, channels, best)
+    counts = {
+        name: binned(Values(x, np.ones(len(x))), cuts[name])[0] for name, x in observed.items()
+    }
     seen = seen_data(config, loaded, model, counts)
-    yields = soft(edges) | {sample.name: np.zeros(len(edges) - 1) for sample in loaded.empty}
-    closing = _closing(channel, yields, general.poi)
+    closing = _closing(channels, yields, general.poi)
     return Evaluated(
         comparison=(*rows[:-1], best),
-        channel=channel,
-        edges=edges,
+        channels=tuple(channels),
+        edges=cuts,
         model=model,
         data=seen.vector,
         statistics=final_statistics(model, seen, top=1.25 * best.limits[4]),
         soft=yields,
-        conditions=judged(config.training.constraints, model, closing, channel=channel.name),
+        conditions=judged(config.training.constraints, model, closing, channels=channels),
         scores=scores,
     )
 
 
-def _of_trees(trees: BoostedTrees, test: Sequence[Sample], *, on: Setting) -> Expectation:
+def _of_trees(
+    trees: Sequence[BoostedTrees], regions: Sequence[RegionEvents], *, on: Setting
+) -> Expectation:
     """Return what is expected of boosted trees."""
-    if not trees.edges:
-        return Expectation(TREES, (), status=trees.status)
-    found = expectation(TREES, observe_trees(trees, test), np.asarray(trees.edges), on=on)
-    if isinstance(test[0].nominal.inputs, Inputs):
+    for one in trees:
+        if not one.edges:
+            return Expectation(TREES, {}, status=one.status)
+    rows = list(zip(trees, regions, strict=True))
+    scores = {own.name: observe_trees(one, own.test) for one, own in rows}
+    edges = {own.name: np.asarray(one.edges) for one, own in rows}
+    found = expectation(TREES, views_of(scores, edges), on=on)
+    if isinstance(regions[0].test[0].nominal.inputs, Inputs):
         found = dataclasses.replace(found, notes=(*found.notes, "of the features, no particles"))
     return found
 
 
-def _final_model(setting: Setting, channel: Channel, best: Expectation) -> Model:
+def _final_model(setting: Setting, channels: Sequence[Channel], best: Expectation) -> Model:
     """Return the model with room for the parameter of interest."""
     parameters = []
     for entry in setting.parameters:
@@ -193,12 +246,12 @@ def _final_model(setting: Setting, channel: Channel, best: Expectation) -> Model
             high = max(high, 10.0, 5 * best.limits[4])
             entry = dataclasses.replace(entry, bounds=((min(low, 0.0), high),))
         parameters.append(entry)
-    channels = [setting.treated.without_idle(own) for own in (channel, *setting.channels)]
-    return build_model(channels, poi=setting.poi, parameters=parameters)
+    left = [setting.treated.without_idle(own) for own in (*channels, *setting.channels)]
+    return build_model(left, poi=setting.poi, parameters=parameters)
 
 
 def soft_yields(
-    samples: tuple[ObservedSample, ...], edges: np.ndarray, bandwidth: float
+    samples: Sequence[ObservedSample], edges: np.ndarray, bandwidth: float
 ) -> dict[str, np.ndarray]:
     """Return soft yields; all samples are padded to one length for one compilation."""
     longest = max(len(sample.nominal.x) for sample in samples)
@@ -212,8 +265,12 @@ def soft_yields(
     return found
 
 
-def _closing(channel: Channel, soft: dict[str, np.ndarray], poi: str) -> Closing:
-    """Return the background of the trained region in soft and in hard bins."""
-    names = [t.name for t in channel.templates if not is_signal(t, poi)]
-    total = np.sum([soft[name] for name in names], axis=0)
-    return Closing(jnp.asarray(total), background_of(channel, poi=poi))
+def _closing(
+    channels: Sequence[Channel], soft: Mapping[str, Mapping[str, np.ndarray]], poi: str
+) -> Closing:
+    """Return the background of the trained regions in soft and in hard bins."""
+    totals = [
+        np.sum([soft[c.name][t.name] for t in c.templates if not is_signal(t, poi)], axis=0)
+        for c in channels
+    ]
+    return Closing(jnp.asarray(np.concatenate(totals)), background_of(*channels, poi=poi))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from difana._errors import ConfigError, InputError
+from difana.analysis._parts import inner_folders
+from difana.analysis.candidates import Observable
 from difana.analysis.conclude import conclude
 from difana.analysis.config import AnalysisConfig, FoldsConfig
 from difana.analysis.efficient_score import efficient_score_of
-from difana.analysis.folds import CrossFitted, cross_fitted, fold_names
+from difana.analysis.folds import CrossFitted, cross_fitted
 from difana.analysis.load import Loaded, load
-from difana.analysis.optimise import Optimised
+from difana.analysis.optimised import Optimised
 from difana.analysis.read import read_config
 from difana.analysis.result import AnalysisResult
 from difana.analysis.trained import Trained, trained_of
@@ -66,7 +67,8 @@ def evaluate_from(
     trained = trained_of(result, allow_code=allow_code)
     config = read_config(config_path, allow_code=allow_code)
     check_fit(trained.config, config)
-    with held_folder(out, inner=("checkpoints", "hepdata", *fold_names(config.folds))) as folder:
+    inner = inner_folders(config.folds, len(config.trained))
+    with held_folder(out, inner=("checkpoints", "hepdata", *inner)) as folder:
         if folder.resolve() == Path(result).resolve():
             raise InputError(f"'{out}' holds the networks themselves: give another folder")
         (folder / "stages.json").unlink(missing_ok=True)  # of trainings that are not this one
@@ -96,16 +98,35 @@ def _measured_anew(optimised: Optimised, loaded: Loaded, *, poi: str) -> Optimis
     Networks know the scores of the nuisances that they were trained with: those that only scale
     may be others, of those that change shapes the information is not known.
     """
-    score = optimised.score_net
-    if score is not None:
-        own = score.plan
-        plan = ScorePlan.of(loaded.train, pois=(poi,), strength=own.strength)
-        same = dataclasses.replace(plan, scaled=()) == dataclasses.replace(own, scaled=())
-        nets, score = score.nets, None
-        if same:
-            with contextlib.suppress(InputError):  # information without an inverse
-                score = efficient_score_of(nets, loaded.train, plan=plan)
-    return dataclasses.replace(optimised, score_net=score)
+    optimised = _in_regions(optimised, [own.name for own in loaded.regions])
+    scores = []
+    for score, own in zip(optimised.scores, loaded.regions, strict=False):  # or there are none
+        plan = ScorePlan.of(own.train, pois=(poi,), strength=score.plan.strength)
+        if dataclasses.replace(plan, scaled=()) != dataclasses.replace(score.plan, scaled=()):
+            return dataclasses.replace(optimised, scores=())
+        try:
+            scores.append(efficient_score_of(score.nets, own.train, plan=plan))
+        except InputError:  # information without an inverse
+            return dataclasses.replace(optimised, scores=())
+    return dataclasses.replace(optimised, scores=tuple(scores))
+
+
+def _in_regions(optimised: Optimised, names: Sequence[str]) -> Optimised:
+    """Return the observables in these regions; the only one may have had another name."""
+
+    def moved(observables: Sequence[Observable]) -> tuple[Observable, ...]:
+        if len(names) == 1:
+            return (dataclasses.replace(observables[0], region=names[0]),)
+        return tuple(observables)
+
+    return dataclasses.replace(
+        optimised,
+        observables=moved(optimised.observables),
+        candidates=tuple(
+            dataclasses.replace(own, observables=moved(own.observables))
+            for own in optimised.candidates
+        ),
+    )
 
 
 def check_fit(trained: AnalysisConfig, config: AnalysisConfig) -> None:
@@ -144,6 +165,13 @@ def _needed(trained: AnalysisConfig, config: AnalysisConfig) -> Iterator[Pair]:
         was, now = (getattr(own.network, field.name) for own in (trained, config))
         yield f"Network.{camel(field.name)}", was, now
     yield "General.POI", trained.general.poi, config.general.poi
+    yield "trained Regions", _names(trained), _names(config)
+
+
+def _names(config: AnalysisConfig) -> tuple[str, ...]:
+    """Return what tells the trained regions apart: their names, where there are several."""
+    names = tuple(region.name for region in config.trained)
+    return names if len(names) > 1 else ("one",)
 
 
 def _splitting(trained: AnalysisConfig, config: AnalysisConfig) -> Iterator[Pair]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -13,12 +13,14 @@ from jaxtyping import Float
 
 from difana._errors import InputError
 from difana._status import joined as joined_status
+from difana._typing import Network
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.descent import median_width
 from difana.analysis.efficient_score import unbinned_uncertainty
 from difana.analysis.evaluate import (
     BASELINE,
     Evaluated,
+    edges_of,
     finished,
     observed_scores,
     setting_of,
@@ -28,12 +30,13 @@ from difana.analysis.load import Loaded
 from difana.analysis.observables import (
     DIFANA,
     Expectation,
+    Scores,
     Setting,
+    View,
     baseline_edges,
     expectation,
 )
-from difana.analysis.optimise import Optimised
-from difana.analysis.options import TrainingOptions
+from difana.analysis.optimised import Optimised
 from difana.analysis.pooled import joined
 from difana.analysis.templates import ObservedSample, Values, bin_of, observe
 from difana.analysis.trees import TREES, observe_trees
@@ -58,20 +61,16 @@ class CrossFitted(AbstractTraining):
     diagnosis: str = eqx.field(static=True)
 
     @property
-    def bins(self) -> int:
-        """Number of bins."""
-        return self.folds[0].bins
-
-    @property
     def chosen(self) -> str:
         """Name of the candidate that is reported."""
         return self.folds[0].chosen
 
     @property
-    def bandwidth(self) -> float:
-        """Kernel width at the end of a descent, in numbers of bins of median width."""
+    def bandwidths(self) -> tuple[float, ...]:
+        """Kernel widths at the end of a descent, in numbers of bins of median width."""
         own = self.folds[0]
-        return own.bandwidth / median_width(own.edges)
+        rows = zip(own.bandwidths, own.observables, strict=True)
+        return tuple(width / median_width(one.edges) for width, one in rows)
 
     @property
     def history(self) -> tuple[dict[str, Any], ...]:
@@ -81,34 +80,25 @@ class CrossFitted(AbstractTraining):
         )
 
 
-def fold_names(folds: int) -> tuple[str, ...]:
-    """Return the names of the folders of the folds.
-
-    Example:
-        >>> fold_names(2)
-        ('fold_1', 'fold_2')
-    """
-    return tuple(f"fold_{f + 1}" for f in range(folds))
+Bins = Sequence[int | str]
 
 
 def train_folds(
-    loaded: Loaded,
-    training: TrainingOptions,
-    fit: Callable[[Loaded, int, TrainingOptions], Optimised],
+    loaded: Loaded, bins: Bins, fit: Callable[[Loaded, int, Bins], Optimised]
 ) -> CrossFitted:
     """Train the networks of all folds.
 
-    With ``bins="auto"`` the number of bins is the one of the first fold. The candidate is the one
+    With ``"auto"`` the number of bins is the one of the first fold. The candidate is the one
     whose objective on held-out events, geometrically averaged over the folds, is the lowest.
 
     Args:
         loaded: Inputs with folds.
-        training: What every fold is trained with.
-        fit: Trains one: inputs of the fold, its number from 0, options.
+        bins: Numbers of bins of the trained regions, or ``"auto"``.
+        fit: Trains one: inputs of the fold, its number from 0, numbers of bins.
     """
-    found = [fit(loaded.folds[0], 0, training)]
-    training = dataclasses.replace(training, bins=found[0].bins)
-    found += [fit(own, f, training) for f, own in enumerate(loaded.folds[1:], 1)]
+    found = [fit(loaded.folds[0], 0, bins)]
+    bins = [own.bins for own in found[0].observables]
+    found += [fit(own, f, bins) for f, own in enumerate(loaded.folds[1:], 1)]
     names = [one.name for one in found[0].candidates]
     metrics = [{one.name: one.metric for one in own.candidates} for own in found]
     chosen = min(names, key=lambda name: math.fsum(own[name] for own in metrics))
@@ -128,10 +118,11 @@ def cross_fitted(folds: tuple[Optimised, ...]) -> CrossFitted:
 def _choosing(own: Optimised, name: str) -> Optimised:
     """Return what was found with another of the candidates chosen."""
     one = next(candidate for candidate in own.candidates if candidate.name == name)
-    wider = median_width(one.edges) / median_width(own.edges)
-    return dataclasses.replace(
-        own, net=one.net, edges=one.edges, chosen=name, bandwidth=own.bandwidth * wider
+    rows = zip(one.observables, own.observables, own.bandwidths, strict=True)
+    widths = tuple(
+        width * (median_width(new.edges) / median_width(old.edges)) for new, old, width in rows
     )
+    return dataclasses.replace(own, observables=one.observables, chosen=name, bandwidths=widths)
 
 
 def numbered(
@@ -170,60 +161,67 @@ def evaluate_folds(config: AnalysisConfig, loaded: Loaded, found: CrossFitted) -
         ModelError: If the trained observable cannot be evaluated.
     """
     folds = tuple(zip(loaded.folds, found.folds, strict=True))
-    setting = setting_of(config, loaded, bins=found.bins, unbinned=_unbinned(folds))
-    plain = [observe(own.baseline_net, part.test) for part, own in folds]
+    names = [own.name for own in loaded.regions]
+    setting = setting_of(config, loaded, found.folds[0].observables, unbinned=_unbinned(folds))
+    plain = [_observed_by(own.baselines, part) for part, own in folds]
     rows = list(_baselines(folds, plain, on=setting))
-    scores: dict[str, list[tuple[ObservedSample, ...]]] = {}
+    scores: dict[str, list[Scores]] = {}
     for i, one in enumerate(found.folds[0].candidates):
-        parts = [(own.candidates[i], part) for part, own in folds]
-        scores[one.name] = [observe(mine.net, part.test) for mine, part in parts]
+        parts = [(own.candidates[i].observables, part) for part, own in folds]
+        scores[one.name] = [_observed_by([o.net for o in mine], part) for mine, part in parts]
         if one.name != found.chosen:
-            cuts = [mine.edges for mine, _ in parts]
+            cuts = [edges_of(mine) for mine, _ in parts]
             rows.append(_row(one.name, scores[one.name], cuts, on=setting))
     rows += _of_trees(folds, on=setting)
-    own, cuts = scores[found.chosen], [fold.edges for fold in found.folds]
+    own, cuts = scores[found.chosen], [edges_of(fold.observables) for fold in found.folds]
     best = _row(DIFANA, own, cuts, on=setting, observable=found.chosen)
     text = (
         f"cross-fitting in {len(folds)} folds: every simulated event is in the templates, through "
         "the network and the bins of its fold, which have not seen it"
     )
     best = dataclasses.replace(best, notes=(text, *best.notes))
+    widths = [dict(zip(names, fold.bandwidths, strict=True)) for fold in found.folds]
 
-    def soft(edges: np.ndarray) -> dict[str, np.ndarray]:
+    def soft(name: str, edges: np.ndarray) -> dict[str, np.ndarray]:
         """Return soft yields, each fold in its own bins; merged ones are left out."""
         left = np.round(edges).astype(int)
         each = [
-            soft_yields(seen, np.asarray(fold.edges)[left], float(fold.bandwidth))
-            for seen, fold in zip(own, found.folds, strict=True)
+            soft_yields(seen[name], mine[name][left], float(width[name]))
+            for seen, mine, width in zip(own, cuts, widths, strict=True)
         ]
-        return {name: np.sum([one[name] for one in each], axis=0) for name in each[0]}
+        return {sample: np.sum([one[sample] for one in each], axis=0) for sample in each[0]}
 
-    observed = None
-    if loaded.observed is not None:
-        seen = [
-            numbered(observed_scores(fold.net, part.observed), fold.edges)
-            for part, fold in folds
-            if part.observed is not None
-        ]
-        observed = np.concatenate(seen)
+    observed: dict[str, list[np.ndarray]] = {}
+    for part, fold in folds:
+        for one, mine in zip(fold.observables, part.regions, strict=True):
+            if mine.observed is not None:
+                x = numbered(observed_scores(one.net, mine.observed), one.edges)
+                observed.setdefault(mine.name, []).append(x)
     return finished(
         config,
         loaded,
         setting,
         rows=(*rows, best),
-        scores={BASELINE: joined(plain), DIFANA: _together(own, cuts)},
-        observed=observed,
+        scores={
+            BASELINE: {name: joined([seen[name] for seen in plain]) for name in names},
+            DIFANA: {view.region: view.samples for view in _together(own, cuts)},
+        },
+        observed={name: np.concatenate(parts) for name, parts in observed.items()},
         soft=soft,
     )
 
 
 Folds = Sequence[tuple[Loaded, Optimised]]
-Scores = Sequence[Sequence[ObservedSample]]
+Cuts = Sequence[Mapping[str, Float[np.ndarray, " edges"]]]
 
 
-def _together(
-    scores: Scores, edges: Sequence[Float[np.ndarray, " edges"]]
-) -> tuple[ObservedSample, ...]:
+def _observed_by(nets: Sequence[Network], part: Loaded) -> Scores:
+    """Return the test samples of a fold as its networks see them, by region."""
+    rows = zip(nets, part.regions, strict=True)
+    return {own.name: observe(net, own.test) for net, own in rows}
+
+
+def _together(scores: Sequence[Scores], edges: Cuts) -> list[View]:
     """Return the events of all folds, each in units of the bins of its fold."""
 
     def moved(sample: ObservedSample, cuts: np.ndarray) -> ObservedSample:
@@ -233,36 +231,41 @@ def _together(
         shapes = tuple((name, own(up), own(down)) for name, up, down in sample.shapes)
         return dataclasses.replace(sample, nominal=own(sample.nominal), shapes=shapes)
 
-    return joined(
-        [[moved(s, cuts) for s in samples] for samples, cuts in zip(scores, edges, strict=True)]
-    )
+    found = []
+    for name in scores[0]:
+        parts = [
+            [moved(sample, cuts[name]) for sample in seen[name]]
+            for seen, cuts in zip(scores, edges, strict=True)
+        ]
+        found.append(View(name, joined(parts), np.arange(len(edges[0][name]), dtype=float)))
+    return found
 
 
 def _row(
-    name: str,
-    scores: Scores,
-    edges: Sequence[Float[np.ndarray, " edges"]],
-    *,
-    on: Setting,
-    observable: str = "",
+    name: str, scores: Sequence[Scores], edges: Cuts, *, on: Setting, observable: str = ""
 ) -> Expectation:
     """Return what is expected of an observable; its edges are numbers of bins."""
-    numbers = np.arange(len(edges[0]), dtype=float)
-    return expectation(name, _together(scores, edges), numbers, on=on, observable=observable)
+    return expectation(name, _together(scores, edges), on=on, observable=observable)
 
 
-def _baselines(folds: Folds, plain: Scores, *, on: Setting) -> list[Expectation]:
+def _baselines(folds: Folds, plain: Sequence[Scores], *, on: Setting) -> list[Expectation]:
     """Return what is expected of the observables of cross-entropy, bins chosen in each fold."""
     choices = []
     for part, own in folds:
-        seen = observe(own.baseline_net, nominal_samples(part.train))
-        choices.append(baseline_edges(seen, poi=on.poi, bins=on.bins))
+        rows = zip(own.baselines, part.regions, strict=True)
+        seen = {one.name: observe(net, nominal_samples(one.train)) for net, one in rows}
+        choices.append(
+            {
+                name: baseline_edges(samples, poi=on.poi, bins=on.bins[name])
+                for name, samples in seen.items()
+            }
+        )
     found = []
-    for name in choices[0]:
+    for name in next(iter(choices[0].values())):
         try:
-            edges = [choose[name]() for choose in choices]
+            edges = [{r: choose[name]() for r, choose in own.items()} for own in choices]
         except InputError as error:  # a network that learned nothing has too few distinct scores
-            found.append(Expectation(name, (), status=str(error)))
+            found.append(Expectation(name, {}, status=str(error)))
             continue
         found.append(_row(name, plain, edges, on=on))
     return found
@@ -270,27 +273,34 @@ def _baselines(folds: Folds, plain: Scores, *, on: Setting) -> list[Expectation]
 
 def _of_trees(folds: Folds, *, on: Setting) -> list[Expectation]:
     """Return what is expected of boosted trees, where they were asked for."""
-    pairs = [(own.trees, part.test) for part, own in folds if own.trees is not None]
-    if not pairs:
+    if not folds[0][1].trees:
         return []
-    wrong = [trees.status for trees, _ in pairs if not trees.edges]
-    if wrong:
-        return [Expectation(TREES, (), status=wrong[0])]
-    seen = [observe_trees(trees, test) for trees, test in pairs]
-    return [_row(TREES, seen, [np.asarray(trees.edges) for trees, _ in pairs], on=on)]
+    seen: list[Scores] = []
+    edges: list[dict[str, np.ndarray]] = []
+    for part, own in folds:
+        rows = list(zip(own.trees, part.regions, strict=True))
+        for trees, _ in rows:
+            if not trees.edges:
+                return [Expectation(TREES, {}, status=trees.status)]
+        seen.append({region.name: observe_trees(trees, region.test) for trees, region in rows})
+        edges.append({region.name: np.asarray(trees.edges) for trees, region in rows})
+    return [_row(TREES, seen, edges, on=on)]
 
 
 def _unbinned(folds: Folds) -> float:
     """Return the uncertainty without binning: the mean information of the scores of all folds."""
     found = []
     for part, own in folds:
-        if own.score_net is None:
+        if not own.scores:
             return float("nan")
         full = [
-            _scaled(test, float(np.sum(np.asarray(train.nominal.weights, np.float64))))
-            for test, train in zip(part.test, part.train, strict=True)
+            [
+                _scaled(test, float(np.sum(np.asarray(train.nominal.weights, np.float64))))
+                for test, train in zip(region.test, region.train, strict=True)
+            ]
+            for region in part.regions
         ]
-        found.append(unbinned_uncertainty(own.score_net, full, part.channels) ** -2)
+        found.append(unbinned_uncertainty(own.scores, full, part.channels) ** -2)
     return float(np.mean(found) ** -0.5)
 
 

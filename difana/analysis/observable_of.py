@@ -1,10 +1,10 @@
-"""The trained observable of a result folder: its network, its bins, and what they were made for."""
+"""The trained observables of a result folder: networks, bins, and what they were made for."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from difana._errors import InputError
+from difana._errors import DifanaError, InputError, nearest
 from difana._typing import Network
+from difana.analysis._parts import fold_folders, part_names
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import EfficientScore, blank_score
 from difana.analysis.network import network_for
@@ -33,25 +34,32 @@ class TrainedObservable:
     Attributes:
         net: The network, ``net(events.inputs) -> [events, 1]``.
         edges: Edges of its bins.
+        region: The region that it was trained for.
+        fold: Number of its fold, from 0; 0 for one split.
         config: The configuration of the run.
         summary: All of ``result.json``.
     """
 
     net: Network
     edges: Float[np.ndarray, " edges"]
+    region: str
+    fold: int
     config: AnalysisConfig
     summary: Mapping[str, Any]
 
 
-def observable_of(result: str | Path, *, allow_code: bool = False) -> TrainedObservable:
+def observable_of(
+    result: str | Path, *, region: str = "", allow_code: bool = False
+) -> TrainedObservable:
     """Return the trained observable of a result folder.
 
     Args:
         result: A folder that `run` wrote.
+        region: The trained region, where there are several.
         allow_code: Import code that its configuration names, as in `read_config`.
 
     Raises:
-        InputError: If it is no result, or a file in it is damaged.
+        InputError: If it is no result, or a file in it is damaged; if there are several.
         ConfigError: If its configuration is none of this version.
 
     Example:
@@ -60,10 +68,22 @@ def observable_of(result: str | Path, *, allow_code: bool = False) -> TrainedObs
         difana._errors.InputError: no result in 'nowhere': there is no file result.json...
     """
     found = observables_of(result, allow_code=allow_code)
+    names = list(dict.fromkeys(own.region for own in found))
+    if region and region not in names:
+        listed = ", ".join(f"'{name}'" for name in names)
+        hint = nearest(region, names) or f" There are {listed}."
+        raise InputError(f"the result has no trained region '{region}'.{hint}")
+    found = tuple(own for own in found if not region or own.region == region)
+    if len({own.fold for own in found}) > 1:
+        folds = len({own.fold for own in found})
+        raise InputError(
+            f"the result in '{result}' has {folds} folds (General: Split), each with a "
+            "network of its own: observables_of returns them all"
+        )
     if len(found) > 1:
         raise InputError(
-            f"the result in '{result}' has {len(found)} folds (General: Split), each with a "
-            "network of its own: observables_of returns them all"
+            f"the result in '{result}' has {len(found)} trained regions: give region=..., one of "
+            f"{names}"
         )
     return next(iter(found))
 
@@ -71,7 +91,7 @@ def observable_of(result: str | Path, *, allow_code: bool = False) -> TrainedObs
 def observables_of(
     result: str | Path, *, allow_code: bool = False
 ) -> tuple[TrainedObservable, ...]:
-    """Return the trained observable of each fold, or the one of a result without folds.
+    """Return the trained observables of all folds and, in each, of all trained regions.
 
     Args:
         result: A folder that `run` wrote.
@@ -86,23 +106,34 @@ def observables_of(
     path = folder / "result.json"
     config = config_of(summary["config"], path=path, allow_code=allow_code)
     check_recorded(config, summary.get("code") or {}, path)
-    edges = np.asarray(summary["edges"], float)
-    if not config.folds:
-        net = network_of(config, folder / "weights.eqx", summary.get("network"))
-        return (TrainedObservable(net=net, edges=edges, config=config, summary=summary),)
+    left = {name: np.asarray(edges, float) for name, edges in summary["edges"].items()}
     found = []
     try:
-        for f, own in enumerate(summary["training"]["folds"], 1):
-            kinds = {row["name"]: row["network"] for row in own["candidates"]}
-            path = folder / f"fold_{f}" / "weights.eqx"
-            net = network_of(config, path, kinds[own["chosen"]])
-            cuts = np.asarray(own["edges"], float)[edges.astype(int)]  # merged bins are left out
-            found.append(TrainedObservable(net=net, edges=cuts, config=config, summary=summary))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(
-            f"'{folder / 'result.json'}', training.folds: {error!r}; run it again"
-        ) from error
+        training = summary["training"]
+        rows = training["folds"] if config.folds else [training]
+        for (f, inside), own in zip(enumerate(fold_folders(config.folds)), rows, strict=True):
+            chosen = next(c for c in own["candidates"] if c["name"] == own["chosen"])
+            for name, edges in own["edges"].items():
+                weights = folder / inside / _inside(name, own["edges"]) / "weights.eqx"
+                net = network_of(config, weights, chosen["regions"][name]["network"])
+                cuts = left[name]
+                if config.folds:  # merged bins are left out
+                    cuts = np.asarray(edges, float)[cuts.astype(int)]
+                found.append(TrainedObservable(net, cuts, name, f, config, summary))
+    except (KeyError, TypeError, ValueError, IndexError, StopIteration) as error:
+        if isinstance(error, DifanaError):
+            raise
+        said = f"training: {error!r}"
+        if isinstance(error, KeyError):
+            said = f"holds no training.{error.args[0]}"
+        raise InputError(f"'{folder / 'result.json'}' {said}; run it again") from error
     return tuple(found)
+
+
+def _inside(region: str, regions: Iterable[str]) -> str:
+    """Return the name of the folder of a trained region."""
+    names = list(regions)
+    return part_names("region", len(names))[names.index(region)]
 
 
 def described(net: Network) -> dict[str, Any]:
@@ -176,7 +207,7 @@ def _summary(folder: Path) -> dict[str, Any]:
         raise InputError(f"cannot read '{path}': {error}") from error
     missing = [
         key
-        for key in ("config", "edges", "region")
+        for key in ("config", "edges", "regions")
         if not isinstance(found, dict) or key not in found
     ]
     if missing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -33,12 +33,27 @@ _TREATED = Treatments()
 
 
 @dataclasses.dataclass(frozen=True)
+class View:
+    """A trained region as an observable sees it.
+
+    Attributes:
+        region: Its name.
+        samples: Samples with the observable.
+        edges: Bin edges.
+    """
+
+    region: str
+    samples: tuple[ObservedSample, ...]
+    edges: Float[np.ndarray, " edges"]
+
+
+@dataclasses.dataclass(frozen=True)
 class Expectation:
     """What is expected of one observable in hard bins.
 
     Attributes:
         name: The observable.
-        edges: Its bin edges; empty where there are none.
+        edges: Its bin edges by trained region; empty where there are none.
         limits: Expected upper limits at -2, -1, 0, 1, 2 standard deviations.
         cls: Expected CLs of ``mu = 1``, in the same order.
         significance: Expected discovery significance for ``mu = 1``.
@@ -51,7 +66,7 @@ class Expectation:
     """
 
     name: str
-    edges: tuple[float, ...]
+    edges: Mapping[str, tuple[float, ...]]
     limits: tuple[float, ...] = ()
     cls: tuple[float, ...] = ()
     significance: float = float("nan")
@@ -66,15 +81,19 @@ class Expectation:
         """Median expected limit; not a number where there is none."""
         return self.limits[2] if self.limits else float("nan")
 
+    @property
+    def bins(self) -> dict[str, int]:
+        """Number of bins by trained region."""
+        return {name: len(edges) - 1 for name, edges in self.edges.items()}
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """What all observables of an analysis share.
 
     Attributes:
-        region: Name of the trained region.
         poi: Parameter of interest.
-        bins: Number of bins for which programs are compiled.
+        bins: Number of bins for which programs are compiled, by trained region.
         channels: Fixed regions.
         parameters: Settings of parameters.
         staterror: Include the statistical uncertainty of the simulation.
@@ -82,9 +101,8 @@ class Setting:
         replicas: Bootstrap samples for the errors of the limits; 0 for no errors.
     """
 
-    region: str
     poi: str
-    bins: int
+    bins: Mapping[str, int]
     channels: tuple[Channel, ...]
     parameters: tuple[Parameter, ...]
     staterror: bool
@@ -92,17 +110,21 @@ class Setting:
     unbinned: float = float("nan")
     replicas: int = 0
 
-    def channel(self, samples: Sequence[ObservedSample], edges: np.ndarray) -> Channel:
-        """Return the trained region in hard bins, its templates treated."""
-        return self.treated(self.untreated(samples, edges))
+    def channel(self, view: View) -> Channel:
+        """Return a trained region in hard bins, its templates treated."""
+        return self.treated(self.untreated(view))
 
-    def untreated(self, samples: Sequence[ObservedSample], edges: np.ndarray) -> Channel:
-        """Return the trained region in hard bins."""
-        return hard_channel(samples, edges, name=self.region, staterror=self.staterror)
+    def untreated(self, view: View) -> Channel:
+        """Return a trained region in hard bins."""
+        return hard_channel(view.samples, view.edges, name=view.region, staterror=self.staterror)
 
-    def model(self, channel: Channel) -> Model:
-        """Return the model of the trained region and the fixed ones."""
-        return build_model((channel, *self.channels), poi=self.poi, parameters=self.parameters)
+    def model(self, channels: Sequence[Channel]) -> Model:
+        """Return the model of the trained regions and the fixed ones."""
+        return build_model((*channels, *self.channels), poi=self.poi, parameters=self.parameters)
+
+    def wide(self, channels: Sequence[Channel]) -> Model:
+        """Return an equivalent model with the numbers of bins that programs are compiled for."""
+        return self.model([spread_last_bin(own, self.bins[own.name]) for own in channels])
 
 
 def baseline_edges(
@@ -140,88 +162,103 @@ def baseline_edges(
 
 
 def expectation(
-    name: str,
-    samples: Sequence[ObservedSample],
-    edges: Float[np.ndarray, " edges"],
-    *,
-    on: Setting,
-    observable: str = "",
+    name: str, views: Sequence[View], *, on: Setting, observable: str = ""
 ) -> Expectation:
     """Return what is expected of an observable; bins without background are merged.
 
     Args:
         name: The observable.
-        samples: Samples of the test split.
-        edges: Edges chosen on the training split.
+        views: The trained regions: samples of the test split, edges chosen on the training split.
         on: What all observables share.
         observable: For the one that is reported, which of the candidates it is.
     """
-    edges = np.asarray(edges, samples[0].nominal.x.dtype)
-    edges, merged = merge_empty(samples, edges, poi=on.poi)
-    channel = on.channel(samples, edges)
+    views = [
+        dataclasses.replace(own, edges=np.asarray(own.edges, own.samples[0].nominal.x.dtype))
+        for own in views
+    ]
+    left, merged = _merged(views, poi=on.poi)
+    channels = [on.channel(own) for own in left]
+    edges = {own.region: tuple(map(float, own.edges)) for own in left}
     try:
-        _check_background(on.untreated(samples, edges), on.poi)
+        for own in left:
+            _check_background(on.untreated(own), on.poi)
     except InputError as error:
-        ends = tuple(map(float, edges))
-        return Expectation(name, ends, status=str(error), observable=observable)
-    inference = Inference(on.model(spread_last_bin(channel, on.bins)))
+        return Expectation(name, edges, status=str(error), observable=observable)
+    inference = Inference(on.wide(channels))
     limits, cls, discovery = inference.limits(), inference.cls(1.0), inference.significance()
     notes = (f"{merged} bin(s) without background merged with a neighbour",) if merged else ()
     return Expectation(
         name,
-        tuple(map(float, edges)),
+        edges,
         tuple(limits.expected),
         tuple(cls.expected),
         float(discovery.expected),
         discovery.verdict,
         notes,
         observable,
-        _spread(samples, edges, on=on),
-        _retained(channel, on=on),
+        _spread(left, on=on),
+        _retained(channels, on=on),
     )
 
 
-def _spread(
-    samples: Sequence[ObservedSample], edges: Float[np.ndarray, " edges"], *, on: Setting
-) -> float:
+def _merged(views: Sequence[View], *, poi: str) -> tuple[list[View], int]:
+    """Return the views without bins that lack background, and how many were merged away."""
+    found, total = [], 0
+    for own in views:
+        edges, merged = merge_empty(own.samples, own.edges, poi=poi)
+        found.append(dataclasses.replace(own, edges=edges))
+        total += merged
+    return found, total
+
+
+def _spread(views: Sequence[View], *, on: Setting) -> float:
     """Return the spread of the median limit over bootstrap samples of the events."""
     rng, found = np.random.default_rng(0), []
     for _ in range(on.replicas):
-        drawn = resampled(samples, rng)
-        left, _ = merge_empty(drawn, edges, poi=on.poi)
-        channel = on.channel(drawn, left)
-        if background_of(channel, poi=on.poi)[0] > 0:
-            own = Inference(on.model(spread_last_bin(channel, on.bins))).limits()
-            found.append(own.median)
+        drawn = [dataclasses.replace(v, samples=resampled(v.samples, rng)) for v in views]
+        channels = [on.channel(own) for own in _merged(drawn, poi=on.poi)[0]]
+        if all(background_of(own, poi=on.poi)[0] > 0 for own in channels):
+            found.append(Inference(on.wide(channels)).limits().median)
     found = [limit for limit in found if np.isfinite(limit)]
     return float(np.std(found, ddof=1)) if len(found) > 1 else float("nan")
 
 
-def _retained(channel: Channel, *, on: Setting) -> float:
+def _retained(channels: Sequence[Channel], *, on: Setting) -> float:
     """Return the share of the information that is left in the bins."""
-    linear = LinearLimit(channel, on.channels, poi=on.poi)
+    linear = LinearLimit(channels[0], (*channels[1:], *on.channels), poi=on.poi)
     sigma = linear.sigma(np.arange(linear.size + 1)[None], simulation=False)
     return float((on.unbinned / sigma[0]) ** 2)
 
 
-def baselines(
-    train: Sequence[ObservedSample], test: Sequence[ObservedSample], *, on: Setting
-) -> tuple[Expectation, ...]:
+Scores = Mapping[str, Sequence[ObservedSample]]
+"""Samples as an observable sees them, by trained region."""
+
+
+def views_of(scores: Scores, edges: Mapping[str, Float[np.ndarray, " edges"]]) -> list[View]:
+    """Return the trained regions as an observable sees them, in bins."""
+    return [View(name, tuple(samples), edges[name]) for name, samples in scores.items()]
+
+
+def baselines(train: Scores, test: Scores, *, on: Setting) -> tuple[Expectation, ...]:
     """Return what is expected of the observables of cross-entropy.
 
     Args:
-        train: Training samples as the cross-entropy network sees them.
+        train: Training samples as the cross-entropy networks see them.
         test: Test samples, the same.
         on: What all observables share.
     """
+    choices = {
+        region: baseline_edges(samples, poi=on.poi, bins=on.bins[region])
+        for region, samples in train.items()
+    }
     found = []
-    for name, choose in baseline_edges(train, poi=on.poi, bins=on.bins).items():
+    for name in next(iter(choices.values())):
         try:
-            edges = choose()
+            edges = {region: choose[name]() for region, choose in choices.items()}
         except InputError as error:  # a network that learned nothing has too few distinct scores
-            found.append(Expectation(name, (), status=str(error)))
+            found.append(Expectation(name, {}, status=str(error)))
             continue
-        found.append(expectation(name, test, edges, on=on))
+        found.append(expectation(name, views_of(test, edges), on=on))
     return tuple(found)
 
 

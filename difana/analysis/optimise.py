@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -16,68 +15,33 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 from difana._errors import ConfigError
 from difana._status import joined
 from difana._typing import Network
+from difana.analysis._parts import part_names
 from difana.analysis.candidates import (
     CROSS_ENTROPY,
     DESCENT,
     GIVEN,
     SCORE,
     SLICED,
-    Candidate,
-    Desk,
     breaks_of,
     chosen_of,
 )
 from difana.analysis.descent import descend, median_width
-from difana.analysis.efficient_score import EfficientScore
+from difana.analysis.desk import Desk
+from difana.analysis.efficient_score import EfficientScore, jointly
 from difana.analysis.fit_efficient_score import fit_efficient_score
 from difana.analysis.number_of_bins import BinCurve
+from difana.analysis.optimised import Optimised
 from difana.analysis.options import NetworkOptions, TrainingOptions
 from difana.analysis.own_parts import objective_of
 from difana.analysis.pretrain import pretrain, pretraining
 from difana.analysis.question import question_of
+from difana.analysis.region_events import RegionEvents
 from difana.analysis.trees import BoostedTrees, check_trees, train_trees
 from difana.analysis.unrolled import check_second, unroll
 from difana.data import Sample
 from difana.likelihood import Channel, Parameter
 from difana.losses import ScorePlan
-from difana.train import AbstractTraining, TrainResult
-
-
-class Optimised(AbstractTraining):
-    """What the recipe found.
-
-    Attributes:
-        net: The network of the best candidate.
-        edges: Bin edges of its first output.
-        baseline_net: The network of cross-entropy.
-        score_net: The efficient score; None where it was not asked for.
-        candidates: All candidates.
-        chosen: Name of the best one on held-out events (static).
-        curves: Limit against number of bins, by candidate; empty for a given number (static).
-        trees: Boosted trees, for comparison alone; None where they were not asked for (static).
-        bandwidth: Kernel width at the end of a descent, in units of the observable (static).
-        history: Records of all stages (static).
-        status: How the trainings ended, bits of `difana.train.TrainStatus`.
-        diagnosis: What went wrong in them, and the remedy; empty where nothing did.
-    """
-
-    net: Network
-    edges: Float[np.ndarray, " edges"]
-    baseline_net: Network
-    bandwidth: float = eqx.field(static=True)
-    history: tuple[dict[str, Any], ...] = eqx.field(static=True)
-    status: int = eqx.field(static=True)
-    diagnosis: str = eqx.field(static=True)
-    score_net: EfficientScore | None = None
-    candidates: tuple[Candidate, ...] = ()
-    chosen: str = eqx.field(static=True, default=DESCENT)
-    curves: dict[str, BinCurve] = eqx.field(static=True, default_factory=dict)
-    trees: BoostedTrees | None = eqx.field(static=True, default=None)
-
-    @property
-    def bins(self) -> int:
-        """Number of bins."""
-        return len(self.edges) - 1
+from difana.train import TrainResult
 
 
 def optimise(
@@ -146,114 +110,240 @@ def optimise(
         ConfigError: If the objective is unknown or there are fewer than two bins.
         InputError: If boosted trees are asked for and cannot be trained.
     """
-    if training.trees:
-        check_trees(train)
+    own = RegionEvents(channel, train=tuple(train), validation=tuple(validation))
+    return optimise_regions(
+        [own],
+        network=network,
+        training=training,
+        key=key,
+        others=others,
+        parameters=parameters,
+        poi=poi,
+        staterror=staterror,
+        directory=directory,
+        resume=resume,
+        progress_bar=progress_bar,
+        fingerprint=fingerprint,
+        mesh=mesh,
+        baselines=None if baseline is None else [baseline],
+        edges=None if edges is None else [edges],
+    )
+
+
+def optimise_regions(
+    regions: Sequence[RegionEvents],
+    *,
+    network: NetworkOptions,
+    training: TrainingOptions,
+    key: PRNGKeyArray,
+    bins: Sequence[int | str] | None = None,
+    others: Sequence[Channel] = (),
+    parameters: Sequence[Parameter] = (),
+    poi: str = "mu",
+    staterror: bool = True,
+    directory: Path | None = None,
+    resume: bool | Literal["same"] = True,
+    progress_bar: bool = True,
+    fingerprint: str = "",
+    mesh: Mesh | None = None,
+    baselines: Sequence[Network] | None = None,
+    edges: Sequence[Float[ArrayLike, " edges"]] | None = None,
+) -> Optimised:
+    """Find observables and binnings of several regions for one objective, as `optimise` does it.
+
+    Each region has networks of its own for cross-entropy and score; the efficient scores know the
+    information of all regions (`jointly`). Bins are searched one region after the other, given
+    those of the others, and all networks and edges descend together on the objective of the
+    simultaneous likelihood. The candidates are the same in all regions.
+
+    Args:
+        regions: Training and held-out events of each, which share no event.
+        network: Size of the networks.
+        training: Steps, rates, ...
+        key: Key of weights and batches.
+        bins: Number of bins, or ``"auto"``, of each; ``training.bins`` if left out.
+        others: Further channels, constant.
+        parameters: Settings of parameters, as in ``build_model``.
+        poi: Parameter of interest; what it multiplies is signal.
+        staterror: Include the statistical uncertainty of the simulation.
+        directory: Folder of the checkpoints; None for none.
+        resume: As in `optimise`.
+        progress_bar: Show progress.
+        fingerprint: As in `optimise`.
+        mesh: Devices to spread the batches over.
+        baselines: A network trained before for each; the first stage is left out.
+        edges: Edges of these, from which the descent starts.
+
+    Raises:
+        ConfigError: If the objective is unknown or there are fewer than two bins.
+        InputError: If boosted trees are asked for and cannot be trained.
+    """
+    for own in regions if training.trees else ():
+        check_trees(own.train)
     objective_of(training.objective)
-    if isinstance(training.bins, int) and training.bins < 2:
-        raise ConfigError(f"{training.bins} bin(s): an observable needs at least two")
+    wanted = [training.bins] * len(regions) if bins is None else list(bins)
+    for number in wanted:
+        if isinstance(number, int) and number < 2:
+            raise ConfigError(f"{number} bin(s): an observable needs at least two")
     scored = training.start == "score" and edges is None
     if (second := training.second_observable) is not None:
         if not scored:
             raise ConfigError("SecondObservable stands beside the efficient score: 'Start: score'")
-        check_second(second, ScorePlan.of(train, pois=(poi,)))
-    first_key, score_key, descent_key = jax.random.split(key, 3)
-    settings: dict[str, Any] = {"resume": resume, "progress_bar": progress_bar}
-    inside = _inside(directory)
+        for own in regions:
+            check_second(second, ScorePlan.of(own.train, pois=(poi,)))
+    descent_key = jax.random.split(key, 3)[2]
+    settings: dict[str, Any] = {"resume": resume, "progress_bar": progress_bar, "mesh": mesh}
+    inside, names = _inside(directory), part_names("region", len(regions))
+    trained: list[_Classified] = []
+    for r, own in enumerate(regions):
+        trained.append(
+            _classify(
+                own,
+                network=network,
+                training=training,
+                key=key if r == 0 else jax.random.fold_in(key, r),
+                poi=poi,
+                inside=lambda stage, r=r: inside(Path(names[r], stage)),
+                baseline=None if baselines is None else baselines[r],
+                scored=scored,
+                **settings,
+            )
+        )
+    results = [(names[r], one) for r, own in enumerate(trained) for one in own.results]
+    nets: dict[str, tuple[Network, ...]] = {CROSS_ENTROPY: tuple(own.baseline for own in trained)}
+    scores = tuple(own.score for own in trained if own.score is not None)
+    if scores:
+        scores = jointly(scores, [own.train for own in regions])
+        if second is not None:
+            nets[SLICED] = tuple(
+                unroll(score, own.train, second=second, slices=training.slices)
+                for score, own in zip(scores, regions, strict=True)
+            )
+        nets[SCORE] = scores
+    question = question_of(training, others=others, parameters=parameters, poi=poi)
+    desk = Desk(regions, question, training, staterror=staterror)
+    curves: dict[str, list[BinCurve | None]] = {}
+    if edges is None:
+        seen = {name: desk.seen(own) for name, own in nets.items()}
+        breaks = {name: [breaks_of(net) for net in own] for name, own in nets.items()}
+        curves = {name: desk.curves(own, wanted, breaks[name]) for name, own in seen.items()}
+        numbers = [_agreed(r, asked, curves) for r, asked in enumerate(wanted)]
+        found = {name: desk.edges(own, numbers, breaks[name]) for name, own in seen.items()}
+        candidates = [desk.candidate(name, nets[name], found[name], seen[name]) for name in nets]
+    else:
+        given, own = [np.asarray(e, float) for e in edges], nets[CROSS_ENTROPY]
+        candidates = [desk.candidate(GIVEN, own, given, desk.seen(own))]
+    if training.steps:
+        agreed = dataclasses.replace(training, trees=False)
+        moved, result = descend(
+            candidates[-1].observables,
+            regions,
+            question=question,
+            training=training,
+            key=descent_key,
+            staterror=staterror,
+            checkpoint=inside(training.objective.replace(":", ".")),
+            fingerprint=" ".join(map(str, (fingerprint, network, agreed, wanted))),
+            **settings,
+        )
+        results.append(("", result))
+        own = tuple(one.net for one in moved)
+        candidates.append(
+            desk.candidate(DESCENT, own, [one.edges for one in moved], desk.seen(own))
+        )
+    trees: tuple[BoostedTrees, ...] = ()
+    if training.trees:
+        trees = tuple(
+            train_trees(own.train, own.validation, poi=poi, seed=training.seed) for own in regions
+        )
+        trees = desk.with_bins(trees, [one.bins for one in candidates[0].observables])
+    candidates = desk.with_errors(candidates)
+    winner = chosen_of(candidates)
+    said = {name: own.name for name, own in zip(names, regions, strict=True) if name}
+    return Optimised(
+        observables=winner.observables,
+        baselines=nets[CROSS_ENTROPY],
+        scores=scores,
+        candidates=candidates,
+        chosen=winner.name,
+        curves=tuple(
+            {name: own for name, each in curves.items() if (own := each[r]) is not None}
+            for r in range(len(regions))
+        ),
+        trees=trees,
+        bandwidths=tuple(
+            median_width(own.edges) * training.bandwidth[1] for own in winner.observables
+        ),
+        history=tuple(
+            {**record, "region": said[name]} if name in said else record
+            for name, one in results
+            for record in one.history
+        ),
+        status=joined([own.status for _, own in results]),
+        diagnosis=" ".join(own.diagnosis for _, own in results if own.diagnosis),
+    )
+
+
+class _Classified(NamedTuple):
+    """What was trained in one region without a look at the objective."""
+
+    baseline: Network
+    score: EfficientScore | None
+    results: tuple[TrainResult, ...]
+
+
+def _classify(
+    own: RegionEvents,
+    *,
+    network: NetworkOptions,
+    training: TrainingOptions,
+    key: PRNGKeyArray,
+    poi: str,
+    inside: Callable[[str], Path | None],
+    baseline: Network | None,
+    scored: bool,
+    **settings: Any,
+) -> _Classified:
+    """Train the networks of cross-entropy and, by choice, of the efficient score of a region."""
+    first_key, score_key, _ = jax.random.split(key, 3)
     results: list[TrainResult] = []
     if baseline is None:
         baseline, trainings = pretrain(
-            train,
-            validation,
+            own.train,
+            own.validation,
             network=network,
             training=training,
             key=first_key,
             poi=poi,
             checkpoint=inside("cross_entropy"),
-            mesh=mesh,
             **settings,
         )
         results += trainings
     score = None
     if scored:
         fitted = fit_efficient_score(
-            train,
-            validation,
+            own.train,
+            own.validation,
             key=score_key,
             network=network,
             training=pretraining(training),
             pois=(poi,),
             members=training.members,
             checkpoint=inside("score"),
-            mesh=mesh,
             **settings,
         )
         score = fitted.observable
         results += fitted.trainings
-    question = question_of(training, others=others, parameters=parameters, poi=poi)
-    desk = Desk(train, validation, question, training, channel=channel, staterror=staterror)
-    curves: dict[str, BinCurve] = {}
-    if edges is None:
-        nets: dict[str, Any] = {CROSS_ENTROPY: baseline}
-        if score is not None and second is not None:
-            both = unroll(score, train, second=second, slices=training.slices)
-            nets[SLICED] = both
-        if score is not None:
-            nets[SCORE] = score
-        seen = {name: desk.seen(net) for name, net in nets.items()}
-        bins = training.bins
-        if bins == "auto":
-            curves = {name: desk.curve(own, breaks_of(nets[name])) for name, own in seen.items()}
-            bins = max(curve.chosen for curve in curves.values())
-        found = {
-            name: desk.edges(own, int(bins), breaks_of(nets[name])) for name, own in seen.items()
-        }
-        candidates = [desk.candidate(name, nets[name], found[name], seen[name]) for name in nets]
-    else:
-        given = np.asarray(edges, float)
-        candidates = [desk.candidate(GIVEN, baseline, given, desk.seen(baseline))]
-    if training.steps:
-        start = candidates[-1]
-        result = descend(
-            start.net,
-            start.edges,
-            train,
-            validation,
-            question=question,
-            training=training,
-            key=descent_key,
-            channel=channel,
-            staterror=staterror,
-            checkpoint=inside(training.objective.replace(":", ".")),
-            fingerprint=f"{fingerprint} {network} {dataclasses.replace(training, trees=False)}",
-            mesh=mesh,
-            **settings,
-        )
-        best = result.trainable
-        results.append(result)
-        moved = np.asarray(best["edges"].edges, float)
-        candidates.append(desk.candidate(DESCENT, best["net"], moved, desk.seen(best["net"])))
-    trees = None
-    if training.trees:
-        trees = train_trees(train, validation, poi=poi, seed=training.seed)
-        trees = desk.with_bins(trees, len(candidates[0].edges) - 1)
-    candidates = desk.with_errors(candidates)
-    winner = chosen_of(candidates)
-    return Optimised(
-        net=winner.net,
-        edges=winner.edges,
-        baseline_net=baseline,
-        score_net=score,
-        candidates=candidates,
-        chosen=winner.name,
-        curves=curves,
-        trees=trees,
-        bandwidth=median_width(winner.edges) * training.bandwidth[1],
-        history=tuple(record for one in results for record in one.history),
-        status=joined([own.status for own in results]),
-        diagnosis=" ".join(own.diagnosis for own in results if own.diagnosis),
-    )
+    return _Classified(baseline, score, tuple(results))
 
 
-def _inside(directory: Path | None) -> Any:
+def _agreed(place: int, asked: int | str, curves: Mapping[str, Sequence[BinCurve | None]]) -> int:
+    """Return the number of bins of a region: the largest that an observable is worth."""
+    if isinstance(asked, int):
+        return asked
+    return max(curve.chosen for own in curves.values() if (curve := own[place]) is not None)
+
+
+def _inside(directory: Path | None) -> Callable[[str | Path], Path | None]:
     """Return how to name the folder of a stage."""
     return lambda name: None if directory is None else directory / name

@@ -27,7 +27,7 @@ _WIDTH = integer(1, 100_000, "the weights would not fit into the memory")
 _WIDTHS = numbers(_WIDTH, least=0, most=100, rule=", the widths of the layers")
 _LATENT = integer(2, 10_000, "the weights would not fit into the memory")
 _NOT_NEGATIVE = number(least=0.0)
-_BINS = integer(2, 1000, "each bin needs simulated events of its own")
+BINS = integer(2, 1000, "each bin needs simulated events of its own")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ class TrainingOptions:
 
     objective: str = key(kind=or_code(choice(*OBJECTIVES)), default="expected_limit")
     start: str = key(kind=choice("score", "cross-entropy"), default="score")
-    bins: int | str = key(kind=or_word("auto", _BINS), default="auto")
+    bins: int | str = key(kind=or_word("auto", BINS), default="auto")
     seed: int = filled(0)
     members: int = key(kind=integer(1, 100, "each is a training of its own"), default=1)
     pretrain_steps: int = 1500

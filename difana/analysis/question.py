@@ -1,7 +1,9 @@
-"""What the recipe minimises: the objective of a channel, its penalties and conditions."""
+"""What the recipe minimises: the objective of the channels, its penalties and conditions."""
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 
 import equinox as eqx
@@ -16,7 +18,7 @@ from difana.losses import Objective, lagrangian, minimum_events
 
 
 class Question(eqx.Module):
-    """The objective of a channel and its penalties; equal questions share compiled programs."""
+    """The objective of the trained channels and its penalties; equal ones share programs."""
 
     objective: Objective = eqx.field(static=True)
     others: tuple[Channel, ...] = eqx.field(kw_only=True)
@@ -26,17 +28,18 @@ class Question(eqx.Module):
     penalty: float = eqx.field(static=True, kw_only=True)
     constraints: ConstraintOptions = eqx.field(static=True, kw_only=True)
 
-    def poverty(self, own: Channel) -> Array:
+    def poverty(self, own: Sequence[Channel]) -> Array:
         """Return the penalty for bins with little simulated background."""
-        return minimum_events(own, poi=self.poi, threshold=self.minimum_events)
+        each = [minimum_events(c, poi=self.poi, threshold=self.minimum_events) for c in own]
+        return functools.reduce(operator.add, each)
 
-    def model(self, own: Channel) -> Model:
-        """Return the model of the trained channel and the others."""
-        return build_model((own, *self.others), poi=self.poi, parameters=self.parameters)
+    def model(self, own: Sequence[Channel]) -> Model:
+        """Return the model of the trained channels and the others."""
+        return build_model((*own, *self.others), poi=self.poi, parameters=self.parameters)
 
     def __call__(
         self,
-        own: Channel,
+        own: Sequence[Channel],
         penalty: Array | None = None,
         *,
         closing: Closing | None = None,
@@ -48,7 +51,10 @@ class Question(eqx.Module):
         penalty = self.poverty(own) if penalty is None else penalty
         aux = {"objective": value, "penalty": penalty}
         wanted = constraints_of(
-            self.constraints, model, channel=own.name, with_closure=closing is not None
+            self.constraints,
+            model,
+            channels=[channel.name for channel in own],
+            with_closure=closing is not None,
         )
         total, subject = value + self.penalty * penalty, Subject(model, closing)
         if multipliers is None:
@@ -96,9 +102,14 @@ def log_objective(
         poi: Parameter of interest.
     """
     question = question_of(training, others=others, parameters=parameters, poi=poi)
-    return jax.tree_util.Partial(_judged, question)
+    return jax.tree_util.Partial(_judged_alone, question)
+
+
+def _judged_alone(question: Question, own: Channel) -> Array:
+    return judged(question, (own,))
 
 
 @eqx.filter_jit
-def _judged(question: Question, own: Channel) -> Array:
+def judged(question: Question, own: tuple[Channel, ...]) -> Array:
+    """Return what the recipe minimises: compiled, differentiable."""
     return question(own)[0]

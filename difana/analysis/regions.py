@@ -45,7 +45,7 @@ class RegionYields:
 def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYields, ...]:
     """Return the yields of every region, sorted into samples."""
     model, final = found.model, found.statistics
-    binnings = {region.name: region.binning for region in config.regions}
+    binnings = {r.name: r.binning for r in config.regions if not r.trained} | dict(found.edges)
     labels = {region.name: region.variable for region in config.regions}
     rows = {"prefit": final.prefit.rows, "postfit": final.postfit.rows}
     poi, observed = config.general.poi, np.asarray(found.data)
@@ -63,7 +63,7 @@ def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYield
             RegionYields(
                 name=channel.name,
                 xlabel=labels[channel.name] or output,
-                edges=np.asarray(binnings[channel.name] or found.edges, float),
+                edges=np.asarray(binnings[channel.name], float),
                 prefit=by_sample["prefit"],
                 postfit=by_sample["postfit"],
                 prefit_errors=np.asarray(final.prefit.bin_errors[own]),

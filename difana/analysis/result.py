@@ -14,10 +14,9 @@ from difana._status import joined
 from difana.analysis.conditions import Condition
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.input_yields import InputYields
-from difana.analysis.observables import DIFANA, Expectation
+from difana.analysis.observables import DIFANA, Expectation, Scores
 from difana.analysis.regions import RegionYields
 from difana.analysis.statistics import Final
-from difana.analysis.templates import ObservedSample
 from difana.likelihood import Channel, Model
 
 
@@ -35,11 +34,12 @@ class AnalysisResult(AbstractResult):
         regions: Yields of all regions.
         channels: Hard templates of all regions with their variations.
         history: Records of the training.
-        bandwidth: Kernel width at the end of the training.
-        soft: Soft yields of the test split by sample, in the bins of the trained region.
+        bandwidths: Kernel widths at the end of the training, by trained region.
+        soft: Soft yields of the test split by sample, by trained region in its bins.
         conditions: What became of ``Training: Constraints``, on the test split.
-        scores: Test samples as seen by the cross-entropy and by the trained network.
-        inputs: Histograms of the inputs of the network, on the test split.
+        scores: Test samples as seen by the cross-entropy and by the trained networks, by name of
+            these and by trained region.
+        inputs: Histograms of the inputs of the networks, on the test split, by trained region.
     """
 
     config: AnalysisConfig
@@ -52,11 +52,11 @@ class AnalysisResult(AbstractResult):
     regions: tuple[RegionYields, ...]
     channels: tuple[Channel, ...]
     history: tuple[Mapping[str, Any], ...]
-    bandwidth: float
-    soft: Mapping[str, Float[np.ndarray, " bins"]]
+    bandwidths: Mapping[str, float]
+    soft: Mapping[str, Mapping[str, Float[np.ndarray, " bins"]]]
     conditions: tuple[Condition, ...]
-    scores: Mapping[str, tuple[ObservedSample, ...]]
-    inputs: tuple[InputYields, ...]
+    scores: Mapping[str, Scores]
+    inputs: Mapping[str, tuple[InputYields, ...]]
 
     @property
     def trained(self) -> Expectation:

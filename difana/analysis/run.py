@@ -10,13 +10,14 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
+from difana.analysis._parts import fold_folders, inner_folders
 from difana.analysis.changes import changed, read_stages, write_stages
 from difana.analysis.conclude import conclude
 from difana.analysis.config import AnalysisConfig
-from difana.analysis.folds import CrossFitted, fold_names, train_folds
+from difana.analysis.folds import Bins, CrossFitted, train_folds
 from difana.analysis.load import Loaded, load
-from difana.analysis.optimise import Optimised, optimise
-from difana.analysis.options import TrainingOptions
+from difana.analysis.optimise import optimise_regions
+from difana.analysis.optimised import Optimised
 from difana.analysis.read import read_config
 from difana.analysis.result import AnalysisResult
 from difana.analysis.stages import fingerprint_of, stages_of
@@ -46,6 +47,9 @@ def run(
     repeated: ``stages.json`` holds hashes of what training, evaluation and report depend on, one
     line says what changed, and what the training does not see trains nothing again.
 
+    Several trained regions have networks and bins of their own (``region_1/weights.eqx``, ...), and
+    the limit that they are trained on is that of the simultaneous likelihood.
+
     All observables are evaluated on the test split; bins of the baselines are chosen on the
     training split. With ``Split: {Folds: k}`` each of k folds has networks and bins of its own
     (``fold_1/weights.eqx``, ...), and the test is all events, each through those of its fold. Call
@@ -71,7 +75,7 @@ def run(
     """
     journal = Journal(speak=progress)
     config = read_config(config_path, allow_code=allow_code)
-    inner = ("checkpoints", "hepdata", *fold_names(config.folds))
+    inner = ("checkpoints", "hepdata", *inner_folders(config.folds, len(config.trained)))
     with held_folder(out, inner=inner) as folder:
         result = _run(config, folder, journal, resume=resume, progress=progress, mesh=mesh)
         if report is not None:
@@ -97,17 +101,16 @@ def _run(
     journal.begin("train", said)
     general, fingerprint = config.general, fingerprint_of(stages, "classify", "train")
 
-    def fit(own: Loaded, training: TrainingOptions, key: PRNGKeyArray, inside: str) -> Optimised:
-        return optimise(
-            own.train,
-            own.validation,
+    def fit(own: Loaded, bins: Bins, key: PRNGKeyArray, inside: str) -> Optimised:
+        return optimise_regions(
+            own.regions,
             network=config.network,
-            training=training,
+            training=config.training,
             key=key,
+            bins=bins,
             others=own.channels,
             parameters=own.parameters,
             poi=general.poi,
-            channel=config.trained.name,
             staterror=general.stat_errors,
             directory=folder / "checkpoints" / inside,
             resume="same" if resume else False,
@@ -116,15 +119,15 @@ def _run(
             mesh=mesh,
         )
 
-    training, key = config.training, jax.random.key(config.training.seed)
+    bins, key = [config.bins_of(r) for r in config.trained], jax.random.key(config.training.seed)
     found: Optimised | CrossFitted
     if loaded.folds:
-        names = fold_names(config.folds)
+        names = fold_folders(config.folds)
 
-        def fit_fold(own: Loaded, fold: int, options: TrainingOptions) -> Optimised:
-            return fit(own, options, jax.random.fold_in(key, fold), names[fold])
+        def fit_fold(own: Loaded, fold: int, bins: Bins) -> Optimised:
+            return fit(own, bins, jax.random.fold_in(key, fold), names[fold])
 
-        found = train_folds(loaded, training, fit_fold)
+        found = train_folds(loaded, bins, fit_fold)
     else:
-        found = fit(loaded, training, key, "")
+        found = fit(loaded, bins, key, "")
     return conclude(config, loaded, found, folder=folder, journal=journal)

@@ -40,7 +40,9 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
         loaded: Its events.
     """
     general = config.general
-    data = (loaded.observed, [loaded.observed_yields[name] for name in loaded.observed_yields])
+    seen = [own.observed for own in loaded.regions]
+    data = (*seen, [loaded.observed_yields[name] for name in loaded.observed_yields])
+    tests = [[_content(sample) for sample in own.test] for own in loaded.regions]
     hidden = [region.name in config.blinded for region in config.regions]
     names = [
         config.columns,
@@ -57,7 +59,7 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
             ("data", _hash(data)),
             ("blinding", _hash(hidden, general.blind_fit)),
             ("the treatment of templates", _hash(repr(treatments_of(config)))),
-            ("test events", _hash([_content(sample) for sample in loaded.test])),
+            ("test events", _hash(tests)),
             ("a name", _hash(names)),
             *_options(config.training, *_COMPARED),
         ],
@@ -95,11 +97,12 @@ def fingerprint_of(stages: Mapping[str, Any], *names: str) -> str:
 
 def _seen_by_classifiers(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[str, str]]:
     """Yield what networks depend on that see events alone, and variations that change shapes."""
-    for train, held_out in _pairs(loaded):
+    for train, held_out, where in _pairs(loaded):
         signal = is_signal(train, config.general.poi)
-        yield f"sample '{train.name}'", _hash(_nominal(train), _nominal(held_out), signal)
+        yield f"sample '{train.name}'{where}", _hash(_nominal(train), _nominal(held_out), signal)
     if config.training.start == "score":
-        scaling = ScorePlan.of(loaded.train, pois=(config.general.poi,)).scaled
+        plans = [ScorePlan.of(r.train, pois=(config.general.poi,)) for r in loaded.regions]
+        scaling = set.intersection(*(set(plan.scaled) for plan in plans))
         for name, content in _variations(config, loaded).items():
             if name not in scaling:
                 yield f"systematic '{name}'", _hash(content)
@@ -111,7 +114,7 @@ def _seen_by_classifiers(config: AnalysisConfig, loaded: Loaded) -> Iterator[tup
 def _seen_by_the_objective(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[str, str]]:
     """Yield what bins and descent depend on, beside what the classifiers do."""
     number, systematics = _Numbers(), _variations(config, loaded)
-    factors = [[number[name] for name in train.normfactors] for train in loaded.train]
+    factors = [[number[name] for name in train.normfactors] for train, *_ in _pairs(loaded)]
     for i, channel in enumerate(loaded.channels):
         content = []
         for j, template in enumerate(channel.templates):
@@ -130,18 +133,25 @@ def _seen_by_the_objective(config: AnalysisConfig, loaded: Loaded) -> Iterator[t
         yield f"NormFactor '{entry.name}'", _hash(number[entry.name], entry.init, entry.bounds)
     yield "NormFactors", _hash(factors)
     yield "General.StatErrors", _hash(config.general.stat_errors)
+    for region in config.trained:
+        if region.bins is not None:
+            yield f"Bins of region '{region.name}'", _hash(region.bins)
     own = (field.name for field in dataclasses.fields(config.training))
     yield from _options(config.training, *(name for name in own if name not in _COMPARED))
 
 
-def _pairs(loaded: Loaded) -> Iterator[tuple[Sample, Sample]]:
-    yield from zip(loaded.train, loaded.validation, strict=True)
+def _pairs(loaded: Loaded) -> Iterator[tuple[Sample, Sample, str]]:
+    """Yield training and held-out samples of all trained regions, and where they are."""
+    for own in loaded.regions:
+        where = f" in region '{own.name}'" if len(loaded.regions) > 1 else ""
+        for train, held_out in zip(own.train, own.validation, strict=True):
+            yield train, held_out, where
 
 
 def _variations(config: AnalysisConfig, loaded: Loaded) -> dict[str, list[Any]]:
     """Return hashes of the variations of training and held-out samples, by parameter."""
     formulas, found = _formulas(config), {}
-    for i, (train, held_out) in enumerate(_pairs(loaded)):
+    for i, (train, held_out, _) in enumerate(_pairs(loaded)):
         for mine, other in zip(train.variations, held_out.variations, strict=True):
             kind = (i, type(mine).__name__, formulas.get(mine.name))
             found.setdefault(mine.name, []).append(_hash(kind, mine, other))
@@ -168,9 +178,9 @@ def _formulas(config: AnalysisConfig) -> dict[str, list[tuple[int, str]]]:
         texts = [
             (places[n], re.sub(r"[A-Za-z_]\w*", numbered, text)) for n, text in entry.transform
         ]
-        for sample in entry.samples:
-            name = modifier_of(entry, sample=sample, region=config.trained_name)
-            found[name] = texts
+        for region in config.trained:
+            for sample in entry.samples:
+                found[modifier_of(entry, sample=sample, region=region.name)] = texts
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from difana.analysis.folds import CrossFitted
 from difana.analysis.load import Loaded
 from difana.analysis.observable_of import described
 from difana.analysis.observables import Expectation
-from difana.analysis.optimise import Optimised
+from difana.analysis.optimised import Optimised
 from difana.analysis.own_code import code_of
+from difana.analysis.region_events import RegionEvents
 from difana.analysis.statistics import Final
 from difana.analysis.trained import digest_of
 from difana.config import git_hash, versions
+from difana.data import Sample
 from difana.infer import notes
 
 
@@ -32,11 +34,17 @@ def summary_of(
     comparison, final, conditions = found.comparison, found.statistics, found.conditions
     best = comparison[-1]
     if isinstance(optimised, CrossFitted):
-        first, training = optimised.folds[0], _cross_fitted(optimised)
-        splits = {f"fold {f}": own.test for f, own in enumerate(loaded.folds, 1)}
+        training = _cross_fitted(optimised)
+        splits = [
+            {f"fold {f}": own.regions[r].test for f, own in enumerate(loaded.folds, 1)}
+            for r in range(len(loaded.regions))
+        ]
     else:
-        first, training = optimised, _trained(optimised)
-        splits = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+        training = _trained(optimised)
+        splits = [
+            {"train": own.train, "validation": own.validation, "test": own.test}
+            for own in loaded.regions
+        ]
     uncertainties = np.asarray(final.fit.uncertainties)
     observed = None
     if final.observed is not None:
@@ -53,7 +61,7 @@ def summary_of(
     return {
         "status": _status(best, optimised, final),
         "measurement": config.general.measurement,
-        "region": config.trained.name,
+        "regions": [own.name for own in loaded.regions],
         "poi": config.general.poi,
         "limits": {
             "expected": best.limits,
@@ -65,11 +73,10 @@ def summary_of(
         },
         "blinded": config.blinded,
         "edges": best.edges,
-        "network": described(first.net),
         "comparison": [
             {
                 "name": entry.name,
-                "bins": max(len(entry.edges) - 1, 0),
+                "bins": entry.bins,
                 "observable": entry.observable,
                 "limit": entry.median,
                 "error": entry.error,
@@ -103,13 +110,9 @@ def summary_of(
             },
         },
         "samples": {
-            sample.name: {
-                "yield": np.sum(np.asarray(sample.nominal.weights, np.float64)),
-                "events": {name: len(part[i].nominal) for name, part in splits.items()},
-            }
-            for i, sample in enumerate(loaded.test)
-        }
-        | {s.name: {"yield": 0.0, "events": dict.fromkeys(splits, 0)} for s in loaded.empty},
+            own.name: _samples(own, parts)
+            for own, parts in zip(loaded.regions, splits, strict=True)
+        },
         "notes": [
             *loaded.notes,
             *(
@@ -134,36 +137,55 @@ def summary_of(
     }
 
 
+def _samples(
+    own: RegionEvents, splits: Mapping[str, Sequence[Sample]]
+) -> dict[str, dict[str, Any]]:
+    """Return yields and numbers of events of the samples in a trained region."""
+    found: dict[str, dict[str, Any]] = {
+        sample.name: {
+            "yield": np.sum(np.asarray(sample.nominal.weights, np.float64)),
+            "events": {name: len(part[i].nominal) for name, part in splits.items()},
+        }
+        for i, sample in enumerate(own.test)
+    }
+    nothing = {"yield": 0.0, "events": dict.fromkeys(splits, 0)}
+    return found | {sample.name: nothing for sample in own.empty}
+
+
 def _trained(optimised: Optimised) -> dict[str, Any]:
-    """Return how one training ended, and what it found."""
+    """Return how one training ended, and what it found, by trained region."""
+    names = [own.region for own in optimised.observables]
     return {
         "status": optimised.message,
         "bits": optimised.status,
         "diagnosis": optimised.diagnosis,
-        "bandwidth": optimised.bandwidth,
-        "edges": np.asarray(optimised.edges, float),
+        "bandwidths": dict(zip(names, optimised.bandwidths, strict=True)),
+        "edges": {own.region: np.asarray(own.edges, float) for own in optimised.observables},
         "digest": digest_of(optimised),
         "chosen": optimised.chosen,
-        "baseline": described(optimised.baseline_net),
+        "baselines": dict(zip(names, map(described, optimised.baselines), strict=True)),
         "candidates": [
             {
                 "name": own.name,
                 "held_out": own.metric,
                 "held_out_error": own.error,
-                "edges": own.edges,
-                "network": described(own.net),
                 "weights": own.file,
+                "regions": {
+                    one.region: {"edges": one.edges, "network": described(one.net)}
+                    for one in own.observables
+                },
             }
             for own in optimised.candidates
         ],
         "bins": _curves(optimised),
-        "trees": None
-        if (trees := optimised.trees) is None
-        else {
-            "rounds": trees.rounds,
-            "held_out": trees.held_out,
-            "edges": trees.edges,
-            "status": trees.status,
+        "trees": {
+            name: {
+                "rounds": trees.rounds,
+                "held_out": trees.held_out,
+                "edges": trees.edges,
+                "status": trees.status,
+            }
+            for name, trees in zip(names, optimised.trees, strict=False)
         },
     }
 
@@ -181,7 +203,13 @@ def _cross_fitted(found: CrossFitted) -> dict[str, Any]:
 
 
 def _curves(optimised: Optimised) -> dict[str, Any]:
-    return {name: dataclasses.asdict(curve) for name, curve in optimised.curves.items()}
+    """Return the curves of limit against number of bins, by trained region and candidate."""
+    rows = zip(optimised.observables, optimised.curves, strict=False)
+    return {
+        own.region: {name: dataclasses.asdict(curve) for name, curve in curves.items()}
+        for own, curves in rows
+        if curves
+    }
 
 
 def _better(comparison: Sequence[Expectation]) -> list[str]:

@@ -10,13 +10,14 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from difana._errors import InputError
-from difana.analysis.candidates import FILES, Candidate
+from difana._errors import DifanaError, InputError
+from difana.analysis._parts import fold_folders, part_names
+from difana.analysis.candidates import FILES, Candidate, Observable
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.folds import CrossFitted, cross_fitted
 from difana.analysis.observable_of import TrainedObservable, network_of, observables_of
-from difana.analysis.optimise import Optimised
+from difana.analysis.optimised import Optimised
 from difana.analysis.trees import FILE, BoostedTrees
 from difana.config import digest
 from difana.train import read_history
@@ -49,48 +50,73 @@ def trained_of(result: str | Path, *, allow_code: bool = False) -> Trained:
         ConfigError: If its configuration is none of this version.
     """
     folder, own = Path(result), observables_of(result, allow_code=allow_code)
-    training, history = own[0].summary.get("training"), read_history(folder / "history.jsonl")
-    config = own[0].config
-    if not config.folds:
-        optimised = _optimised(own[0], folder, training, history)
-        return Trained(optimised, config, digest_of(optimised))
-    folds = tuple(
-        _optimised(one, folder / f"fold_{f}", row, [r for r in history if r.get("fold") == f])
-        for f, (one, row) in enumerate(zip(own, dict(training or {})["folds"], strict=True), 1)
-    )
-    return Trained(cross_fitted(folds), config, "+".join(map(digest_of, folds)))
+    history = read_history(folder / "history.jsonl")
+    config, training = own[0].config, own[0].summary["training"]
+    parts = [
+        _optimised([one for one in own if one.fold == f], folder, inside, row, records)
+        for f, (inside, row, records) in enumerate(
+            zip(
+                fold_folders(config.folds),
+                training["folds"] if config.folds else [training],
+                _by_fold(history, config.folds),
+                strict=True,
+            )
+        )
+    ]
+    found = cross_fitted(tuple(parts)) if config.folds else parts[0]
+    return Trained(found, config, "+".join(map(digest_of, parts)))
+
+
+def _by_fold(history: Sequence[dict[str, Any]], folds: int) -> list[Sequence[dict[str, Any]]]:
+    """Return the records of each fold."""
+    if not folds:
+        return [history]
+    return [[r for r in history if r.get("fold") == f] for f in range(1, folds + 1)]
 
 
 def _optimised(
-    own: TrainedObservable, folder: Path, training: Any, history: Sequence[dict[str, Any]]
+    own: Sequence[TrainedObservable],
+    folder: Path,
+    inside: str,
+    training: Any,
+    history: Sequence[dict[str, Any]],
 ) -> Optimised:
     """Return what one training found, of its row in ``result.json`` and its weights."""
-    needed = ("edges", "bandwidth", "bits", "diagnosis", "digest", "chosen", "candidates")
-    missing = [key for key in needed if not isinstance(training, dict) or key not in training]
-    if missing or not isinstance(training, dict):
+    config, folder = own[0].config, folder / inside
+    needed = ("edges", "bandwidths", "bits", "diagnosis", "digest", "baselines", "trees")
+    missing = [key for key in needed if key not in training]
+    if missing:
         raise InputError(f"'{folder / 'result.json'}' holds no training.{missing[0]}: run it again")
+    names = [one.region for one in own]
+    places = dict(zip(names, part_names("region", len(names)), strict=True))
     try:
-        candidates = tuple(_candidate(own.config, folder, row) for row in training["candidates"])
-    except (KeyError, TypeError, ValueError) as error:
+        candidates = tuple(
+            _candidate(config, folder, row, places) for row in training["candidates"]
+        )
+        optimised = Optimised(
+            observables=tuple(
+                Observable(one.net, np.asarray(training["edges"][one.region], float), one.region)
+                for one in own
+            ),
+            baselines=tuple(
+                network_of(config, folder / places[name] / "weights_baseline.eqx", kind)
+                for name, kind in training["baselines"].items()
+            ),
+            scores=_scores(candidates),
+            candidates=candidates,
+            chosen=str(training["chosen"]),
+            bandwidths=tuple(float(training["bandwidths"][name]) for name in names),
+            history=tuple(history),
+            status=int(training["bits"]),
+            diagnosis=str(training["diagnosis"]),
+            trees=tuple(_trees(folder / places[n], said) for n, said in training["trees"].items()),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DifanaError):
+            raise
         raise InputError(
             f"'{folder / 'result.json'}', training.candidates: {error!r}; run it again"
         ) from error
-    scores = [one.net for one in candidates if isinstance(one.net, EfficientScore)]
-    optimised = Optimised(
-        net=own.net,
-        edges=np.asarray(training["edges"], float),
-        baseline_net=network_of(
-            own.config, folder / "weights_baseline.eqx", training.get("baseline")
-        ),
-        score_net=scores[0] if scores else None,
-        candidates=candidates,
-        chosen=str(training["chosen"]),
-        bandwidth=float(training["bandwidth"]),
-        history=tuple(history),
-        status=int(training["bits"]),
-        diagnosis=str(training["diagnosis"]),
-        trees=_trees(folder, training.get("trees")),
-    )
     if digest_of(optimised) != training["digest"]:
         raise InputError(
             f"the weights in '{folder}' are not those of its result.json: they were put there by "
@@ -99,18 +125,28 @@ def _optimised(
     return optimised
 
 
+def _scores(candidates: Sequence[Candidate]) -> tuple[EfficientScore, ...]:
+    """Return the efficient scores of the first candidate that is made of them."""
+    for one in candidates:
+        nets = [own.net for own in one.observables]
+        scores = tuple(net for net in nets if isinstance(net, EfficientScore))
+        if len(scores) == len(nets):
+            return scores
+    return ()
+
+
 def digest_of(optimised: Optimised) -> str:
     """Return a short hash of networks and edges."""
-    nets = (optimised.net, optimised.baseline_net, [own.net for own in optimised.candidates])
-    text = b"" if optimised.trees is None else optimised.trees.text.encode()
-    edges = np.asarray(optimised.edges, float)
-    return digest(eqx.filter(nets, _is_stored), edges, np.frombuffer(text, np.uint8))[:12]
+    nets = [own.net for own in optimised.observables]
+    nets += [*optimised.baselines]
+    nets += [one.net for own in optimised.candidates for one in own.observables]
+    text = "".join(trees.text for trees in optimised.trees).encode()
+    edges = [np.asarray(own.edges, float) for own in optimised.observables]
+    return digest(eqx.filter(nets, _is_stored), *edges, np.frombuffer(text, np.uint8))[:12]
 
 
-def _trees(folder: Path, said: Any) -> BoostedTrees | None:
-    """Return the boosted trees of a result; None where there are none."""
-    if said is None:
-        return None
+def _trees(folder: Path, said: Any) -> BoostedTrees:
+    """Return the boosted trees of a trained region."""
     try:
         text = (folder / FILE).read_text(encoding="utf-8")
         edges = tuple(map(float, said["edges"]))
@@ -124,13 +160,21 @@ def _is_stored(leaf: Any) -> bool:
     return hasattr(leaf, "shape")
 
 
-def _candidate(config: AnalysisConfig, folder: Path, row: Mapping[str, Any]) -> Candidate:
-    """Return a candidate as ``result.json`` and the file of its weights tell."""
-    name, metric = str(row["name"]), row["held_out"]
-    return Candidate(
-        net=network_of(config, folder / FILES[name], row["network"]),
-        edges=np.asarray(row["edges"], float),
-        name=name,
-        metric=float("inf") if metric is None else float(metric),
-        error=float("inf") if row["held_out_error"] is None else float(row["held_out_error"]),
+def _candidate(
+    config: AnalysisConfig, folder: Path, row: Mapping[str, Any], places: Mapping[str, str]
+) -> Candidate:
+    """Return a candidate as ``result.json`` and the files of its weights tell."""
+    metric, error = (
+        float("inf") if row[key] is None else float(row[key])
+        for key in ("held_out", "held_out_error")
     )
+    name = str(row["name"])
+    observables = tuple(
+        Observable(
+            network_of(config, folder / places[region] / FILES[name], said["network"]),
+            np.asarray(said["edges"], float),
+            region,
+        )
+        for region, said in row["regions"].items()
+    )
+    return Candidate(observables, name, metric, error)

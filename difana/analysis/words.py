@@ -77,14 +77,14 @@ def comparison_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[s
         summary: The content of ``result.json``.
 
     Example:
-        >>> rows = [{"name": n, "bins": 4, "limit": x, "limits": [x] * 5, "cls": [0.05] * 5,
+        >>> rows = [{"name": n, "bins": {"SR": 4}, "limit": x, "limits": [x] * 5, "cls": [0.05] * 5,
         ...          "significance": 1.0, "error": 0.0213, "status": "ok", "notes": []}
         ...         for n, x in (("cross-entropy", 0.5), ("difana", 0.4))]
         >>> columns, rows = comparison_table({"poi": "mu", "comparison": rows})
         >>> columns
         ['observable', 'bins', 'mu <', '68 % band', 'Z', 'gain of difana']
         >>> rows[0]
-        ['cross-entropy', 4, '0.500 ± 0.021', '0.500 to 0.500', '1.00', '+20.0 %']
+        ['cross-entropy', '4', '0.500 ± 0.021', '0.500 to 0.500', '1.00', '+20.0 %']
     """
     entries, poi = summary["comparison"], summary["poi"]
     best = next((e["limit"] for e in entries if e["name"] == DIFANA), None)
@@ -110,7 +110,7 @@ def comparison_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[s
         rows.append(
             [
                 observable_text(entry),
-                entry["bins"],
+                " + ".join(map(str, entry["bins"].values())) or "0",
                 limit_text(limit, entry.get(ERROR)),
                 band,
                 shown(entry["significance"], 2),

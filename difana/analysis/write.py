@@ -7,10 +7,11 @@ from pathlib import Path
 
 from jaxtyping import ArrayLike
 
-from difana._typing import Network
-from difana.analysis.folds import CrossFitted, fold_names
+from difana.analysis._parts import fold_folders, part_names
+from difana.analysis.candidates import Observable
+from difana.analysis.folds import CrossFitted
 from difana.analysis.hepdata import write_hepdata
-from difana.analysis.optimise import Optimised
+from difana.analysis.optimised import Optimised
 from difana.analysis.publish import hepdata_tables
 from difana.analysis.result import AnalysisResult
 from difana.analysis.trees import FILE
@@ -22,20 +23,20 @@ from difana.nn import export_network, save_weights
 def write_result(result: AnalysisResult, optimised: Optimised | CrossFitted) -> None:
     """Write everything but the times; ``result.json`` last, so that it stands for the rest."""
     out, measurement = result.out, result.config.general.measurement
+    inside = ("", "fold_*/", "region_*/", "fold_*/region_*/")
     of_another_run = [
         *(out / "hepdata").glob("*.yaml"),
-        *(old for folder in ("", "fold_*/") for old in out.glob(f"{folder}weights*.eqx")),
-        *(old for folder in ("", "fold_*/") for old in out.glob(f"{folder}{FILE}")),
+        *(old for folder in inside for old in out.glob(f"{folder}weights*.eqx")),
+        *(old for folder in inside for old in out.glob(f"{folder}{FILE}")),
     ]
     for old in (out / "result.json", *of_another_run):
         old.unlink(missing_ok=True)
     workspace = to_workspace(result.model, result.data, measurement=measurement)
     write_json(out / "workspace.json", workspace)
-    if isinstance(optimised, CrossFitted):
-        for name, own in zip(fold_names(len(optimised.folds)), optimised.folds, strict=True):
-            _write_networks(result, own, out / name, own.edges)
-    else:
-        _write_networks(result, optimised, out, result.summary["edges"])
+    crossed = isinstance(optimised, CrossFitted)
+    parts = optimised.folds if crossed else (optimised,)
+    for name, own in zip(fold_folders(result.config.folds), parts, strict=True):
+        _write_networks(result, own, out / name, crossed=crossed)
     comment = f"{measurement}: written by difana {result.summary['versions']['difana']}."
     resources = {out / "workspace.json": "Likelihood in the JSON format of HistFactory (pyhf)"}
     write_hepdata(out / "hepdata", hepdata_tables(result), comment=comment, resources=resources)
@@ -45,27 +46,30 @@ def write_result(result: AnalysisResult, optimised: Optimised | CrossFitted) -> 
 
 
 def _write_networks(
-    result: AnalysisResult, optimised: Optimised, out: Path, edges: ArrayLike
+    result: AnalysisResult, optimised: Optimised, out: Path, *, crossed: bool
 ) -> None:
-    """Write the networks of one training."""
-    out.mkdir(exist_ok=True)
-    save_weights(out / "weights.eqx", optimised.net)
-    save_weights(out / "weights_baseline.eqx", optimised.baseline_net)
-    for own in optimised.candidates:
-        save_weights(out / own.file, own.net)
-    if optimised.trees is not None:
-        write_text(out / FILE, optimised.trees.text)
-    _export(result, optimised.net, out, edges)
+    """Write the networks of one training, those of each trained region into its folder."""
+    for r, name in enumerate(part_names("region", len(optimised.observables))):
+        own, folder = optimised.observables[r], out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(folder / "weights.eqx", own.net)
+        save_weights(folder / "weights_baseline.eqx", optimised.baselines[r])
+        for one in optimised.candidates:
+            save_weights(folder / one.file, one.observables[r].net)
+        if optimised.trees:
+            write_text(folder / FILE, optimised.trees[r].text)
+        edges = own.edges if crossed else result.summary["edges"][own.region]
+        _export(result, own, folder, edges)
 
 
-def _export(result: AnalysisResult, net: Network, out: Path, edges: ArrayLike) -> None:
+def _export(result: AnalysisResult, own: Observable, out: Path, edges: ArrayLike) -> None:
     """Write the network as StableHLO; flatbuffers, which that needs, is optional."""
     config, cloud = result.config, result.config.particles
-    notes = {"region": result.summary["region"], "edges": jsonable(edges)}
+    notes = {"region": own.region, "edges": jsonable(edges)}
     try:
         export_network(
             out / "network.stablehlo",
-            net,
+            own.net,
             columns=config.columns,
             channels=config.channels,
             max_particles=0 if cloud is None else cloud.maximum,

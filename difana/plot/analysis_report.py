@@ -61,7 +61,7 @@ def analysis_report(result: AnalysisResult, out: str | Path | None = None) -> Pa
         record_section(result),
     ]
     kept = [section for section in sections if section is not None]
-    said = [look.label, look.conditions, look.region(result.summary["region"])]
+    said = [look.label, look.conditions, *map(look.region, result.summary["regions"])]
     return report(
         out / "report.html",
         title=result.summary["measurement"],

@@ -75,7 +75,7 @@ class Analysis:
         self.splits = splits_of(rows, seed=seed, size=size, events=setup["events"])
         self.parameters = (Parameter("mu", bounds=((0.0, 10.0),)),)
         bins = self.training.bins
-        self.on = Setting("SR", "mu", bins, (), self.parameters, staterror=True)
+        self.on = Setting("mu", {"SR": bins}, (), self.parameters, staterror=True)
         self.score = log_objective(self.training, parameters=self.parameters)
 
     def train(self, name: str) -> Any:
@@ -91,32 +91,36 @@ class Analysis:
 
     def limits(self, name: str, net: Any) -> tuple[dict[str, float | None], np.ndarray]:
         """Return the limits of a network in all binnings, and the best edges."""
-        from difana.analysis.observables import expectation
+        from difana.analysis.observables import View, expectation
         from difana.analysis.templates import observe
 
         seen = [observe(net, part) for part in self.splits]
         limits: dict[str, float | None] = {}
         edges = np.zeros(0)
         for binning, edges in binnings(seen, self.score, on=self.on, training=self.training):
-            known = expectation(name, seen[2], edges, on=self.on).median if len(edges) else None
+            known = None
+            if len(edges):
+                known = expectation(name, [View("SR", seen[2], edges)], on=self.on).median
             limits[f"{name}, {binning}"] = known
         return limits, edges
 
     def judged(self, net: Any, edges: np.ndarray, part: int) -> float:
         """Return the expected limit of a split (1: validation, 2: test) in hard bins."""
-        from difana.analysis.observables import expectation
+        from difana.analysis.observables import View, expectation
         from difana.analysis.templates import observe
 
-        return expectation("difana", observe(net, self.splits[part]), edges, on=self.on).median
+        view = View("SR", observe(net, self.splits[part]), edges)
+        return expectation("difana", [view], on=self.on).median
 
     def workspace(self, net: Any, edges: np.ndarray) -> dict:
         """Return the test split as a pyhf workspace."""
+        from difana.analysis.observables import View
         from difana.analysis.templates import merge_empty, observe
         from difana.likelihood import to_workspace
 
         seen = observe(net, self.splits[2])
         edges, _ = merge_empty(seen, np.asarray(edges, np.float32), poi="mu")
-        model = self.on.model(self.on.channel(seen, edges))
+        model = self.on.model([self.on.channel(View("SR", seen, edges))])
         data = model.expected(model.init.at[model.poi_index].set(0.0))
         return to_workspace(model, data, measurement="lhco")
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import uproot
 import yaml
 
-from difana.analysis import AnalysisResult, Optimised, run
+from difana.analysis import AnalysisResult, Observable, Optimised, run
 
 Edit = Callable[[dict[str, Any]], None]
 
@@ -160,8 +159,8 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         net = eqx.nn.Lambda(lambda x: (x[:, :1] - 100) / 20)
 
         def optimised(*args: Any, **kwargs: Any) -> Optimised:
-            return Optimised(net, jnp.asarray(edges), net, 0.1, (), 0, "")
+            return Optimised((Observable(net, np.asarray(edges)),), (net,), (0.1,), (), 0, "")
 
-        monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise", optimised)
+        monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise_regions", optimised)
 
     return install

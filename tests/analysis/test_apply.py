@@ -54,7 +54,7 @@ def test_bins_of_the_file_are_the_yields_of_the_run(
     test = part == 2
     scaled = weight[test] * weight[part >= 0].sum() / weight[test].sum()
     trained, control = finished.channels
-    found = np.bincount(bins[test].astype(int), scaled, len(finished.summary["edges"]) - 1)
+    found = np.bincount(bins[test].astype(int), scaled, len(finished.summary["edges"]["SR"]) - 1)
     np.testing.assert_allclose(found, template(trained, sample), rtol=1e-12)
     inside = own["difana_bin_CR"] >= 0
     found = np.bincount(own["difana_bin_CR"][inside].astype(int), weight[inside], 3)
@@ -63,7 +63,7 @@ def test_bins_of_the_file_are_the_yields_of_the_run(
 
 def test_scores_are_those_of_the_saved_network(finished: AnalysisResult, tmp_path: Path) -> None:
     trained, loaded = observable_of(finished.out), load(finished.config)
-    assert trained.edges.tolist() == finished.summary["edges"]
+    assert trained.edges.tolist() == finished.summary["edges"]["SR"]
     apply(finished.out, source_of(finished), tmp_path / "out.root")
     own = columns_of(tmp_path / "out.root", "difana_score", "difana_part", "mass")
     wanted = observe(trained.net, loaded.test)[1].nominal.x

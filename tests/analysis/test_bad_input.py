@@ -162,7 +162,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         pytest.fail("the training was started")
 
-    monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise", refuse)
+    monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise_regions", refuse)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -234,7 +234,7 @@ def test_nobody_reads_a_blinded_region(write_config: Write, observe: Observe) ->
     data = config.observed
     assert data is not None
     with pytest.raises(InputError, match=r"'data' in region 'SR': the region is blinded"):
-        Source(config, data, config.trained)
+        Source(config, data, config.trained[0])
     loaded = load(config)
     assert loaded.observed is None
     assert list(loaded.observed_yields) == ["CR"]

@@ -81,7 +81,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     config = read_config(path)
     assert config.general.measurement == "search"
     assert config.features == (("mass", "m_jj / 1000"), ("pt", "pt_lead"))
-    assert config.trained.name == "SR"
+    assert [region.name for region in config.trained] == ["SR"]
     assert config.regions[1].binning == (0.1, 0.2, 0.3)
     assert config.samples[1].files == ("b1.root", "b2*.root")
     assert config.network.hidden == (16, 16)
@@ -200,7 +200,7 @@ def test_the_whole_file_of_the_documentation_is_read(tmp_path: Path) -> None:
     path = tmp_path / "analysis.yaml"
     path.write_text(text.removeprefix("yaml\n"))
     config = read_config(path)
-    assert (config.trained.name, config.blinded) == ("SR", ("SR",))
+    assert (config.trained[0].name, config.blinded) == ("SR", ("SR",))
     assert {entry.type for entry in config.systematics} == {
         "Transform", "Tree", "Files", "Weight", "Normalization"
     }  # fmt: skip
@@ -325,11 +325,17 @@ BAD = {
     ),
     "no trained region": (
         changed("    Filter: m_jj > 60", "    Variable: pt\n    Binning: [0, 1]"),
-        [":9:", "exactly one region is trained"],
+        [":9:", "no region is trained"],
     ),
-    "two trained regions": (
-        changed("    Variable: mass\n    Binning: [0.1, 0.2, 0.3]\n", ""),
-        [":11:", "exactly one region is trained", "'CR'"],
+    "trained region without signal": (
+        changed("    Variable: mass\n    Binning: [0.1, 0.2, 0.3]\n", "").replace(
+            "    Samples: signal\n", "    Samples: signal\n    Regions: SR\n"
+        ),
+        [":11:", "'CR' is trained, and no signal is expected"],
+    ),
+    "bins of a fixed region": (
+        changed("    Variable: mass", "    Bins: 4\n    Variable: mass"),
+        [":11:", "'CR' has 'Bins'", "Binning"],
     ),
     "no signal": (
         changed("NormFactors:\n  - Name: mu\n    Samples: signal\n", "").replace(

@@ -27,7 +27,7 @@ from difana.analysis import (
     read_config,
     run,
 )
-from difana.analysis.folds import evaluate_folds, numbered, train_folds
+from difana.analysis.folds import Bins, evaluate_folds, numbered, train_folds
 from difana.analysis.observable_of import network_of
 from difana.analysis.templates import bin_of, network_scores
 from difana.data import fold_of, read_events
@@ -120,19 +120,19 @@ def test_each_fold_fills_its_own_bins_through_its_own_network(
 ) -> None:
     rows = crossed.summary["training"]["folds"]
     nets = [
-        network_of(crossed.config, crossed.out / f"fold_{f + 1}" / "weights.eqx", kind)
+        network_of(crossed.config, crossed.out / f"fold_{f + 1}" / "weights.eqx", kind["network"])
         for f, kind in enumerate(
-            next(c["network"] for c in row["candidates"] if c["name"] == row["chosen"])
+            next(c for c in row["candidates"] if c["name"] == row["chosen"])["regions"]["SR"]
             for row in rows
         )
     ]
     assert len({row["chosen"] for row in rows}) == 1
     assert rows[0]["edges"] != rows[1]["edges"]
-    left = np.asarray(crossed.summary["edges"], int)  # merged bins are left out
+    left = np.asarray(crossed.summary["edges"]["SR"], int)  # merged bins are left out
 
     def counted(net: Any, row: Config, events: Any, weights: Any) -> np.ndarray:
         x = network_scores(net, events.inputs)
-        index = bin_of(x, np.asarray(row["edges"], x.dtype)[left])
+        index = bin_of(x, np.asarray(row["edges"]["SR"], x.dtype)[left])
         return np.bincount(index, weights, len(left) - 1)
 
     for i, template in enumerate(crossed.channels[0].templates):
@@ -173,7 +173,7 @@ def test_the_result_compares_all_observables_in_the_same_folds(crossed: Analysis
         assert 0 < row["error"] < row["limit"]
         assert 0 < row["retained"] < 1.5
     assert any(note.startswith("cross-fitting in 2 folds") for note in summary["notes"])
-    events = summary["samples"]["background"]["events"]
+    events = summary["samples"]["SR"]["background"]["events"]
     assert (set(events), sum(events.values())) == ({"fold 1", "fold 2"}, 800)
     held_out = [
         {c["name"]: c["held_out"] for c in own["candidates"]}
@@ -290,14 +290,14 @@ def test_a_signal_that_looks_like_background_gains_nothing(
     )  # fmt: skip
     loaded = load(config)
 
-    def fit(own: Loaded, fold: int, options: TrainingOptions) -> Optimised:
+    def fit(own: Loaded, fold: int, bins: Bins) -> Optimised:
         # validated on events of the training: as much as can be learned by heart
         return optimise(
-            own.train, own.train, network=config.network, training=options,
+            own.train, own.train, network=config.network, training=training,
             key=jax.random.key(fold), progress_bar=False,
         )  # fmt: skip
 
-    found = train_folds(loaded, training, fit)
+    found = train_folds(loaded, [4], fit)
     right = evaluate_folds(config, loaded, found).comparison
     one, own = right[0], right[-1]
     assert own.median > one.median - 2 * np.hypot(one.error, own.error)

@@ -75,7 +75,7 @@ def hard_limit(net, edges, samples):
 def test_the_best_candidate_is_chosen_where_it_is_better_by_its_error():
     def candidates(*rows):
         names = (SCORE, CROSS_ENTROPY, DESCENT)
-        return [Candidate(None, np.zeros(2), n, *row) for n, row in zip(names, rows, strict=True)]
+        return [Candidate((), n, *row) for n, row in zip(names, rows, strict=True)]
 
     near = candidates((-0.60, 0.0), (-0.61, 0.02), (-0.63, 0.05))
     assert chosen_of(near).name == SCORE
@@ -245,22 +245,22 @@ def test_the_width_of_nuisances_is_judged():
     """100 events with 10 % and 5 %: sigma^2 = 1 - a^2 / (100 + a^2 + b^2), a = 10, b = 5."""
     norms = (NormSys(1.1, 0.9, "large"), NormSys(1.05, 0.95, "small"))
     b = Template([100.0, 100.0], norms, name="b")
-    model = build_model(
-        [Channel((Template([1.0, 0.0], (NormFactor("mu"),), name="s"), b), name="SR")]
-    )
+    signal = Template([1.0, 0.0], (NormFactor("mu"),), name="s")
+    channel = Channel((signal, b), name="SR")
+    model = build_model([channel])
     asked = ConstraintOptions(nuisance_width=0.8)
     assert nuisances_of(asked, model) == ("large", "small")
     closing = Closing(jnp.ones(2), jnp.ones(2))
-    (found,) = judged(asked, model, closing, channel="SR")
+    (found,) = judged(asked, model, closing, channels=[channel])
     # mu takes the first bin: the second measures both
     assert found.found == pytest.approx(np.sqrt(1 - 100 / 225), rel=1e-3)
     assert (found.where, found.met, found.name) == ("large", False, "NuisanceWidth")
-    (constraint,) = constraints_of(asked, model, channel="SR")
+    (constraint,) = constraints_of(asked, model, channels=["SR"])
     cost, aux = eqx.filter_jit(lambda m: price([constraint], Subject(m)))(model)
     assert float(aux["nuisance_width"]) == pytest.approx(np.log(0.8 / found.found), rel=1e-6)
     assert float(cost) == pytest.approx(10 * float(aux["nuisance_width"]), rel=1e-6)
     only_small = ConstraintOptions(nuisance_width=0.8, nuisances=("small",))
-    (found,) = judged(only_small, model, closing, channel="SR")
+    (found,) = judged(only_small, model, closing, channels=[channel])
     assert found.found == pytest.approx(np.sqrt(1 - 25 / 225), rel=1e-3)
     assert found.met
     with pytest.raises(ConfigError, match="no systematics"):

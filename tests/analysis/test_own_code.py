@@ -219,7 +219,7 @@ def test_apply_and_evaluate_take_it(
     )
     assert again.trained.limits == coded.trained.limits
     seen = observe(observable_of(coded.out, allow_code=True).net, load(coded.config).test)
-    np.testing.assert_array_equal(seen[0].nominal.x, coded.scores["difana"][0].nominal.x)
+    np.testing.assert_array_equal(seen[0].nominal.x, coded.scores["difana"]["SR"][0].nominal.x)
 
 
 def test_a_changed_module_is_refused_by_a_result(

@@ -100,7 +100,7 @@ def test_what_newer_results_say_is_drawn(
     finished: AnalysisResult, tmp_path: Path, quick: None
 ) -> None:
     curve = {"bins": [2, 3], "limits": [1.0, 0.9], "errors": [0.1, None], "chosen": 3}
-    training = {**finished.summary["training"], "bins": {"score": curve}}
+    training = {**finished.summary["training"], "bins": {"SR": {"score": curve}}}
     rows = [{**entry, "error": 0.0213, "retained": 0.9} for entry in finished.summary["comparison"]]
     rows[-1]["observable"] = "score"
     summary = {**finished.summary, "training": training, "comparison": rows}

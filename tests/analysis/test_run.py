@@ -84,8 +84,8 @@ def test_files_and_summary(finished: AnalysisResult) -> None:
     assert summary["config"]["General"]["Seed"] == summary["seed"] == 3
     assert summary["options"]["training"]["steps"] == 6
     assert summary["versions"]["jax"] == jax.__version__
-    assert sum(summary["samples"]["background"]["events"].values()) == 800
-    assert summary["samples"]["background"]["yield"] == pytest.approx(600)
+    assert sum(summary["samples"]["SR"]["background"]["events"].values()) == 800
+    assert summary["samples"]["SR"]["background"]["yield"] == pytest.approx(600)
     # nothing that differs from run to run, or from machine to machine
     text = (finished.out / "result.json").read_text()
     assert str(finished.out.parent) not in text
@@ -100,7 +100,7 @@ def test_conditions_are_judged_on_the_test_split(finished: AnalysisResult) -> No
     filled = found["MinimumBackground"]
     assert filled["found"] == pytest.approx(own.prefit["background"].min(), rel=1e-9)
     assert filled["met"] == (filled["found"] >= 5)
-    soft, hard = finished.soft["background"], own.prefit["background"]
+    soft, hard = finished.soft["SR"]["background"], own.prefit["background"]
     worst = np.abs(soft / hard - 1)
     assert found["Closure"] == {
         "wanted": 1e-9,
@@ -138,7 +138,7 @@ def test_workspace_is_valid_and_agrees_with_pyhf(finished: AnalysisResult) -> No
 def test_templates_are_those_of_the_saved_network(finished: AnalysisResult) -> None:
     loaded = load(finished.config)
     net = observable_of(finished.out).net
-    edges = np.asarray(finished.trained.edges, np.float32)
+    edges = np.asarray(finished.trained.edges["SR"], np.float32)
     channel = channel_from_events(net, loaded.test, edges=edges, bandwidth=None)
     for own, other in zip(channel.templates, finished.channels[0].templates, strict=True):
         np.testing.assert_allclose(own.values, other.values, rtol=1e-5)
@@ -156,7 +156,7 @@ def test_yields_of_the_regions(finished: AnalysisResult) -> None:
         # the normalisation of 10 % moves all of the background
         assert (region.prefit_errors >= 0.1 * region.data).all()
     assert signal_region.signal["signal"].sum() == pytest.approx(30, rel=1e-3)
-    soft = sum(values.sum() for values in finished.soft.values())
+    soft = sum(values.sum() for values in finished.soft["SR"].values())
     assert soft == pytest.approx(signal_region.data.sum() + 30, rel=1e-3)
     scan = finished.statistics.scan
     np.testing.assert_allclose(scan.expected[0], 1, atol=1e-6)
@@ -210,7 +210,7 @@ def test_real_data_and_a_bin_without_background(
     stub([-2, 1, 500, 600])
     result = run(write_config(edit), folder / "out", progress=False)
     summary = read(result)
-    assert summary["edges"] == [-2, 1, 600]
+    assert summary["edges"] == {"SR": [-2, 1, 600]}
     assert "1 bin(s) without background" in " ".join(summary["notes"])
     observations = json.loads((result.out / "workspace.json").read_text())["observations"]
     assert [len(entry["data"]) for entry in observations] == [2, 2]
@@ -248,7 +248,7 @@ def test_a_sample_without_events_goes_through(
         assert own["rare"] == [0.0, 0.0]
         assert sum(own["background"]) > 0
     assert all(sum(entry["data"]) == 0 for entry in workspace["observations"])
-    assert summary["samples"]["rare"]["yield"] == 0
+    assert summary["samples"]["SR"]["rare"]["yield"] == 0
     said = " ".join(summary["notes"])
     for words in ("'rare' in region 'SR'", "'rare' in region 'CR'", "no event is observed"):
         assert words in said

@@ -191,6 +191,7 @@ def test_fingerprints_see_what_moves_together(finished: AnalysisResult) -> None:
         )
         for sample in loaded.train
     ]
-    other = stages_of(config, dataclasses.replace(loaded, train=tuple(joined)))
+    region = dataclasses.replace(loaded.regions[0], train=tuple(joined))
+    other = stages_of(config, dataclasses.replace(loaded, regions=(region,)))
     assert fingerprint_of(other, "train") != fingerprint_of(stages, "train")
     assert fingerprint_of(other, "evaluate") == fingerprint_of(stages, "evaluate")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from difana._errors import InputError
-from difana.analysis.observables import Setting, baseline_edges, expectation
+from difana.analysis.observables import Setting, View, baseline_edges, expectation
 from difana.analysis.templates import (
     ObservedSample,
     Values,
@@ -159,14 +159,14 @@ def test_edges_of_the_baselines(samples: tuple[Sample, ...]) -> None:
 
 def test_expectation_merges_and_says_so(samples: tuple[Sample, ...]) -> None:
     seen = observe(net, samples)
-    on = Setting(region="SR", poi="mu", bins=3, channels=(), parameters=(), staterror=True)
+    on = Setting(poi="mu", bins={"SR": 3}, channels=(), parameters=(), staterror=True)
     top = float(max(s.nominal.x.max() for s in seen))
-    found = expectation("x", seen, np.array([-9, 1, top + 1, top + 2], np.float32), on=on)
-    assert len(found.edges) == 3
+    found = expectation("x", [View("SR", seen, np.array([-9, 1, top + 1, top + 2]))], on=on)
+    assert found.bins == {"SR": 2}
     assert "1 bin(s) without background" in found.notes[0]
     assert found.limits[0] < found.median < found.limits[4]
     assert (found.status, len(found.cls)) == ("ok", 5)
     nothing = ObservedSample("b", Values(seen[1].nominal.x, -seen[1].nominal.weights))
-    bad = expectation("x", (seen[0], nothing), np.array([-9, 9], np.float32), on=on)
+    bad = expectation("x", [View("SR", (seen[0], nothing), np.array([-9, 9]))], on=on)
     assert np.isnan(bad.median)
     assert "background yield is -" in bad.status

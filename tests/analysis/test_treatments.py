@@ -311,7 +311,7 @@ REFUSED: dict[str, tuple[Callable[[Config], Any], str]] = {
     ),
     "poi elsewhere": (
         lambda c: c.update(NormFactors=[{"Name": "mu", "Samples": "signal", "Regions": "CR"}]),
-        "POI 'mu' does not act in the trained region",
+        "POI 'mu' does not act in a trained region",
     ),
     "threshold": (lambda c: c.update(Pruning={"Shape": -0.1}), "must be at least 0"),
     "name taken": (

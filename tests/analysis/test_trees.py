@@ -130,7 +130,7 @@ def test_a_run_compares_with_trees_and_depends_on_them_in_nothing_else(
         return json.loads((result.out / "result.json").read_text())
 
     before = of(finished)
-    assert before["training"]["trees"] is None
+    assert before["training"]["trees"] == {}
     assert not (folder / "out" / "trees.json").exists()
     found = run(path, folder / "out")
     assert "Training.Trees changed: evaluating again" in capsys.readouterr().err
@@ -140,12 +140,12 @@ def test_a_run_compares_with_trees_and_depends_on_them_in_nothing_else(
     (row,) = [entry for entry in after["comparison"] if entry["name"] == TREES]
     assert [e for e in after["comparison"] if e["name"] != TREES] == before["comparison"]
     assert after["limits"] == before["limits"]
-    assert row["bins"] == 3
+    assert row["bins"] == {"SR": 3}
     assert row["status"] == "ok"
     assert 0 < row["limit"] < before["comparison"][0]["limit"], "better than one bin"
     assert 0 < row["error"] < row["limit"]
     assert row["retained"] > before["comparison"][0]["retained"]
-    assert after["training"]["trees"]["edges"] == pytest.approx(row["edges"])
+    assert after["training"]["trees"]["SR"]["edges"] == pytest.approx(row["edges"]["SR"])
     # again, and on the same events without training: the same bytes
     text = (found.out / "result.json").read_text()
     trees = (found.out / "trees.json").read_bytes()

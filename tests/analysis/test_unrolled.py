@@ -12,10 +12,11 @@ import pytest
 from difana import ConfigError
 from difana.analysis import NetworkOptions, TrainingOptions, efficient_score_of, observe
 from difana.analysis.best_bins import best_bins, cell_edges
-from difana.analysis.candidates import Desk
+from difana.analysis.desk import Desk
 from difana.analysis.observable_of import described
 from difana.analysis.optimise import optimise
 from difana.analysis.question import log_objective, question_of
+from difana.analysis.region_events import RegionEvents
 from difana.analysis.trained import trained_of
 from difana.analysis.unrolled import Unrolled, unroll
 from difana.data import Events, Normalisation, Sample, WeightVariation
@@ -91,13 +92,12 @@ def test_a_shape_that_two_dimensions_measure_costs_less(both):
     limits = []
     for own in (sloped, unroll(score, samples, second="slope", slices=3)):
         seen = [observe(own, part) for part in (samples, other)]
-        desk = Desk(
-            samples, other, question_of(options, others=(), parameters=(), poi="mu"), options,
-            channel="SR", staterror=True,
-        )  # fmt: skip
+        region = RegionEvents("SR", tuple(samples), tuple(other))
+        question = question_of(options, others=(), parameters=(), poi="mu")
+        desk = Desk([region], question, options, staterror=True)
         breaks = tuple(own.breaks) if isinstance(own, Unrolled) else ()
         bins = best_bins(seen, judge, bins=6, budget=40, breaks=breaks)
-        limits.append(desk.candidate("given network and edges", own, bins.edges, seen).metric)
+        limits.append(desk.candidate("given network and edges", [own], [bins.edges], [seen]).metric)
     assert limits[1] < limits[0] - 0.1
 
 

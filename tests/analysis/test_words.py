@@ -9,11 +9,12 @@ from difana.analysis.words import comparison_table, headline
 
 def summary(**more: Any) -> dict[str, Any]:
     rows = [
-        {"name": name, "bins": 4, "limit": limit, "limits": [0.5 * limit, 0.7 * limit, limit,
-         1.4 * limit, 2 * limit], "significance": 2.0, **own}
+        {"name": name, "bins": {"SR": 4}, "limit": limit, "limits": [0.5 * limit, 0.7 * limit,
+         limit, 1.4 * limit, 2 * limit], "significance": 2.0, **own}
         for name, limit, own in (("one bin", 5.0, {}), ("difana", 1.0743, more))
     ]  # fmt: skip
-    rows.insert(1, {"name": "broken", "bins": 0, "limit": None, "limits": [], "significance": None})
+    broken = {"name": "broken", "bins": {}, "limit": None, "limits": [], "significance": None}
+    rows.insert(1, broken)
     expected = rows[-1]["limits"]
     limits = {"expected": expected, "significance": 2.0, "observed": None}
     return {"poi": "mu_X", "limits": limits, "comparison": rows}
@@ -51,13 +52,13 @@ def test_a_blinded_limit_is_that_after_the_control_fit() -> None:
 def test_table_of_observables() -> None:
     columns, rows = comparison_table(summary())
     assert columns == ["observable", "bins", "mu_X <", "68 % band", "Z", "gain of difana"]
-    assert rows[0] == ["one bin", 4, "5.00", "3.50 to 7.00", "2.00", "+78.5 %"]
-    assert rows[1] == ["broken", 0, "-", "-", "-", ""]
+    assert rows[0] == ["one bin", "4", "5.00", "3.50 to 7.00", "2.00", "+78.5 %"]
+    assert rows[1] == ["broken", "0", "-", "-", "-", ""]
     assert rows[2][-1] == ""
     found = summary(error=0.0213, retained=0.874, observable="score")
     said = "68 % band 0.752 to 1.504, 95 % 0.537 to 2.149; ± 0.021 from the size of the simulation"
     assert headline(found) == [("expected limit", "mu_X < 1.074", said)]
     columns, rows = comparison_table(found)
     assert columns[5] == "information"
-    assert rows[2] == ["difana (score)", 4, "1.074 ± 0.021", "0.752 to 1.504", "2.00", "87 %", ""]
+    assert rows[2] == ["difana (score)", "4", "1.074 ± 0.021", "0.752 to 1.504", "2.00", "87 %", ""]
     assert rows[0][5] == ""

@@ -19,7 +19,7 @@ from matplotlib.image import imsave
 
 import difana
 from difana._errors import ConfigError
-from difana.analysis import Optimised, read_config
+from difana.analysis import Observable, Optimised, read_config
 from difana.cli import main
 from difana.cli._setup import cache_folder
 from difana.data import Events, read_events, to_root
@@ -205,17 +205,17 @@ def test_demo_without_its_training(
     invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = eqx.nn.Lambda(lambda x: (x[:, :1] - 100) / 20)
-    edges = jnp.array([-2, -1, -0.5, 0, 0.5, 0.8, 1.0, 1.5, 2, 3, 8.0])
+    edges = np.array([-2, -1, -0.5, 0, 0.5, 0.8, 1.0, 1.5, 2, 3, 8.0])
 
     def optimised(*args: Any, **keys: Any) -> Optimised:
         assert keys["directory"] == tmp_path / "demo" / "checkpoints"
-        return Optimised(net, edges, net, 0.1, (), 0, "")
+        return Optimised((Observable(net, edges),), (net,), (0.1,), (), 0, "")
 
     def quick(self: Figure, path: Path, **options: Any) -> None:
         imsave(path, np.zeros((1, 1)))  # the pictures are tested elsewhere
 
     monkeypatch.setattr(Figure, "savefig", quick)
-    monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise", optimised)
+    monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise_regions", optimised)
     out = tmp_path / "demo"
     result = invoke("demo", "--out", out, "--seed", 5, "--events", 1500)
     assert result.exit_code == 0, result.stderr

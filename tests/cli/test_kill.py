@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from difana._files import locked
-from difana.analysis import Optimised
+from difana.analysis import Observable, Optimised
 from difana.cli import main
 from difana.data.generate import write_resonance
 
@@ -105,9 +105,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIFANA_CACHE", "off")
 
     def optimised(*args: Any, **keys: Any) -> Optimised:
-        return Optimised(NETWORK, jnp.array([-2.0, 0, 1, 8]), NETWORK, 0.1, (), 0, "")
+        observable = Observable(NETWORK, np.array([-2.0, 0, 1, 8]))
+        return Optimised((observable,), (NETWORK,), (0.1,), (), 0, "")
 
-    monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise", optimised)
+    monkeypatch.setattr(sys.modules["difana.analysis.run"], "optimise_regions", optimised)
     return tmp_path
 
 

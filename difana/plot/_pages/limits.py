@@ -71,7 +71,8 @@ def comparison_section(result: AnalysisResult, look: Look) -> Section:
         columns = [*columns, "remark"]
         rows = [[*row, remark] for row, remark in zip(rows, remarks, strict=True)]
     own = result.trained.name
-    shown = [entry for entry in entries if entry["bins"] > 1 or entry["name"] == own]
+    several = [entry for entry in entries if max(entry["bins"].values(), default=0) > 1]
+    shown = [entry for entry in entries if entry in several or entry["name"] == own]
     drawn = [
         {"name": observable_text(e), "value": float("nan") if e["limit"] is None else e["limit"],
          "error": e.get(ERROR)} for e in shown

@@ -48,8 +48,13 @@ class Look:
         return _plain(self.names[name]) if name in self.names else name
 
     def region(self, name: str) -> str:
-        """Return what a region is called in a heading."""
+        """Return what a region is called in a sentence."""
         return self.said(name) if name in self.names else f"region {name}"
+
+    def heading(self, name: str) -> str:
+        """Return the same as a heading."""
+        called = self.region(name)
+        return called[0].upper() + called[1:]
 
     @property
     def mu(self) -> str:

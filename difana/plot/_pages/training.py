@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,14 +51,21 @@ def training_section(result: AnalysisResult, look: Look) -> Section | None:
     records = [record for record in result.history if record.get("fold", 1) == 1]
     if len(records) < len(result.history):
         caption += " Of the first fold."
-    figures = [look.picture("history", history(records, label=look.label), caption, wide=True)]
-    if curves := training.get("bins"):
-        drawn = number_of_bins(curves, title=look.title(), label=look.label)
-        caption = (
+    figures = []
+    regions = result.summary["regions"]
+    for name, own in _by_region(records, regions).items():
+        said = f"{caption} Of {look.region(name)}." if name and len(regions) > 1 else caption
+        stem = "history" if len(regions) == 1 else f"history_{name or 'together'}"
+        figures.append(look.picture(stem, history(own, label=look.label), said, wide=True))
+    for name, curves in (training.get("bins") or {}).items():
+        title = look.title(look.called(name) if len(regions) > 1 else "")
+        drawn = number_of_bins(curves, title=title, label=look.label)
+        said = (
             "Expected limit against the number of bins, chosen on training events and filled with "
             "held-out ones. Star: the number from which on more do not pay within the errors."
         )
-        figures.append(look.picture("number_of_bins", drawn, caption))
+        stem = "number_of_bins" if len(regions) == 1 else f"number_of_bins_{name}"
+        figures.append(look.picture(stem, drawn, said))
     return Section(
         "Training",
         text,
@@ -66,6 +73,17 @@ def training_section(result: AnalysisResult, look: Look) -> Section | None:
         rows=rows,
         figures=figures,
     )
+
+
+def _by_region(
+    records: Sequence[Mapping[str, Any]], regions: Sequence[str]
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the records of each of several trained regions, and those of all together."""
+    if len(regions) == 1:
+        return {regions[0]: list(records)}
+    found = {name: [r for r in records if r.get("region") == name] for name in (*regions, "")}
+    found[""] = [r for r in records if "region" not in r]
+    return {name: own for name, own in found.items() if own}
 
 
 def systematics_section(result: AnalysisResult, look: Look) -> Section | None:

@@ -48,9 +48,8 @@ def _region(result: AnalysisResult, region: RegionYields, look: Look) -> Section
         count = f"{np.sum(region.data):g}"
         rows.append(["data", count, count])
     parts = [_bins(region, rest, look, seen=seen)]
-    called = look.region(region.name)
     return Section(
-        called[0].upper() + called[1:],
+        look.heading(region.name),
         columns=["process", "before the fit", "after the fit"],
         rows=rows,
         figures=_pictures(result, region, look),
@@ -110,6 +109,6 @@ def _pictures(result: AnalysisResult, region: RegionYields, look: Look) -> list[
 
 def axis(region: RegionYields, result: AnalysisResult, look: Look) -> tuple[np.ndarray, str]:
     """Return edges and label; bins of the network are numbered, as their widths differ wildly."""
-    if region.name != result.config.trained.name:
+    if region.name not in result.summary["regions"]:
         return np.asarray(region.edges), look.called(region.xlabel)
     return np.arange(len(region.edges)) + 0.5, BIN
