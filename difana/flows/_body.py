@@ -108,19 +108,19 @@ class Stack(eqx.Module):
         return self._scan(z, context, forward=False)[0]
 
     def base_log_prob(self, z: Float[Array, "*rows dims"]) -> Float[Array, "*rows"]:
-        """Return the log density of the base: normal, on a circle uniform."""
+        """Return the log density of the base: normal, on a circle and in a cube uniform."""
         logs = -0.5 * z * z - 0.5 * jnp.log(2 * jnp.asarray(jnp.pi, z.dtype))
-        if self.recipe.periodic:
+        if self._flat.any():
             flat = -jnp.log(jnp.asarray(2 * self.recipe.transformer.bound, z.dtype))
-            logs = jnp.where(self._on_circle(z), flat, logs)
+            logs = jnp.where(self._uniform(z), flat, logs)
         return jnp.sum(logs, axis=-1)
 
     def from_normal(self, noise: Float[Array, "*rows dims"]) -> Float[Array, "*rows dims"]:
         """Return draws of the base from draws of the normal distribution."""
-        if not self.recipe.periodic:
+        if not self._flat.any():
             return noise
         flat = self.recipe.transformer.bound * jax.scipy.special.erf(noise / jnp.sqrt(2.0))
-        return jnp.where(self._on_circle(noise), flat.astype(noise.dtype), noise)
+        return jnp.where(self._uniform(noise), flat.astype(noise.dtype), noise)
 
     def losses(
         self, x: Float[Array, "rows dims"], context: Array, key: PRNGKeyArray
@@ -133,9 +133,15 @@ class Stack(eqx.Module):
         """Return new layers of the same shapes."""
         return self.recipe.make(key)
 
-    def _on_circle(self, z: Array) -> Array:
-        flags = np.isin(np.arange(self.recipe.dims), self.recipe.periodic)
-        return jnp.broadcast_to(jnp.asarray(flags), z.shape)
+    def _uniform(self, z: Array) -> Array:
+        return jnp.broadcast_to(jnp.asarray(self._flat), z.shape)
+
+    @property
+    def _flat(self) -> np.ndarray:
+        """Which columns have a uniform base: those on circles, or all of a cube."""
+        if self.recipe.transformer.ends == "free":
+            return np.ones(self.recipe.dims, bool)
+        return np.isin(np.arange(self.recipe.dims), self.recipe.periodic)
 
     def _scan(self, x: Array, context: Array, *, forward: bool) -> tuple[Array, Array]:
         leaves, static = eqx.partition(self.layers, _scanned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,10 @@ from jaxtyping import Array, Bool, Float
 
 _LEAST = 1e-3  # smallest bin (as a share of the range) and smallest slope at a knot
 _ONE = math.log(math.expm1(1.0 - _LEAST))  # raw slope of a slope of one
+
+
+Ends = Literal["one", "circular", "free"]
+"""Slopes at the ends of the range: one, the same at both (a circle), or anything (a cube)."""
 
 
 class _Bin(NamedTuple):
@@ -24,14 +28,14 @@ class _Bin(NamedTuple):
     right: Array
 
 
-def spline_size(bins: int, *, circular: bool) -> int:
+def spline_size(bins: int, ends: Ends) -> int:
     """Return the number of parameters a column: widths, heights, slopes and, on a circle, a shift.
 
     Example:
-        >>> spline_size(8, circular=False), spline_size(8, circular=True)
-        (23, 25)
+        >>> spline_size(8, "one"), spline_size(8, "circular"), spline_size(8, "free")
+        (23, 25, 25)
     """
-    return 3 * bins + 1 if circular else 3 * bins - 1
+    return 3 * bins - 1 if ends == "one" else 3 * bins + 1
 
 
 def spline_forward(
@@ -41,6 +45,7 @@ def spline_forward(
     bins: int,
     bound: float,
     periodic: Bool[Array, " columns"] | None = None,
+    free: bool = False,
 ) -> tuple[Float[Array, "*rows"], Float[Array, "*rows"]]:
     r"""Return the splines of values and the logarithms of their slopes.
 
@@ -61,13 +66,14 @@ def spline_forward(
         bound: Half the range.
         periodic: Columns on a circle of circumference ``2 bound``: equal slopes at both ends and a
             shift; None where none is.
+        free: Whether the slopes at the ends are free: the values fill the range and nothing else.
 
     References:
         C. Durkan et al., arXiv:1906.04032; on a circle: D. Rezende et al., arXiv:2002.02428.
     """
     inside = _inside(x, bound, periodic)
     at = jnp.clip(x, -bound, bound) if periodic is None else _shifted(params, x, bound, periodic, 1)
-    one = _bin(params, at, bins, bound, periodic, by_y=False)
+    one = _bin(params, at, bins, bound, periodic, by_y=False, free=free)
     xi = (at - one.x) / one.width
     slope = one.height / one.width
     mixed = xi * (1 - xi)
@@ -84,11 +90,12 @@ def spline_inverse(
     bins: int,
     bound: float,
     periodic: Bool[Array, " columns"] | None = None,
+    free: bool = False,
 ) -> tuple[Float[Array, "*rows"], Float[Array, "*rows"]]:
     """Return what ``spline_forward`` maps to ``y``, and the logarithm of the slope there."""
     inside = _inside(y, bound, periodic)
     at = jnp.clip(y, -bound, bound)
-    one = _bin(params, at, bins, bound, periodic, by_y=True)
+    one = _bin(params, at, bins, bound, periodic, by_y=True, free=free)
     slope = one.height / one.width
     rest = at - one.y
     bend = one.left + one.right - 2 * slope
@@ -124,8 +131,9 @@ def _shifted(params: Array, x: Array, bound: float, periodic: Array, sign: int) 
 
 
 def _bin(
-    params: Array, at: Array, bins: int, bound: float, periodic: Array | None, *, by_y: bool
-) -> _Bin:
+    params: Array, at: Array, bins: int, bound: float, periodic: Array | None, *, by_y: bool,
+    free: bool,
+) -> _Bin:  # fmt: skip
     widths, heights = (
         _sizes(params[..., part * bins : (part + 1) * bins], bins, bound) for part in (0, 1)
     )
@@ -133,12 +141,16 @@ def _bin(
     number = jnp.sum(at[..., None] >= edges, axis=-1, keepdims=True, dtype=jnp.int32)
     index = jnp.arange(bins, dtype=jnp.int32).reshape((1,) * at.ndim + (bins,))
     here, below = index == number, index < number
-    raw = params[..., 2 * bins : 3 * bins - 1]
     k = number[..., 0]
-    left = _softplus(_picked(here[..., 1:], raw))
-    right = _softplus(_picked(here[..., :-1], raw))
-    one = jnp.ones_like(left)
-    left, right = jnp.where(k == 0, one, left), jnp.where(k == bins - 1, one, right)
+    if free:
+        left = _softplus(_picked(here, params[..., 2 * bins : 3 * bins]))
+        right = _softplus(_picked(here, params[..., 2 * bins + 1 : 3 * bins + 1]))
+    else:
+        raw = params[..., 2 * bins : 3 * bins - 1]
+        left = _softplus(_picked(here[..., 1:], raw))
+        right = _softplus(_picked(here[..., :-1], raw))
+        one = jnp.ones_like(left)
+        left, right = jnp.where(k == 0, one, left), jnp.where(k == bins - 1, one, right)
     if periodic is not None:
         ring = params[..., 2 * bins : 3 * bins]
         round_ = jnp.broadcast_to(periodic, k.shape)

@@ -8,7 +8,7 @@ from typing import Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from difana.flows._spline import spline_forward, spline_inverse, spline_size
+from difana.flows._spline import Ends, spline_forward, spline_inverse, spline_size
 
 Kind = Literal["spline", "affine"]
 _LARGEST = 5.0  # log of the largest scale of an affine layer
@@ -22,18 +22,18 @@ class Transformer:
         kind: ``"spline"`` or ``"affine"``.
         bins: Bins of a spline.
         bound: Its range is ``[-bound, bound]``.
-        circular: Whether some column lies on a circle.
+        ends: Slopes of a spline at the ends of its range.
     """
 
     kind: Kind = "spline"
     bins: int = 8
     bound: float = 6.0
-    circular: bool = False
+    ends: Ends = "one"
 
     @property
     def size(self) -> int:
         """Number of parameters a column; all zero: the identity."""
-        return 2 if self.kind == "affine" else spline_size(self.bins, circular=self.circular)
+        return 2 if self.kind == "affine" else spline_size(self.bins, self.ends)
 
     def forward(
         self, params: Float[Array, "*rows size"], x: Array, periodic: Array | None
@@ -42,7 +42,7 @@ class Transformer:
         if self.kind == "affine":
             log_scale = self._log_scale(params)
             return x * jnp.exp(log_scale) + params[..., 1], log_scale
-        return spline_forward(params, x, bins=self.bins, bound=self.bound, periodic=periodic)
+        return spline_forward(params, x, **self._options, periodic=periodic)
 
     def inverse(
         self, params: Float[Array, "*rows size"], y: Array, periodic: Array | None
@@ -51,7 +51,11 @@ class Transformer:
         if self.kind == "affine":
             log_scale = self._log_scale(params)
             return (y - params[..., 1]) * jnp.exp(-log_scale), log_scale
-        return spline_inverse(params, y, bins=self.bins, bound=self.bound, periodic=periodic)
+        return spline_inverse(params, y, **self._options, periodic=periodic)
+
+    @property
+    def _options(self) -> dict:
+        return {"bins": self.bins, "bound": self.bound, "free": self.ends == "free"}
 
     def _log_scale(self, params: Array) -> Array:
         return _LARGEST * jnp.tanh(params[..., 0] / _LARGEST)

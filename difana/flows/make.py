@@ -222,7 +222,7 @@ def _layered(
             "periodic columns need transformer = 'spline' and mixing = 'permutation': anything else"
             " leaves the circle."
         )
-    moved = Transformer(transformer, bins, float(bound), bool(mapped.circles))
+    moved = Transformer(transformer, bins, float(bound), "circular" if mapped.circles else "one")
     recipe = Recipe(
         kind, len(mapped.kept), context.size, layers, tuple(hidden), moved, mixing, mapped.circles,
         half,

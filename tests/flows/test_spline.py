@@ -15,7 +15,7 @@ BINS, BOUND = 5, 3.0
 
 
 def parameters(circular: bool):  # noqa: FBT001
-    size = spline_size(BINS, circular=circular)
+    size = spline_size(BINS, "circular" if circular else "one")
     return jax.random.normal(jax.random.key(0), (200, 2, size), jnp.float64)
 
 
