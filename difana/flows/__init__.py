@@ -7,13 +7,8 @@ from difana.flows.continuous import Continuous, transport_pairs
 from difana.flows.correction import Correction, CorrectionResult, fit_correction
 from difana.flows.fit import FlowResult, fit_flow
 from difana.flows.flow import Flow
-from difana.flows.importance import (
-    Integral,
-    Integrator,
-    IntegratorResult,
-    fit_integrator,
-    integrator,
-)
+from difana.flows.importance import Integrator, IntegratorResult, fit_integrator, integrator
+from difana.flows.integral import Integral, Points
 from difana.flows.make import autoregressive_flow, continuous_flow, coupling_flow
 from difana.flows.protocol import AbstractFlow
 from difana.flows.replicas import FlowReplicas, fit_flow_replicas
