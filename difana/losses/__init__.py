@@ -7,10 +7,13 @@ from difana.losses.classify.adversarial import (
     mixture_nll,
     squared_error,
 )
+from difana.losses.classify.attacks import attacked
 from difana.losses.classify.augmented import augmented
 from difana.losses.classify.aware import aware
 from difana.losses.classify.cross_entropy import cross_entropy
 from difana.losses.classify.efficient_score import ScorePlan, efficient_score
+from difana.losses.classify.multiclass import multiclass_entropy
+from difana.losses.classify.multitask import log_cosh, multitask_entropy, pinball
 from difana.losses.classify.parametrised import parametrised
 from difana.losses.classify.random_nuisances import (
     VariedEvents,
@@ -75,6 +78,7 @@ __all__ = [
     "adversary_outputs",
     "asimov_covariance",
     "at_random_nuisances",
+    "attacked",
     "augmented",
     "aware",
     "background_events",
@@ -90,15 +94,19 @@ __all__ = [
     "grid_limits",
     "inferno",
     "lagrangian",
+    "log_cosh",
     "minimum_background",
     "minimum_events",
     "mixture_nll",
     "model_of",
+    "multiclass_entropy",
+    "multitask_entropy",
     "nuisance_names",
     "nuisance_width",
     "objective",
     "objective_named",
     "parametrised",
+    "pinball",
     "poi_uncertainty",
     "postfit_widths",
     "relative_difference",

@@ -31,6 +31,7 @@ from difana.train.status import TrainStatus as TrainStatus
 from difana.train.step import TrainState as TrainState
 from difana.train.step import make_step as make_step
 from difana.train.step import start_state as start_state
+from difana.train.tagger import fit_tagger as fit_tagger
 from difana.train.train_rows import train_rows as train_rows
 from difana.train.training import Training as Training
 from difana.train.training import usual_batch as usual_batch
@@ -59,6 +60,7 @@ __all__ = [
     "diagnose",
     "fit",
     "fit_ensemble",
+    "fit_tagger",
     "geometric",
     "linear",
     "make_step",
