@@ -170,7 +170,7 @@ def main():
         f"`{command}`; jax {jax.__version__}, {jax.default_backend()}.",
         "",
         f"{WHAT[options.data]}; {size} figures; momenta",
-        f"alone; {epochs} epochs of batches of {batch}, Adam, cosine, average of weights; the spread",
+        f"alone; {epochs} epochs of batches of {batch}, Adam, cosine, averaged weights; the spread",
         "is that of seeds (start, held-out jets, batches).",
         "",
         *table(found),
