@@ -184,15 +184,15 @@ class _Writer:
 
     def _part(self, chunk: Chunk, events: Events, selection: str | None) -> np.ndarray:
         """Return the part of the split of every event, or its fold."""
-        general, identifiers = self.config.general, None
+        general, split, identifiers = self.config.general, self.config.split, None
         if not len(events):
             return np.zeros(0, int)
         if general.identifier:
             identifiers = chunk.identifiers(columns=general.identifier, selection=selection)
         named: dict[str, Any] = {"seed": general.seed, "identifiers": identifiers}
-        if isinstance(general.split, FoldsConfig):
-            return fold_of(events, general.split.folds, **named)
-        return split_parts(events, general.split, **named)
+        if isinstance(split, FoldsConfig):
+            return fold_of(events, split.folds, **named)
+        return split_parts(events, split, **named)
 
     def _scores(
         self, region: str, events: Events, fold: np.ndarray | None

@@ -35,6 +35,7 @@ def _sums_to_one(values: tuple[float, ...]) -> bool:
     return all(value > 0 for value in values) and abs(sum(values) - 1) < 1e-6
 
 
+DEFAULT_SPLIT = (0.5, 0.25, 0.25)
 BLIND_FITS = ("prefit", "control")
 
 
@@ -68,10 +69,11 @@ class GeneralConfig:
     tree: str | None = key("tree of all ROOT files (group of HDF5 files)", default=None)
     luminosity: float = key("factor on all simulated weights", default=1.0)
     seed: int = key("seed of the split, the weights and the batches", SEED, default=0)
-    split: tuple[float, ...] | FoldsConfig = key(
-        "parts of the events for training, validation and test; or {Folds: k} for cross-fitting",
+    split: tuple[float, ...] | FoldsConfig | None = key(
+        "parts of the events for training, validation and test, [0.5, 0.25, 0.25] if left out; or "
+        "{Folds: k} for cross-fitting, {Folds: 2} if left out and events are few",
         _SPLIT,
-        default=(0.5, 0.25, 0.25),
+        default=None,
     )
     identifier: tuple[str, ...] = key(
         "branches that name an event (run, event number), for the split; the features if left out",
@@ -269,8 +271,12 @@ class AnalysisConfig:
     @property
     def folds(self) -> int:
         """Number of folds; 0 for one split."""
-        own = self.general.split
-        return own.folds if isinstance(own, FoldsConfig) else 0
+        return self.split.folds if isinstance(self.split, FoldsConfig) else 0
+
+    @property
+    def split(self) -> tuple[float, ...] | FoldsConfig:
+        """Parts of the events, or folds; where the file says nothing, `settled` looks at them."""
+        return self.general.split or DEFAULT_SPLIT
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from difana.analysis.load import Loaded, load
 from difana.analysis.optimised import Optimised
 from difana.analysis.read import read_config
 from difana.analysis.result import AnalysisResult
+from difana.analysis.settle import settled
 from difana.analysis.trained import Trained, trained_of
 from difana.config import Journal, held_folder
 from difana.config.declare import camel
@@ -65,7 +66,7 @@ def evaluate_from(
     """
     journal = Journal(speak=progress)
     trained = trained_of(result, allow_code=allow_code)
-    config = read_config(config_path, allow_code=allow_code)
+    config, _ = settled(read_config(config_path, allow_code=allow_code), like=trained.config)
     check_fit(trained.config, config)
     inner = inner_folders(config.folds, len(config.trained))
     with held_folder(out, inner=("checkpoints", "hepdata", *inner)) as folder:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from difana._errors import InputError
 from difana._status import joined as joined_status
 from difana._typing import Network
+from difana.analysis.candidates import Candidate, chosen_of
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.descent import median_width
 from difana.analysis.efficient_score import unbinned_uncertainty
@@ -88,8 +89,8 @@ def train_folds(
 ) -> CrossFitted:
     """Train the networks of all folds.
 
-    With ``"auto"`` the number of bins is the one of the first fold. The candidate is the one
-    whose objective on held-out events, geometrically averaged over the folds, is the lowest.
+    With ``"auto"`` the number of bins is the one of the first fold. The candidate is chosen
+    by the objective on held-out events, geometrically averaged over the folds (`chosen_of`).
 
     Args:
         loaded: Inputs with folds.
@@ -99,10 +100,17 @@ def train_folds(
     found = [fit(loaded.folds[0], 0, bins)]
     bins = [own.bins for own in found[0].observables]
     found += [fit(own, f, bins) for f, own in enumerate(loaded.folds[1:], 1)]
-    names = [one.name for one in found[0].candidates]
-    metrics = [{one.name: one.metric for one in own.candidates} for own in found]
-    chosen = min(names, key=lambda name: math.fsum(own[name] for own in metrics))
+    together = [_mean(same) for same in zip(*(own.candidates for own in found), strict=True)]
+    chosen = chosen_of(together).name
     return cross_fitted(tuple(_choosing(own, chosen) for own in found))
+
+
+def _mean(same: Sequence[Candidate]) -> Candidate:
+    """Return the candidate of the first fold with the marks of all: held-out events differ."""
+    metric = math.fsum(own.metric for own in same) / len(same)
+    return dataclasses.replace(
+        same[0], metric=metric, error=math.hypot(*(own.error for own in same)) / len(same)
+    )
 
 
 def cross_fitted(folds: tuple[Optimised, ...]) -> CrossFitted:

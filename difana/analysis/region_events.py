@@ -194,7 +194,7 @@ def _parts(
         name=sample.name,
         normfactors=config.factors_of(sample.name, region.name),
     )
-    asked = config.general.split
+    asked = config.split
     with blame(source.where):
         named: dict[str, Any] = {
             "seed": config.general.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from difana.analysis.optimise import optimise_regions
 from difana.analysis.optimised import Optimised
 from difana.analysis.read import read_config
 from difana.analysis.result import AnalysisResult
+from difana.analysis.settle import settled
 from difana.analysis.stages import fingerprint_of, stages_of
 from difana.config import Journal, held_folder
 
@@ -74,10 +76,12 @@ def run(
         ModelError: If no model can be made of the templates.
     """
     journal = Journal(speak=progress)
-    config = read_config(config_path, allow_code=allow_code)
+    config, said = settled(read_config(config_path, allow_code=allow_code))
     inner = ("checkpoints", "hepdata", *inner_folders(config.folds, len(config.trained)))
     with held_folder(out, inner=inner) as folder:
-        result = _run(config, folder, journal, resume=resume, progress=progress, mesh=mesh)
+        result = _run(
+            config, folder, journal, said=said, resume=resume, progress=progress, mesh=mesh
+        )
         if report is not None:
             report(result)
     return result
@@ -88,6 +92,7 @@ def _run(
     folder: Path,
     journal: Journal,
     *,
+    said: tuple[str, ...],
     resume: bool,
     progress: bool,
     mesh: Mesh | None,
@@ -95,10 +100,11 @@ def _run(
     """Run the analysis in a folder that is held."""
     journal.begin("read", f"reading {len(config.samples)} samples")
     loaded = load(config)
+    loaded = dataclasses.replace(loaded, notes=(*said, *loaded.notes))
     stages = stages_of(config, loaded)
-    said = changed(read_stages(folder) if resume else None, stages)
+    news = changed(read_stages(folder) if resume else None, stages)
     write_stages(folder, stages)
-    journal.begin("train", said)
+    journal.begin("train", news)
     general, fingerprint = config.general, fingerprint_of(stages, "classify", "train")
 
     def fit(own: Loaded, bins: Bins, key: PRNGKeyArray, inside: str) -> Optimised:

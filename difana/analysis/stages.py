@@ -70,7 +70,7 @@ def stages_of(config: AnalysisConfig, loaded: Loaded) -> dict[str, Any]:
         "descends": config.training.steps > 0,
         "causes": {
             "Luminosity": general.luminosity,
-            "the split": [config.folds or general.split, general.seed, general.identifier],
+            "the split": [config.folds or config.split, general.seed, general.identifier],
             "Features": config.features,
             "Particles": repr(config.particles),
             **{f"Filter of region '{r.name}'": r.filter for r in config.regions},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,14 @@ def write_yaml(path: Path, edit: Edit | None) -> Path:
         edit(config)
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_events_are_enough_for_one_split() -> Iterator[None]:
+    """The files of the tests are small; one test looks at the folds that this would mean."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("difana.analysis.settle.FEW", 0)
+        yield
 
 
 @pytest.fixture
