@@ -32,12 +32,6 @@ FULL: dict[str, Any] = {
         "bins": 10,
         "pretrain_steps": 1200,
         "search": 500,
-        "steps": 20,
-        "batch": 1_000_000,  # all training events: the exact gradient of the full sample
-        "rate": 2e-3,  # of the last layer
-        "edge_rate": 3e-4,
-        "validate_every": 10,
-        "bandwidth": (0.3, 0.3),
         "minimum_events": 3.0,
     },
     "events": None,
@@ -89,20 +83,19 @@ class Analysis:
             key=self.key,
         )
 
-    def limits(self, name: str, net: Any) -> tuple[dict[str, float | None], np.ndarray]:
-        """Return the limits of a network in all binnings, and the best edges."""
+    def limits(self, name: str, net: Any) -> dict[str, float | None]:
+        """Return the limits of a network in all binnings."""
         from difana.analysis.observables import View, expectation
         from difana.analysis.templates import observe
 
         seen = [observe(net, part) for part in self.splits]
         limits: dict[str, float | None] = {}
-        edges = np.zeros(0)
         for binning, edges in binnings(seen, self.score, on=self.on, training=self.training):
             known = None
             if len(edges):
                 known = expectation(name, [View("SR", seen[2], edges)], on=self.on).median
             limits[f"{name}, {binning}"] = known
-        return limits, edges
+        return limits
 
     def judged(self, net: Any, edges: np.ndarray, part: int) -> float:
         """Return the expected limit of a split (1: validation, 2: test) in hard bins."""
@@ -148,16 +141,14 @@ def analyse(
             net = kept[name] if name in kept else one.train(name)
             if name in FIXED:
                 kept[name] = net
-            limits, edges = one.limits(name, net)
-            if name == "cross-entropy":
-                start = edges
+            limits = one.limits(name, net)
             seconds = round(time.process_time() - begin, 1)
             found["limits"].update(limits)
             found["seconds"][name] = seconds
             yield size, found
         if last:
             begin = time.process_time()
-            net, edges, facts = train_limit(one, kept["cross-entropy"], start)
+            net, edges, facts = train_limit(one, kept["cross-entropy"])
             found |= facts
             found["limits"]["difana"] = one.judged(net, edges, 2)
             found["workspace"] = one.workspace(net, edges)
