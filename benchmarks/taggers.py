@@ -104,8 +104,8 @@ def judge(name, data, *, train, seed, epochs, batch):
     figures = {
         "auc": float(roc_auc(found, true)),
         "accuracy": float(np.mean((found > 0) == true)),
-        "r50": float(background_rejection(found, true, 0.5)),
-        "r30": float(background_rejection(found, true, 0.3)),
+        "r50": float(background_rejection(found, true, efficiency=0.5)),
+        "r30": float(background_rejection(found, true, efficiency=0.3)),
         "seconds": seconds,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(weights)),
         "flops": flops(result.trainable, particles),

@@ -209,6 +209,8 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for line in lines:
         words = shlex.split(line.replace("\\|", "|").split("#")[0], posix=True)
         command = main.get_command(click.Context(main), words[1])
+        if isinstance(command, click.Group) and len(words) > 2:
+            command = command.get_command(click.Context(command), words[2])
         if command is None:
             wrong.append(line)
             continue

@@ -63,6 +63,13 @@ from difana.analysis.region_events import RegionEvents as RegionEvents
 from difana.analysis.result import AnalysisResult as AnalysisResult
 from difana.analysis.run import run as run
 from difana.analysis.shuffle_importance import shuffle_importance as shuffle_importance
+from difana.analysis.tagging import (
+    TaggerOptions,
+    apply_tagger,
+    evaluate_tagger,
+    load_tagger,
+    train_tagger,
+)
 from difana.analysis.templates import ObservedSample as ObservedSample
 from difana.analysis.templates import Values as Values
 from difana.analysis.templates import observe as observe
@@ -95,6 +102,7 @@ __all__ = [
     "RegionEvents",
     "ScanInterval",
     "Table",
+    "TaggerOptions",
     "TrainedObservable",
     "TrainingOptions",
     "Uncertainty",
@@ -102,17 +110,20 @@ __all__ = [
     "Values",
     "Variable",
     "apply",
+    "apply_tagger",
     "best_bins",
     "check",
     "config_schema",
     "coverage",
     "efficient_score_of",
     "evaluate_from",
+    "evaluate_tagger",
     "fit_efficient_score",
     "gradient_importance",
     "hepdata_tables",
     "importance",
     "load",
+    "load_tagger",
     "log_objective",
     "new_network",
     "nuisance_scan",
@@ -138,6 +149,7 @@ __all__ = [
     "train_aware",
     "train_cross_entropy",
     "train_parametrised",
+    "train_tagger",
     "train_trees",
     "write_hepdata",
 ]

@@ -17,6 +17,7 @@ from difana._errors import ConfigError, DifanaError, nearest
 _COMMANDS = {  # name -> module, in the order of the help
     "demo": "demo",
     "generate": "generate",
+    "tag": "tag",
     "run": "run",
     "evaluate": "evaluate",
     "apply": "apply",

@@ -17,6 +17,7 @@ from difana.nn.taggers.kinematics import (
 from difana.nn.taggers.lgatr_slim import SLIM_NANO, LGATrSlim
 from difana.nn.taggers.lorentz_net import LorentzNet
 from difana.nn.taggers.lstm import LSTM
+from difana.nn.taggers.named import TAGGERS, tagger_named
 from difana.nn.taggers.particle_net import LITE, ParticleNet
 from difana.nn.taggers.particle_transformer import ParticleTransformer
 from difana.nn.taggers.pelican import NANO, PELICAN
@@ -31,6 +32,7 @@ __all__ = [
     "PELICAN",
     "PFN",
     "SLIM_NANO",
+    "TAGGERS",
     "ImageCNN",
     "InJetFrame",
     "JetTasks",
@@ -50,4 +52,5 @@ __all__ = [
     "minkowski_products",
     "pair_features",
     "particle_features",
+    "tagger_named",
 ]
