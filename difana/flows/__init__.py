@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difana.flows.bayesian import BayesianFlow, BayesianFlowResult, fit_bayesian_flow
 from difana.flows.columns import Column, Columns
 from difana.flows.continuous import Continuous, transport_pairs
 from difana.flows.correction import Correction, CorrectionResult, fit_correction
@@ -22,6 +23,8 @@ from difana.flows.unweight import (
 
 __all__ = [
     "AbstractFlow",
+    "BayesianFlow",
+    "BayesianFlowResult",
     "Column",
     "Columns",
     "Continuous",
@@ -39,6 +42,7 @@ __all__ = [
     "continuous_flow",
     "coupling_flow",
     "effective_gain",
+    "fit_bayesian_flow",
     "fit_correction",
     "fit_flow",
     "fit_flow_replicas",
