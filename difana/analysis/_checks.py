@@ -6,8 +6,9 @@ import dataclasses
 import itertools
 import re
 
-from difana._errors import ConfigError, nearest
+from difana._errors import ConfigError
 from difana.analysis._check_blinding import with_blinding
+from difana.analysis._check_factors import with_normfactors
 from difana.analysis._check_systematics import (
     check_modifiers,
     check_transform,
@@ -16,7 +17,7 @@ from difana.analysis._check_systematics import (
     with_luminosity,
     with_targets,
 )
-from difana.analysis.config import AnalysisConfig, NormFactorConfig, SampleConfig
+from difana.analysis.config import AnalysisConfig, SampleConfig
 from difana.analysis.hepdata import table_file, yields_title
 from difana.analysis.network import kind_of
 from difana.analysis.own_code import with_code
@@ -46,7 +47,7 @@ def check_references(
     _check_names(config, root, problems)
     _check_particles(config, root, problems)
     _check_network(config, root, problems)
-    config = _with_normfactors(config, root, problems)
+    config = with_normfactors(config, root, problems)
     if not problems:
         _check_trained(config, problems)
     config = with_luminosity(config, root, problems)
@@ -87,7 +88,7 @@ def _check_trained(config: AnalysisConfig, problems: Problems) -> None:
     for region in config.trained:
         expected = config.expected_in(region)
         factors = [config.factors_of(sample.name, region.name) for sample in expected]
-        signal = [config.general.poi in own for own in factors]
+        signal = [bool(set(config.general.pois) & set(own)) for own in factors]
         missing = [
             word
             for word, there in (("signal", any(signal)), ("background", not all(signal)))
@@ -207,46 +208,6 @@ def _check_from_data(config: AnalysisConfig, sample: SampleConfig, problems: Pro
         if name not in named:  # the data of the region itself are what it is compared with
             text = f"{what} is made of data: say of which, by RegionFilters: {{{name}: ...}}"
             problems.add(line, f"{text}, or leave out region '{name}' (Regions)")
-
-
-def _with_normfactors(config: AnalysisConfig, root: Node, problems: Problems) -> AnalysisConfig:
-    """Return the configuration with a factor for the parameter of interest."""
-    poi, names = config.general.poi, [sample.name for sample in config.simulated]
-    signals = tuple(sample.name for sample in config.simulated if sample.signal)
-    factors = config.normfactors
-    if not factors and signals:
-        factors = (NormFactorConfig(name=poi, samples=signals, where=str(config.path)),)
-    for factor in config.normfactors:
-        line = factor.where
-        known(factor.samples, names, f"NormFactor '{factor.name}'", line, problems)
-        regions = [region.name for region in config.regions]
-        known(factor.regions, regions, f"NormFactor '{factor.name}'", line, problems)
-        if not factor.bounds[0] <= factor.nominal <= factor.bounds[1]:
-            problems.add(line, f"NormFactor '{factor.name}': Nominal lies outside Bounds")
-    own: NormFactorConfig | None = next((f for f in factors if f.name == poi), None)
-    start = config.samples[0].where if config.samples else root.line_of("Samples")
-    if own is None:
-        text = "no sample is signal: give one 'Signal: true'"
-        if factors:
-            hint = nearest(poi, [factor.name for factor in factors])
-            text = f"POI '{poi}' is none of the NormFactors.{hint}"
-        problems.add(start, text)
-        return dataclasses.replace(config, normfactors=factors)
-    if not own.bounds[0] <= 0 < own.bounds[1]:
-        text = f"the Bounds of the POI '{poi}' are {list(own.bounds)}: they must hold 0, no signal"
-        problems.add(own.where, f"{text}, and values above: limits lie there")
-    trained = [region.name for region in config.trained]
-    if own.regions and trained and not set(own.regions) & set(trained):
-        listed = ", ".join(f"'{name}'" for name in trained)
-        text = f"the POI '{poi}' does not act in a trained region (there is {listed})"
-        problems.add(own.where, f"{text}: add it to its Regions, or leave them out")
-    for sample in config.simulated:
-        if sample.signal and sample.name not in own.samples:
-            text = f"sample '{sample.name}' is signal, but the POI '{poi}' does not multiply it"
-            problems.add(sample.where, text)
-    if not [name for name in names if name not in own.samples]:
-        problems.add(start, f"all samples are signal (multiplied by '{poi}'): add a background")
-    return dataclasses.replace(config, normfactors=factors)
 
 
 def _check_constraints(config: AnalysisConfig, root: Node, problems: Problems) -> None:

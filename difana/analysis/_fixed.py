@@ -100,7 +100,7 @@ def empty_sample(
 ) -> ObservedSample:
     """Return a sample without events; nuisances have nothing to change in it."""
     free = config.factors_of(sample.name, region.name)
-    signal = tuple(name for name in free if name == config.general.poi)
+    signal = tuple(name for name in free if name in config.general.pois)
     return ObservedSample(sample.name, _NOTHING, normfactors=signal)
 
 

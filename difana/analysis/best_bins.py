@@ -43,7 +43,7 @@ def best_bins(
     splits: Sequence[Sequence[ObservedSample]],
     score: Callable[[Channel], float | Array],
     *,
-    poi: str = "mu",
+    poi: str | Sequence[str] = "mu",
     bins: int,
     name: str = "SR",
     staterror: bool = True,
@@ -118,7 +118,7 @@ def best_bins(
 def cell_edges(
     samples: Sequence[ObservedSample],
     *,
-    poi: str,
+    poi: str | Sequence[str],
     bins: int,
     cuts: int = 160,
     breaks: Sequence[float] = (),
@@ -215,7 +215,7 @@ class _Judge:
         return self.evaluations >= self.budget
 
 
-def _even(fine: Channel, *, poi: str, bins: int) -> Cuts:
+def _even(fine: Channel, *, poi: str | Sequence[str], bins: int) -> Cuts:
     """Return bins of equal signal, as far as the cells allow."""
     signal = sum(np.asarray(t.values, float) for t in fine.templates if is_signal(t, poi))
     share = np.cumsum(np.maximum(signal, 0.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -69,18 +69,19 @@ def seen_data(
                 rows[layout.start : layout.start + layout.bins] = counts[layout.name]
         return data_vector(model, rows)
 
-    fit = _fit_without(model, [layout.name for layout in hidden], filled(start))
+    without = [layout.name for layout in hidden]
+    fit = _fit_without(model, without, filled(start), pois=config.general.pois)
     at = fit.params if config.control_fit else None
     if at is not None:
         start = expected_vector(model, at)
     return Seen(filled(start), real=False, fit=fit, at=at)
 
 
-def _fit_without(model: Model, hidden: list[str], data: Float[Array, " data"]) -> FitResult:
+def _fit_without(
+    model: Model, hidden: list[str], data: Float[Array, " data"], *, pois: Sequence[str]
+) -> FitResult:
     """Return the fit without signal to the regions that are not hidden."""
-    poi = model.structure.poi
-    assert poi is not None
-    held = model_with(model, fixed={poi: 0.0})
+    held = model_with(model, fixed=dict.fromkeys(pois, 0.0))
     # without a parameter of interest: it may act in hidden regions only
     structure = dataclasses.replace(held.structure, poi=None)
     return Inference(mask(dataclasses.replace(held, structure=structure), hidden), data).best

@@ -60,7 +60,7 @@ def conclude(
         conditions=found.conditions,
         scores=found.scores,
         inputs={
-            own.name: input_yields(own.test, own.observed, poi=config.general.poi)
+            own.name: input_yields(own.test, own.observed, poi=config.general.interest)
             for own in loaded.regions
         },
     )

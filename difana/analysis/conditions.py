@@ -70,7 +70,7 @@ class Condition:
         return f"{self.name} {word}: {self.found:.3g} ({self.where}), {bound} {self.wanted:g} asked"
 
 
-def background_of(*channels: Channel, poi: str) -> Float[Array, " bins"]:
+def background_of(*channels: Channel, poi: str | Sequence[str]) -> Float[Array, " bins"]:
     """Return the nominal background of a channel, or of several, one after the other.
 
     Example:

@@ -61,7 +61,18 @@ class GeneralConfig:
     """Settings of the whole analysis."""
 
     measurement: str = key("name of the measurement", default="measurement")
-    poi: str = key("parameter of interest, one of NormFactors", name="POI", default="mu")
+    pois: tuple[str, ...] = key(
+        "parameter of interest, one of NormFactors; or several, the leading one first",
+        name="POI",
+        default=("mu",),
+    )
+    other_pois: str = key(
+        "where the other parameters of interest are in the fits for one: fitted (profiled), or "
+        "held at their Nominal (fixed)",
+        choice("profiled", "fixed"),
+        name="OtherPOIs",
+        default="profiled",
+    )
     input_path: str | None = key(
         "folder of all Files, or a template with {Files} and {Sample}; relative to this file",
         default=None,
@@ -107,6 +118,16 @@ class GeneralConfig:
         "integrated luminosity on every picture, e.g. 140 fb-1", default=None
     )
 
+    @property
+    def poi(self) -> str:
+        """The leading parameter of interest."""
+        return self.pois[0]
+
+    @property
+    def interest(self) -> str | tuple[str, ...]:
+        """The parameter of interest, or all where there are several."""
+        return self.poi if len(self.pois) == 1 else self.pois
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ParticlesConfig:
@@ -142,6 +163,12 @@ class RegionConfig:
     )
     observable: str | None = key(
         "a trained network: at least one region has it", choice("network"), default=None
+    )
+    poi: str | None = key(
+        "of several POIs the one that the efficient score is for in this region; the first that "
+        "acts there if left out",
+        name="POI",
+        default=None,
     )
     bins: int | str | None = key(
         "number of bins of the network in this region; that of Training if left out",
@@ -199,7 +226,9 @@ class NormFactorConfig:
 
     name: str = key("name of the free factor")
     samples: tuple[str, ...] = key("samples it multiplies")
-    nominal: float = key("starting value", NUMBER, default=1.0)
+    nominal: float | None = key(
+        "starting value; 1 if left out, 0 of a POI that is one of several", NUMBER, default=None
+    )
     bounds: tuple[float, ...] = key("range in fits", BOUNDS, default=(0.0, 10.0))
     regions: tuple[str, ...] = key("regions in which it acts; all if left out", default=())
     where: str = filled(compare=False)
@@ -331,6 +360,18 @@ class AnalysisConfig:
         """Whether expected limits stand at a fit to the data of the regions not blinded."""
         partly = self.observed is not None and bool(self.blinded)
         return partly and self.general.blind_fit != "prefit"
+
+    def pois_in(self, region: RegionConfig) -> tuple[str, ...]:
+        """Return the parameters of interest that act in a region, its own first."""
+        acting = {f for s in self.expected_in(region) for f in self.factors_of(s.name, region.name)}
+        own = (region.poi, *self.general.pois)
+        return tuple(dict.fromkeys(poi for poi in own if poi is not None and poi in acting))
+
+    def start_of(self, factor: NormFactorConfig) -> float:
+        """Return the starting value of a free factor."""
+        several = len(self.general.pois) > 1 and factor.name in self.general.pois
+        otherwise = 0.0 if several else 1.0
+        return otherwise if factor.nominal is None else factor.nominal
 
     def factors_of(self, sample: str, region: str) -> tuple[str, ...]:
         """Return the names of the free factors on a sample in a region."""

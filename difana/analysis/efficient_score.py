@@ -207,21 +207,26 @@ def unbinned_uncertainty(
     scores: Sequence[EfficientScore],
     samples: Sequence[Sequence[Sample]],
     others: Sequence[Channel] = (),
+    *,
+    poi: str | None = None,
 ) -> float:
-    """Return the uncertainty of the first parameter of interest that no binning undercuts.
+    """Return the uncertainty of a parameter of interest that no binning undercuts.
 
     Args:
         scores: The observables of the trained regions.
         samples: Events of each that give the information; those of the test split for a fair
             comparison.
         others: Further channels, which constrain the nuisances, too.
+        poi: The parameter; the first one if left out.
 
     Returns:
-        The square root of the first entry of the inverse information, to first order.
+        The square root of its entry in the inverse information, to first order.
     """
     names, matrix = _joint_information(scores, samples)
-    matrix += linear_information(others, names, poi=names[0])
-    return float(np.sqrt(np.linalg.inv(matrix)[0, 0]))
+    pois = dict.fromkeys(name for score in scores for name in score.plan.pois)
+    matrix += linear_information(others, names, poi=tuple(pois))
+    place = 0 if poi is None else names.index(poi)
+    return float(np.sqrt(np.linalg.inv(matrix)[place, place]))
 
 
 def _joint_information(

@@ -16,6 +16,7 @@ from difana.analysis.candidates import Observable
 from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import unbinned_uncertainty
+from difana.analysis.interests import pois_of
 from difana.analysis.load import Loaded
 from difana.analysis.observables import (
     DIFANA,
@@ -83,7 +84,9 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
     unbinned = float("nan")
     if optimised.scores:
         tests = [own.test for own in regions]
-        unbinned = unbinned_uncertainty(optimised.scores, tests, loaded.channels)
+        unbinned = unbinned_uncertainty(
+            optimised.scores, tests, loaded.channels, poi=config.general.poi
+        )
     setting = setting_of(config, loaded, optimised.observables, unbinned=unbinned)
     plain = _scores_of(optimised.baselines, [own.test for own in regions], regions)
     trained_on = [nominal_samples(own.train) for own in regions]
@@ -145,7 +148,8 @@ def setting_of(
 ) -> Setting:
     """Return what all observables of an analysis share."""
     return Setting(
-        poi=config.general.poi,
+        poi=config.general.interest,
+        others_fixed=config.general.other_pois == "fixed",
         bins={own.region: own.bins for own in observables},
         channels=loaded.channels,
         parameters=loaded.parameters,
@@ -207,14 +211,20 @@ def finished(
         name: binned(Values(x, np.ones(len(x))), cuts[name])[0] for name, x in observed.items()
     }
     seen = seen_data(config, loaded, model, counts)
-    closing = _closing(channels, yields, general.poi)
+    closing = _closing(channels, yields, general.interest)
+    expected = best.by_poi(general.interest)
     return Evaluated(
         comparison=(*rows[:-1], best),
         channels=tuple(channels),
         edges=cuts,
         model=model,
         data=seen.vector,
-        statistics=final_statistics(model, seen, top=1.25 * best.limits[4]),
+        statistics=final_statistics(
+            model,
+            seen,
+            tops={name: 1.25 * own.limits[4] for name, own in expected.items()},
+            fixed=general.other_pois == "fixed",
+        ),
         soft=yields,
         conditions=judged(config.training.constraints, model, closing, channels=channels),
         scores=scores,
@@ -241,13 +251,13 @@ def _final_model(setting: Setting, channels: Sequence[Channel], best: Expectatio
     """Return the model with room for the parameter of interest."""
     parameters = []
     for entry in setting.parameters:
-        if entry.name == setting.poi:
+        if (own := best.by_poi(setting.poi).get(entry.name)) is not None:
             low, high = entry.bounds[0] if entry.bounds else (0.0, 10.0)
-            high = max(high, 10.0, 5 * best.limits[4])
+            high = max(high, 10.0, 5 * own.limits[4])
             entry = dataclasses.replace(entry, bounds=((min(low, 0.0), high),))
         parameters.append(entry)
     left = [setting.treated.without_idle(own) for own in (*channels, *setting.channels)]
-    return build_model(left, poi=setting.poi, parameters=parameters)
+    return build_model(left, poi=pois_of(setting.poi)[0], parameters=parameters)
 
 
 def soft_yields(
@@ -266,7 +276,9 @@ def soft_yields(
 
 
 def _closing(
-    channels: Sequence[Channel], soft: Mapping[str, Mapping[str, np.ndarray]], poi: str
+    channels: Sequence[Channel],
+    soft: Mapping[str, Mapping[str, np.ndarray]],
+    poi: str | Sequence[str],
 ) -> Closing:
     """Return the background of the trained regions in soft and in hard bins."""
     totals = [

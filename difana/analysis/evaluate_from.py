@@ -76,24 +76,22 @@ def evaluate_from(
         journal.begin("read", f"reading {len(config.samples)} samples")
         loaded = load(config)
         loaded = dataclasses.replace(loaded, notes=(*loaded.notes, *_notes(trained, config)))
-        optimised = _all_measured_anew(trained.optimised, loaded, poi=config.general.poi)
+        optimised = _all_measured_anew(trained.optimised, loaded)
         found = conclude(config, loaded, optimised, folder=folder, journal=journal)
         if report is not None:
             report(found)
     return found
 
 
-def _all_measured_anew(
-    found: Optimised | CrossFitted, loaded: Loaded, *, poi: str
-) -> Optimised | CrossFitted:
+def _all_measured_anew(found: Optimised | CrossFitted, loaded: Loaded) -> Optimised | CrossFitted:
     """Return what was trained, measured anew, in each fold where there are folds."""
     if isinstance(found, Optimised):
-        return _measured_anew(found, loaded, poi=poi)
+        return _measured_anew(found, loaded)
     pairs = zip(found.folds, loaded.folds, strict=True)
-    return cross_fitted(tuple(_measured_anew(own, part, poi=poi) for own, part in pairs))
+    return cross_fitted(tuple(_measured_anew(own, part) for own, part in pairs))
 
 
-def _measured_anew(optimised: Optimised, loaded: Loaded, *, poi: str) -> Optimised:
+def _measured_anew(optimised: Optimised, loaded: Loaded) -> Optimised:
     """Return the networks with the information of this analysis, which bins are measured against.
 
     Networks know the scores of the nuisances that they were trained with: those that only scale
@@ -102,7 +100,7 @@ def _measured_anew(optimised: Optimised, loaded: Loaded, *, poi: str) -> Optimis
     optimised = _in_regions(optimised, [own.name for own in loaded.regions])
     scores = []
     for score, own in zip(optimised.scores, loaded.regions, strict=False):  # or there are none
-        plan = ScorePlan.of(own.train, pois=(poi,), strength=score.plan.strength)
+        plan = ScorePlan.of(own.train, pois=own.pois, strength=score.plan.strength)
         if dataclasses.replace(plan, scaled=()) != dataclasses.replace(score.plan, scaled=()):
             return dataclasses.replace(optimised, scores=())
         try:
@@ -165,7 +163,7 @@ def _needed(trained: AnalysisConfig, config: AnalysisConfig) -> Iterator[Pair]:
     for field in dataclasses.fields(config.network):
         was, now = (getattr(own.network, field.name) for own in (trained, config))
         yield f"Network.{camel(field.name)}", was, now
-    yield "General.POI", trained.general.poi, config.general.poi
+    yield "General.POI", trained.general.pois, config.general.pois
     yield "trained Regions", _names(trained), _names(config)
 
 

@@ -170,7 +170,8 @@ def evaluate_folds(config: AnalysisConfig, loaded: Loaded, found: CrossFitted) -
     """
     folds = tuple(zip(loaded.folds, found.folds, strict=True))
     names = [own.name for own in loaded.regions]
-    setting = setting_of(config, loaded, found.folds[0].observables, unbinned=_unbinned(folds))
+    unbinned = _unbinned(folds, config.general.pois)
+    setting = setting_of(config, loaded, found.folds[0].observables, unbinned=unbinned)
     plain = [_observed_by(own.baselines, part) for part, own in folds]
     rows = list(_baselines(folds, plain, on=setting))
     scores: dict[str, list[Scores]] = {}
@@ -295,7 +296,7 @@ def _of_trees(folds: Folds, *, on: Setting) -> list[Expectation]:
     return [_row(TREES, seen, edges, on=on)]
 
 
-def _unbinned(folds: Folds) -> float:
+def _unbinned(folds: Folds, pois: Sequence[str]) -> float:
     """Return the uncertainty without binning: the mean information of the scores of all folds."""
     found = []
     for part, own in folds:
@@ -308,7 +309,7 @@ def _unbinned(folds: Folds) -> float:
             ]
             for region in part.regions
         ]
-        found.append(unbinned_uncertainty(own.scores, full, part.channels) ** -2)
+        found.append(unbinned_uncertainty(own.scores, full, part.channels, poi=pois[0]) ** -2)
     return float(np.mean(found) ** -0.5)
 
 

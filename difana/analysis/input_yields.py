@@ -52,7 +52,11 @@ class InputYields:
 
 
 def input_yields(
-    samples: Sequence[Sample], observed: Events | None = None, *, poi: str, most: int = 24
+    samples: Sequence[Sample],
+    observed: Events | None = None,
+    *,
+    poi: str | Sequence[str],
+    most: int = 24,
 ) -> tuple[InputYields, ...]:
     r"""Return histograms of the inputs of the network, those that separate best.
 

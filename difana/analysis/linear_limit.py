@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from difana.analysis.interests import pois_of
 from difana.data import is_signal
 from difana.likelihood import Channel, HistoSys, NormFactor, NormSys, StatError
 
@@ -31,7 +32,8 @@ class LinearLimit:
     Args:
         fine: The channel in fine cells; its bins are to be merged.
         others: Further channels, which constrain the nuisances, too.
-        poi: Parameter of interest; what it multiplies is signal.
+        poi: Parameter of interest; what it multiplies is signal. Of several, each is profiled in
+            the limits on the others, and the geometric mean of the limits counts.
         minimum: Effective simulated background events wanted in each bin; fewer cost
             :math:`(1 - n_b/n)^2`, as in `difana.losses.minimum_events`.
 
@@ -46,34 +48,41 @@ class LinearLimit:
     """
 
     def __init__(
-        self, fine: Channel, others: Sequence[Channel] = (), *, poi: str, minimum: float = 0.0
+        self,
+        fine: Channel,
+        others: Sequence[Channel] = (),
+        *,
+        poi: str | Sequence[str],
+        minimum: float = 0.0,
     ) -> None:
         """Add up the cells."""
         self.size, self.minimum = len(np.asarray(fine.templates[0].values)), minimum
-        s, b, v, named = _cells((fine, *others), poi=poi)
+        signals, b, v, named = _cells((fine, *others), pois=pois_of(poi))
+        s = np.stack([own for own in signals.values() if own.any()] or [np.zeros_like(b)])
         free = {m.name for c in (fine, *others) for t in c.templates for m in t.modifiers
                 if isinstance(m, NormFactor)}  # fmt: skip
         moves = np.array([np.sqrt(_FREE if n in free else 1.0) * m for n, m in named.items()])
-        moves = moves.reshape(len(named), len(s))
-        self._rest = (s[self.size :], b[self.size :] + v[self.size :])
-        self._sums = [_summed(part[: self.size], axes=(0,)) for part in (s, b, v)]
+        moves = moves.reshape(len(named), len(b))
+        self._rest = (s[:, self.size :].T, b[self.size :] + v[self.size :])
+        self._signals = _summed(s[:, : self.size].T, axes=(0,))
+        self._sums = [_summed(part[: self.size], axes=(0,)) for part in (b, v)]
         own, rest = moves[:, : self.size], moves[:, self.size :]
         self._inner = _summed(own.T @ own, axes=(0, 1))
         self._cross = _summed(own.T @ rest, axes=(0,))
         self._outer = rest.T @ rest
         self._least = 1e-12 * max(float(b.sum()), 1e-300)
 
-    def sigma(
+    def sigmas(
         self, cuts: Int[np.ndarray, "trials edges"], *, simulation: bool = True
-    ) -> Float[np.ndarray, " trials"]:
-        """Return the uncertainty of mu.
+    ) -> Float[np.ndarray, "trials pois"]:
+        """Return the uncertainties of the parameters of interest that move any cell.
 
         Args:
             cuts: Cells at which bins begin, from 0 to the number of cells.
             simulation: Count the statistical uncertainty of the simulation.
         """
-        s, b, v = (np.diff(part[cuts], axis=1) for part in self._sums)
-        s = np.where(b > 0, s, 0.0)  # a bin without simulated background says nothing
+        s, b, v = (np.diff(part[cuts], axis=1) for part in (self._signals, *self._sums))
+        s = np.where((b > 0)[..., None], s, 0.0)  # a bin without simulated background says nothing
         inner = self._inner[cuts[:, :, None], cuts[:, None, :]]
         matrix = np.diff(np.diff(inner, axis=1), axis=2)
         variance = np.maximum(b + (v if simulation else 0.0), self._least)
@@ -89,17 +98,34 @@ class LinearLimit:
                 ],
                 axis=1,
             )
-            s = np.concatenate([s, np.broadcast_to(self._rest[0], (len(s), len(other)))], axis=1)
-        information = np.einsum("tb,tb->t", s, np.linalg.solve(matrix, s[..., None])[..., 0])
-        return 1 / np.sqrt(np.maximum(information, 1e-300))
+            rest = np.broadcast_to(self._rest[0], (len(s), *self._rest[0].shape))
+            s = np.concatenate([s, rest], axis=1)
+        solved = np.linalg.solve(matrix, s)
+        pois = range(s.shape[2])
+        information = np.array(
+            [[np.einsum("tb,tb->t", s[..., i], solved[..., j]) for j in pois] for i in pois]
+        )
+        if len(pois) == 1:
+            return 1 / np.sqrt(np.maximum(information[0, 0], 1e-300))[:, None]
+        tiny = 1e-12 * np.trace(information)[:, None, None] * np.eye(len(pois)) + 1e-300
+        covariance = np.linalg.pinv(np.moveaxis(information, -1, 0) + tiny)
+        return np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 1e-300))
+
+    def sigma(
+        self, cuts: Int[np.ndarray, "trials edges"], *, simulation: bool = True
+    ) -> Float[np.ndarray, " trials"]:
+        """Return the uncertainty of the leading parameter of interest."""
+        return self.sigmas(cuts, simulation=simulation)[:, 0]
 
     def limit(self, cuts: Int[np.ndarray, "trials edges"]) -> Float[np.ndarray, " trials"]:
-        """Return the expected limits."""
-        return _QUANTILE * self.sigma(cuts)
+        """Return the expected limits, of several parameters of interest their geometric mean."""
+        found = self.sigmas(cuts)
+        mean = found[:, 0] if found.shape[1] == 1 else np.exp(np.mean(np.log(found), axis=1))
+        return _QUANTILE * mean
 
     def poverty(self, cuts: Int[np.ndarray, "trials edges"]) -> Float[np.ndarray, " trials"]:
         """Return the penalty for bins of few simulated background events."""
-        _, b, v = (np.diff(part[cuts], axis=1) for part in self._sums)
+        b, v = (np.diff(part[cuts], axis=1) for part in self._sums)
         some = v > 0
         effective = np.where(some, np.maximum(b, 0) ** 2 / np.where(some, v, 1.0), np.inf)
         effective = np.where((v > 0) | (b > 0), effective, 0.0)
@@ -150,7 +176,7 @@ class LinearLimit:
 
 
 def linear_information(
-    channels: Sequence[Channel], parameters: Sequence[str], *, poi: str
+    channels: Sequence[Channel], parameters: Sequence[str], *, poi: str | Sequence[str]
 ) -> Float[np.ndarray, "parameters parameters"]:
     r"""Return :math:`\sum_b \delta_{kb} \delta_{lb} / b_b`: what bins know without constraints.
 
@@ -168,24 +194,28 @@ def linear_information(
     """
     if not channels:
         return np.zeros((len(parameters), len(parameters)))
-    s, b, _, moves = _cells(channels, poi=poi)
-    rows = np.array([s if n == poi else moves.get(n, np.zeros_like(s)) for n in parameters])
+    signals, b, _, moves = _cells(channels, pois=pois_of(poi))
+    known = {**moves, **signals}
+    rows = np.array([known.get(n, np.zeros_like(b)) for n in parameters])
     return (rows / np.where(b > 0, b, np.inf)) @ rows.T
 
 
 def _cells(
-    channels: Sequence[Channel], *, poi: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Return signal, background, its variance, and what each nuisance moves it by."""
+    channels: Sequence[Channel], *, pois: Sequence[str]
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Return signals, background, its variance, and what each nuisance moves it by."""
     ends = np.cumsum([0, *(len(np.asarray(c.templates[0].values)) for c in channels)])
-    s, b, v = (np.zeros(ends[-1]) for _ in range(3))
+    b, v = np.zeros(ends[-1]), np.zeros(ends[-1])
+    signals = {name: np.zeros(ends[-1]) for name in pois}
     moves: dict[str, np.ndarray] = {}
     for channel, low, high in zip(channels, ends[:-1], ends[1:], strict=True):
         part = slice(low, high)
         for template in channel.templates:
             values = np.asarray(template.values, np.float64)
-            if is_signal(template, poi):
-                s[part] += values
+            if is_signal(template, pois):
+                for name in pois:
+                    if is_signal(template, name):
+                        signals[name][part] += values
                 continue
             b[part] += values
             for m in template.modifiers:
@@ -194,7 +224,7 @@ def _cells(
                 elif isinstance(m, HistoSys | NormSys | NormFactor):
                     move = moves.setdefault(m.name, np.zeros(ends[-1]))
                     move[part] += _move(m, values)
-    return s, b, v, moves
+    return signals, b, v, moves
 
 
 def _move(modifier: HistoSys | NormSys | NormFactor, values: np.ndarray) -> np.ndarray:

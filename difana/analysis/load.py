@@ -109,7 +109,7 @@ def _load(config: AnalysisConfig) -> Loaded:
             check_channel(
                 channel,
                 np.asarray(region.binning),
-                poi=config.general.poi,
+                poi=config.general.interest,
                 remedy="Choose another Binning or Filter.",
             )
         for text in treated.notes(channel):
@@ -131,7 +131,7 @@ def _load(config: AnalysisConfig) -> Loaded:
         regions=regions,
         channels=tuple(channels),
         parameters=tuple(
-            Parameter(factor.name, init=factor.nominal, bounds=(factor.bounds,))
+            Parameter(factor.name, init=config.start_of(factor), bounds=(factor.bounds,))
             for factor in config.normfactors
             if factor.name in used  # the others would act on empty templates alone
         ),

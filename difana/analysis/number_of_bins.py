@@ -43,7 +43,7 @@ def number_of_bins(
     train: Sequence[ObservedSample],
     validation: Sequence[ObservedSample],
     *,
-    poi: str = "mu",
+    poi: str | Sequence[str] = "mu",
     others: Sequence[Channel] = (),
     staterror: bool = True,
     minimum_events: float = 10.0,

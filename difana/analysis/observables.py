@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from difana._errors import InputError
 from difana.analysis.conditions import background_of
+from difana.analysis.interests import models_of, pois_of
 from difana.analysis.linear_limit import LinearLimit
 from difana.analysis.pooled import resampled
 from difana.analysis.templates import (
@@ -48,6 +49,23 @@ class View:
 
 
 @dataclasses.dataclass(frozen=True)
+class Limits:
+    """What is expected of one parameter of interest.
+
+    Attributes:
+        limits: Expected upper limits at -2, -1, 0, 1, 2 standard deviations.
+        cls: Expected CLs of 1, in the same order.
+        significance: Expected discovery significance for 1.
+        status: ``ok``, or why the numbers cannot be trusted.
+    """
+
+    limits: tuple[float, ...]
+    cls: tuple[float, ...]
+    significance: float
+    status: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Expectation:
     """What is expected of one observable in hard bins.
 
@@ -63,6 +81,7 @@ class Expectation:
         error: Statistical error of the median limit from the number of simulated events.
         retained: Share of the information on the signal that the bins keep, to first order and
             with nuisances profiled; not a number where it is not known.
+        others: The same of the other parameters of interest, by name.
     """
 
     name: str
@@ -75,6 +94,12 @@ class Expectation:
     observable: str = ""
     error: float = float("nan")
     retained: float = float("nan")
+    others: Mapping[str, Limits] = dataclasses.field(default_factory=dict)
+
+    def by_poi(self, poi: str | Sequence[str]) -> dict[str, Limits]:
+        """Return what is expected of each parameter of interest, the leading one first."""
+        own = Limits(self.limits, self.cls, self.significance, self.status)
+        return {pois_of(poi)[0]: own, **self.others}
 
     @property
     def median(self) -> float:
@@ -92,16 +117,17 @@ class Setting:
     """What all observables of an analysis share.
 
     Attributes:
-        poi: Parameter of interest.
+        poi: Parameter of interest, or several, the leading one first.
         bins: Number of bins for which programs are compiled, by trained region.
         channels: Fixed regions.
         parameters: Settings of parameters.
         staterror: Include the statistical uncertainty of the simulation.
         unbinned: Uncertainty of the parameter of interest without binning, to first order.
         replicas: Bootstrap samples for the errors of the limits; 0 for no errors.
+        others_fixed: Whether the other parameters of interest are held in the fits for one.
     """
 
-    poi: str
+    poi: str | Sequence[str]
     bins: Mapping[str, int]
     channels: tuple[Channel, ...]
     parameters: tuple[Parameter, ...]
@@ -109,6 +135,7 @@ class Setting:
     treated: Treatments = _TREATED
     unbinned: float = float("nan")
     replicas: int = 0
+    others_fixed: bool = False
 
     def channel(self, view: View) -> Channel:
         """Return a trained region in hard bins, its templates treated."""
@@ -120,7 +147,9 @@ class Setting:
 
     def model(self, channels: Sequence[Channel]) -> Model:
         """Return the model of the trained regions and the fixed ones."""
-        return build_model((*channels, *self.channels), poi=self.poi, parameters=self.parameters)
+        leading, *_ = pois_of(self.poi)
+        model = build_model((*channels, *self.channels), poi=leading, parameters=self.parameters)
+        return models_of(model, self.poi, fixed=self.others_fixed)[leading]
 
     def wide(self, channels: Sequence[Channel]) -> Model:
         """Return an equivalent model with the numbers of bins that programs are compiled for."""
@@ -128,7 +157,7 @@ class Setting:
 
 
 def baseline_edges(
-    samples: Sequence[ObservedSample], *, poi: str, bins: int
+    samples: Sequence[ObservedSample], *, poi: str | Sequence[str], bins: int
 ) -> dict[str, Callable[[], Float[np.ndarray, " edges"]]]:
     """Return how to choose the edges of each cross-entropy observable from training events.
 
@@ -184,24 +213,34 @@ def expectation(
             _check_background(on.untreated(own), on.poi)
     except InputError as error:
         return Expectation(name, edges, status=str(error), observable=observable)
-    inference = Inference(on.wide(channels))
-    limits, cls, discovery = inference.limits(), inference.cls(1.0), inference.significance()
+    models = models_of(on.wide(channels), on.poi, fixed=on.others_fixed)
+    own, *others = (_limits(model) for model in models.values())
     notes = (f"{merged} bin(s) without background merged with a neighbour",) if merged else ()
     return Expectation(
         name,
         edges,
-        tuple(limits.expected),
-        tuple(cls.expected),
-        float(discovery.expected),
-        discovery.verdict,
+        own.limits,
+        own.cls,
+        own.significance,
+        own.status,
         notes,
         observable,
         _spread(left, on=on),
         _retained(channels, on=on),
+        dict(zip(list(models)[1:], others, strict=True)),
     )
 
 
-def _merged(views: Sequence[View], *, poi: str) -> tuple[list[View], int]:
+def _limits(model: Model) -> Limits:
+    """Return what is expected of the parameter of interest of a model."""
+    inference = Inference(model)
+    limits, cls, discovery = inference.limits(), inference.cls(1.0), inference.significance()
+    return Limits(
+        tuple(limits.expected), tuple(cls.expected), float(discovery.expected), discovery.verdict
+    )
+
+
+def _merged(views: Sequence[View], *, poi: str | Sequence[str]) -> tuple[list[View], int]:
     """Return the views without bins that lack background, and how many were merged away."""
     found, total = [], 0
     for own in views:
@@ -262,7 +301,7 @@ def baselines(train: Scores, test: Scores, *, on: Setting) -> tuple[Expectation,
     return tuple(found)
 
 
-def _check_background(channel: Channel, poi: str) -> None:
+def _check_background(channel: Channel, poi: str | Sequence[str]) -> None:
     sums = np.sum(
         [np.asarray(t.values) for t in channel.templates if not is_signal(t, poi)], axis=0
     )

@@ -29,6 +29,7 @@ from difana.analysis.descent import descend, median_width
 from difana.analysis.desk import Desk
 from difana.analysis.efficient_score import EfficientScore, jointly
 from difana.analysis.fit_efficient_score import fit_efficient_score
+from difana.analysis.interests import pois_of
 from difana.analysis.number_of_bins import BinCurve
 from difana.analysis.optimised import Optimised
 from difana.analysis.options import NetworkOptions, TrainingOptions
@@ -53,7 +54,7 @@ def optimise(
     key: PRNGKeyArray,
     others: Sequence[Channel] = (),
     parameters: Sequence[Parameter] = (),
-    poi: str = "mu",
+    poi: str | Sequence[str] = "mu",
     channel: str = "SR",
     staterror: bool = True,
     directory: Path | None = None,
@@ -110,7 +111,7 @@ def optimise(
         ConfigError: If the objective is unknown or there are fewer than two bins.
         InputError: If boosted trees are asked for and cannot be trained.
     """
-    own = RegionEvents(channel, train=tuple(train), validation=tuple(validation))
+    own = RegionEvents(channel, train=tuple(train), validation=tuple(validation), pois=pois_of(poi))
     return optimise_regions(
         [own],
         network=network,
@@ -139,7 +140,8 @@ def optimise_regions(
     bins: Sequence[int | str] | None = None,
     others: Sequence[Channel] = (),
     parameters: Sequence[Parameter] = (),
-    poi: str = "mu",
+    poi: str | Sequence[str] = "mu",
+    others_fixed: bool = False,
     staterror: bool = True,
     directory: Path | None = None,
     resume: bool | Literal["same"] = True,
@@ -164,7 +166,10 @@ def optimise_regions(
         bins: Number of bins, or ``"auto"``, of each; ``training.bins`` if left out.
         others: Further channels, constant.
         parameters: Settings of parameters, as in ``build_model``.
-        poi: Parameter of interest; what it multiplies is signal.
+        poi: Parameter of interest; what it multiplies is signal. Or several: the sum of their
+            objectives is minimised, or that of ``training.objective_poi``; the efficient score of
+            a region is that of the first of its ``pois``, the others profiled.
+        others_fixed: Hold the other parameters of interest in the fits for one.
         staterror: Include the statistical uncertainty of the simulation.
         directory: Folder of the checkpoints; None for none.
         resume: As in `optimise`.
@@ -190,7 +195,7 @@ def optimise_regions(
         if not scored:
             raise ConfigError("SecondObservable stands beside the efficient score: 'Start: score'")
         for own in regions:
-            check_second(second, ScorePlan.of(own.train, pois=(poi,)))
+            check_second(second, ScorePlan.of(own.train, pois=own.pois))
     descent_key = jax.random.split(key, 3)[2]
     settings: dict[str, Any] = {"resume": resume, "progress_bar": progress_bar, "mesh": mesh}
     inside, names = _inside(directory), part_names("region", len(regions))
@@ -220,7 +225,9 @@ def optimise_regions(
                 for score, own in zip(scores, regions, strict=True)
             )
         nets[SCORE] = scores
-    question = question_of(training, others=others, parameters=parameters, poi=poi)
+    question = question_of(
+        training, others=others, parameters=parameters, poi=poi, others_fixed=others_fixed
+    )
     desk = Desk(regions, question, training, staterror=staterror)
     curves: dict[str, list[BinCurve | None]] = {}
     if edges is None:
@@ -298,7 +305,7 @@ def _classify(
     network: NetworkOptions,
     training: TrainingOptions,
     key: PRNGKeyArray,
-    poi: str,
+    poi: str | Sequence[str],
     inside: Callable[[str], Path | None],
     baseline: Network | None,
     scored: bool,
@@ -327,7 +334,7 @@ def _classify(
             key=score_key,
             network=network,
             training=pretraining(training),
-            pois=(poi,),
+            pois=own.pois,
             members=training.members,
             checkpoint=inside("score"),
             **settings,

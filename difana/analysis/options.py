@@ -88,6 +88,8 @@ class TrainingOptions:
     Attributes:
         objective: A name of the table `difana.losses.OBJECTIVES`; or code of yours,
             ``module:name``.
+        objective_poi: Of several parameters of interest the one that is trained for; the sum of
+            the objectives of all if left out.
         start: What the descent starts from: ``score``, the efficient score, or ``cross-entropy``.
         bins: Number of bins of the observable; ``auto``: as many as held-out events confirm.
         seed: Seed of the weights, the batches and the split.
@@ -114,6 +116,7 @@ class TrainingOptions:
     """
 
     objective: str = key(kind=or_code(choice(*OBJECTIVES)), default="expected_limit")
+    objective_poi: str | None = key(name="ObjectivePOI", default=None)
     start: str = key(kind=choice("score", "cross-entropy"), default="score")
     bins: int | str = key(kind=or_word("auto", BINS), default="auto")
     seed: int = filled(0)

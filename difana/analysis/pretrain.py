@@ -27,7 +27,7 @@ def pretrain(
     network: NetworkOptions,
     training: TrainingOptions,
     key: PRNGKeyArray,
-    poi: str = "mu",
+    poi: str | Sequence[str] = "mu",
     variations: bool = False,
     stage: str = "cross-entropy",
     checkpoint: Path | None = None,

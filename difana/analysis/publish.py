@@ -12,6 +12,7 @@ from difana.analysis.hepdata import Table, Uncertainty, Variable, yields_title
 if TYPE_CHECKING:
     from difana.analysis.regions import RegionYields
     from difana.analysis.result import AnalysisResult
+    from difana.analysis.statistics import Scan
 
 
 def hepdata_tables(result: AnalysisResult) -> tuple[Table, ...]:
@@ -22,7 +23,9 @@ def hepdata_tables(result: AnalysisResult) -> tuple[Table, ...]:
     """
     poi = result.summary["poi"]
     found = [_yields(region, when) for region in result.regions for when in ("prefit", "postfit")]
-    return (*found, _limits(result, poi), _scan(result, poi))
+    found += [_limits(result, poi), _scan(result.statistics.scan, poi, "CLs scan")]
+    others = result.statistics.interests[1:]
+    return (*found, *(_scan(own.scan, own.name, f"CLs scan of {own.name}") for own in others))
 
 
 def _yields(region: RegionYields, when: str) -> Table:
@@ -73,6 +76,16 @@ def _limits(result: AnalysisResult, poi: str) -> Table:
             qualifiers=level,
         )
     ]
+    for name in shown[0].others if shown else ():
+        own = np.array([entry.others[name].limits for entry in shown])
+        columns.append(
+            Variable(
+                f"expected upper limit on {name}",
+                own[:, 2],
+                uncertainties=_bands(own[:, 2], own),
+                qualifiers=level,
+            )
+        )
     observed = result.summary["limits"]["observed"]
     if observed is not None:
         values = [observed["limit"] if e is result.trained else float("nan") for e in shown]
@@ -88,8 +101,7 @@ def _limits(result: AnalysisResult, poi: str) -> Table:
     )
 
 
-def _scan(result: AnalysisResult, poi: str) -> Table:
-    scan = result.statistics.scan
+def _scan(scan: Scan, poi: str, title: str) -> Table:
     expected = np.asarray(scan.expected)
 
     def columns() -> Iterator[Variable]:
@@ -99,7 +111,7 @@ def _scan(result: AnalysisResult, poi: str) -> Table:
             yield Variable("observed CLs", scan.observed)
 
     return Table(
-        "CLs scan",
+        title,
         f"CLs against {poi}; values below 0.05 are excluded at 95 % confidence level.",
         (Variable(poi, scan.mu),),
         tuple(columns()),

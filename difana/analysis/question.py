@@ -11,6 +11,7 @@ import jax
 from jaxtyping import Array
 
 from difana.analysis.conditions import Closing, Subject, constraints_of, price
+from difana.analysis.interests import models_of, pois_of
 from difana.analysis.options import ConstraintOptions, TrainingOptions
 from difana.analysis.own_parts import objective_of
 from difana.likelihood import Channel, Model, Parameter, build_model
@@ -23,7 +24,9 @@ class Question(eqx.Module):
     objective: Objective = eqx.field(static=True)
     others: tuple[Channel, ...] = eqx.field(kw_only=True)
     parameters: tuple[Parameter, ...] = eqx.field(kw_only=True)
-    poi: str = eqx.field(static=True, kw_only=True)
+    poi: str | Sequence[str] = eqx.field(static=True, kw_only=True)
+    only: str | None = eqx.field(static=True, kw_only=True, default=None)
+    others_fixed: bool = eqx.field(static=True, kw_only=True, default=False)
     minimum_events: float = eqx.field(static=True, kw_only=True)
     penalty: float = eqx.field(static=True, kw_only=True)
     constraints: ConstraintOptions = eqx.field(static=True, kw_only=True)
@@ -35,7 +38,14 @@ class Question(eqx.Module):
 
     def model(self, own: Sequence[Channel]) -> Model:
         """Return the model of the trained channels and the others."""
-        return build_model((*own, *self.others), poi=self.poi, parameters=self.parameters)
+        leading, *_ = pois_of(self.poi)
+        return build_model((*own, *self.others), poi=leading, parameters=self.parameters)
+
+    def value(self, model: Model) -> Array:
+        """Return the objective: the sum over the parameters of interest that are trained for."""
+        models = models_of(model, self.poi, fixed=self.others_fixed)
+        asked = [own for name, own in models.items() if self.only in (None, name)]
+        return functools.reduce(operator.add, map(self.objective, asked))
 
     def __call__(
         self,
@@ -47,7 +57,7 @@ class Question(eqx.Module):
     ) -> tuple[Array, dict[str, Array]]:
         """Return the objective with its penalties: the Lagrangian where there are multipliers."""
         model = self.model(own)
-        value = self.objective(model)
+        value = self.value(model)
         penalty = self.poverty(own) if penalty is None else penalty
         aux = {"objective": value, "penalty": penalty}
         wanted = constraints_of(
@@ -69,7 +79,8 @@ def question_of(
     *,
     others: Sequence[Channel],
     parameters: Sequence[Parameter],
-    poi: str,
+    poi: str | Sequence[str],
+    others_fixed: bool = False,
 ) -> Question:
     """Return the question of a training."""
     return Question(
@@ -77,6 +88,8 @@ def question_of(
         others=tuple(others),
         parameters=tuple(parameters),
         poi=poi,
+        only=training.objective_poi,
+        others_fixed=others_fixed,
         minimum_events=training.minimum_events,
         penalty=training.penalty,
         constraints=training.constraints,
@@ -88,7 +101,7 @@ def log_objective(
     *,
     others: Sequence[Channel] = (),
     parameters: Sequence[Parameter] = (),
-    poi: str = "mu",
+    poi: str | Sequence[str] = "mu",
 ) -> Callable[[Channel], Array]:
     """Return what the recipe minimises as a function of a channel: compiled, differentiable.
 
@@ -99,7 +112,7 @@ def log_objective(
         training: The objective, the events wanted in each bin, the weight of the penalty.
         others: Further channels, constant.
         parameters: Settings of parameters, as in ``build_model``.
-        poi: Parameter of interest.
+        poi: Parameter of interest, or several: the objectives of all are added.
     """
     question = question_of(training, others=others, parameters=parameters, poi=poi)
     return jax.tree_util.Partial(_judged_alone, question)

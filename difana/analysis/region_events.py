@@ -49,6 +49,7 @@ class RegionEvents(eqx.Module):
         test: The same for the test; all events with folds.
         observed: Observed events; None without data, or blinded.
         empty: Samples of which no event is in the region (static).
+        pois: Parameters of interest that act here (static); the efficient score is for the first.
     """
 
     name: str = eqx.field(static=True)
@@ -57,6 +58,7 @@ class RegionEvents(eqx.Module):
     test: tuple[Sample, ...] = ()
     observed: Events | None = None
     empty: tuple[ObservedSample, ...] = eqx.field(static=True, default=())
+    pois: tuple[str, ...] = eqx.field(static=True, default=("mu",))
 
 
 def region_events(
@@ -82,13 +84,15 @@ def region_events(
     if (data := config.observed) is not None and region.name not in config.blinded:
         observed = _observed(config, data, region)
     none = tuple(empty_sample(config, sample, region) for sample in empty)
-    own = RegionEvents(region.name, train, validation, test, observed, none)
+    acting = {name for sample in columns[0] for name in sample.normfactors}
+    pois = tuple(poi for poi in config.pois_in(region) if poi in acting)
+    own = RegionEvents(region.name, train, validation, test, observed, none, pois)
     if not config.folds:
         return own, ()
     seen, folds = _observed_by_fold(config, region, observed), []
     for f, mine in enumerate(seen):
         train, validation, test = columns[1 + 3 * f : 4 + 3 * f]
-        folds.append(RegionEvents(region.name, train, validation, test, mine, none))
+        folds.append(RegionEvents(region.name, train, validation, test, mine, none, pois))
     return own, tuple(folds)
 
 
@@ -142,7 +146,7 @@ def _all_parts(
         except NothingSelectedError as error:
             empty.append(sample)
             errors.append(error)
-    signal = [is_signal(part[0], config.general.poi) for part in parts]
+    signal = [is_signal(part[0], config.general.interest) for part in parts]
     if errors and not (any(signal) and not all(signal)):
         raise errors[0]
     for error in errors:

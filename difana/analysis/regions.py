@@ -48,7 +48,7 @@ def region_yields(config: AnalysisConfig, found: Evaluated) -> tuple[RegionYield
     binnings = {r.name: r.binning for r in config.regions if not r.trained} | dict(found.edges)
     labels = {region.name: region.variable for region in config.regions}
     rows = {"prefit": final.prefit.rows, "postfit": final.postfit.rows}
-    poi, observed = config.general.poi, np.asarray(found.data)
+    poi, observed = config.general.interest, np.asarray(found.data)
     output = f"network output ({'in bins' if config.folds else 'logit'})"
     listed = []
     for channel in model.structure.channels:

@@ -44,7 +44,8 @@ def _events(config: AnalysisConfig, region: RegionConfig) -> tuple[int, str, str
     """Return the number of events of signal or background, whatever is rarer, and what it is."""
     counts = {"signal": 0, "background": 0}
     for sample in config.simulated:
-        signal = config.general.poi in config.factors_of(sample.name, region.name)
+        factors = config.factors_of(sample.name, region.name)
+        signal = any(poi in factors for poi in config.general.pois)
         kind = "signal" if signal else "background"
         if counts[kind] >= FEW:
             continue

@@ -98,10 +98,10 @@ def fingerprint_of(stages: Mapping[str, Any], *names: str) -> str:
 def _seen_by_classifiers(config: AnalysisConfig, loaded: Loaded) -> Iterator[tuple[str, str]]:
     """Yield what networks depend on that see events alone, and variations that change shapes."""
     for train, held_out, where in _pairs(loaded):
-        signal = is_signal(train, config.general.poi)
+        signal = [is_signal(train, poi) for poi in config.general.pois]
         yield f"sample '{train.name}'{where}", _hash(_nominal(train), _nominal(held_out), signal)
     if config.training.start == "score":
-        plans = [ScorePlan.of(r.train, pois=(config.general.poi,)) for r in loaded.regions]
+        plans = [ScorePlan.of(r.train, pois=r.pois) for r in loaded.regions]
         scaling = set.intersection(*(set(plan.scaled) for plan in plans))
         for name, content in _variations(config, loaded).items():
             if name not in scaling:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from difana.analysis.blinding import Seen, expected_vector
+from difana.analysis.interests import models_of
 from difana.infer import (
     CLsResult,
     FitResult,
     Inference,
+    IntervalResult,
     LimitResult,
+    ScanResult,
     SignificanceResult,
     YieldsResult,
     prefit_covariance,
+    profile_interval,
+    profile_scan,
     yields,
 )
 from difana.likelihood import Model
 
 SCAN_POINTS = 31
+_POINTS, _SIDES = 25, 3.5  # of the plane: along each parameter, and in standard deviations
 
 
 class Scan(eqx.Module):
@@ -83,6 +90,28 @@ class ControlFit:
 
 
 @dataclasses.dataclass(frozen=True)
+class Interest:
+    """What the final model says of one of several parameters of interest.
+
+    Attributes:
+        name: The parameter.
+        limits: Its upper limits; the observed one is not a number without data.
+        cls: CLs of 1, the same.
+        significance: The same.
+        scan: CLs against it.
+        interval: Interval of one standard deviation: of the data, or of Asimov data with all
+            parameters of interest at 1.
+    """
+
+    name: str
+    limits: LimitResult
+    cls: CLsResult
+    significance: SignificanceResult
+    scan: Scan
+    interval: IntervalResult
+
+
+@dataclasses.dataclass(frozen=True)
 class Final:
     """All numbers of the final model.
 
@@ -95,6 +124,9 @@ class Final:
         scan: CLs against the parameter of interest.
         observed: What the data say; None without real data, or where a region is blinded.
         control: What is expected after the fit to the regions not blinded; None elsewhere.
+        interests: Of several parameters of interest, what is said of each.
+        plane: Likelihood scan over the first two of them, of the data or of Asimov data with all
+            at 1; None for one.
     """
 
     fit: FitResult
@@ -105,41 +137,96 @@ class Final:
     scan: Scan
     observed: Observed | None
     control: ControlFit | None = None
+    interests: tuple[Interest, ...] = ()
+    plane: ScanResult | None = None
 
 
-def final_statistics(model: Model, seen: Seen, *, top: float) -> Final:
+def final_statistics(
+    model: Model, seen: Seen, *, tops: Mapping[str, float], fixed: bool = False
+) -> Final:
     """Return fit, yields, scan and, for real data, observed limits.
 
     Args:
-        model: The model.
+        model: The model, its parameter of interest the first.
         seen: Its data: observed, Asimov data, or both where regions are blinded.
-        top: Largest value of the scan.
+        tops: Largest value of the scan of each parameter of interest.
+        fixed: Hold the other parameters of interest in the fits for one.
     """
+    pois = tuple(tops)
+    models = models_of(model, pois, fixed=fixed)
     best = Inference(model, seen.vector).best if seen.fit is None else seen.fit
     asimov = None if seen.at is None else expected_vector(model, seen.at)
-    inference = Inference(model, seen.vector if seen.real else asimov)
-    mu = np.linspace(0.0, top, SCAN_POINTS)
-    tests = [inference.cls(value) for value in mu]
-    scan = Scan(
-        mu,
-        np.array([test.observed for test in tests]) if seen.real else None,
-        np.array([test.expected for test in tests]),
-    )
+    data = seen.vector if seen.real else asimov
+    inference = Inference(models[pois[0]], data)
+    scan = _scan(inference, tops[pois[0]], real=seen.real)
     observed = control = None
     if seen.real:
         observed = Observed(inference.limits(), inference.cls(1.0), inference.significance())
     elif seen.at is not None:
         signal = expected_vector(model, seen.at.at[model.poi_index].set(1.0))
-        discovery = Inference(model, signal).significance()
+        discovery = Inference(models[pois[0]], signal).significance()
         control = ControlFit.of(inference.limits(), inference.cls(1.0), discovery)
+    places = np.array([model.index(poi) for poi in pois])
     start, covariance = _before(model)
     prefit, unit = (
-        yields(model, start.at[model.poi_index].set(mu), covariance, label="pre-fit")
-        for mu in (0.0, 1.0)
+        yields(model, start.at[places].set(mu), covariance, label="pre-fit") for mu in (0.0, 1.0)
     )
-    background = yields(model, *_without_signal(model, best), label="post-fit")
+    background = yields(model, *_without_signal(model, best, places), label="post-fit")
     after = yields(model, fit=best)
-    return Final(best, prefit, after, background, unit, scan, observed, control)
+    found = Final(best, prefit, after, background, unit, scan, observed, control)
+    if len(pois) == 1:
+        return found
+    at = start if seen.at is None else seen.at
+    measured = seen.vector if seen.real else expected_vector(model, at.at[places].set(1.0))
+    interests = tuple(
+        _interest(name, own, data, measured, top=tops[name], real=seen.real)
+        for name, own in models.items()
+    )
+    return dataclasses.replace(found, interests=interests, plane=_plane(model, measured, pois))
+
+
+def _scan(inference: Inference, top: float, *, real: bool) -> Scan:
+    mu = np.linspace(0.0, top, SCAN_POINTS)
+    tests = [inference.cls(value) for value in mu]
+    return Scan(
+        mu,
+        np.array([test.observed for test in tests]) if real else None,
+        np.array([test.expected for test in tests]),
+    )
+
+
+def _interest(
+    name: str,
+    model: Model,
+    data: Float[Array, " data"] | None,
+    measured: Float[Array, " data"],
+    *,
+    top: float,
+    real: bool,
+) -> Interest:
+    """Return what a model says of its parameter of interest."""
+    inference = Inference(model, data)
+    return Interest(
+        name,
+        inference.limits(),
+        inference.cls(1.0),
+        inference.significance(),
+        _scan(inference, top, real=real),
+        profile_interval(model, measured, name),
+    )
+
+
+def _plane(model: Model, data: Float[Array, " data"], pois: Sequence[str]) -> ScanResult:
+    """Return the likelihood around the best fit of the first two parameters of interest."""
+    fit = Inference(model, data).best
+    values = {}
+    for name in pois[:2]:
+        place = model.index(name)
+        width = _SIDES * float(fit.uncertainties[place])
+        low, high = (float(end[place]) for end in (model.lower, model.upper))
+        value = float(fit[name])
+        values[name] = np.linspace(max(value - width, low), min(value + width, high), _POINTS)
+    return profile_scan(model, data, values, fit=fit)
 
 
 # compiled whole: one by one, the operations of a model cost seconds of compilation
@@ -152,7 +239,9 @@ def _before(model: Model) -> tuple[Array, Array]:
 
 
 @jax.jit
-def _without_signal(model: Model, fit: FitResult) -> tuple[Array, Array]:
+def _without_signal(
+    model: Model, fit: FitResult, places: Int[Array, " pois"]
+) -> tuple[Array, Array]:
     """Return the parameters of a fit without signal, and the covariance of the others."""
-    i = model.poi_index
-    return fit.params.at[i].set(0.0), fit.covariance.at[i].set(0.0).at[:, i].set(0.0)
+    found = fit.covariance.at[places].set(0.0).at[:, places].set(0.0)
+    return fit.params.at[places].set(0.0), found

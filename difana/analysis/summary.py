@@ -63,12 +63,21 @@ def summary_of(
         "measurement": config.general.measurement,
         "regions": [own.name for own in loaded.regions],
         "poi": config.general.poi,
+        "pois": config.general.pois,
+        "intervals": {
+            own.name: [
+                float(x) for x in (own.interval.value, own.interval.lower, own.interval.upper)
+            ]
+            for own in final.interests
+        },
+        "plane": None if final.plane is None else final.plane.as_dict(),
         "limits": {
             "expected": best.limits,
             "cls": best.cls,
             "significance": best.significance,
             "status": best.status,
             "observed": observed,
+            "others": _others(final, best),
             "control_fit": None if final.control is None else dataclasses.asdict(final.control),
         },
         "blinded": config.blinded,
@@ -86,6 +95,7 @@ def summary_of(
                 "significance": entry.significance,
                 "edges": entry.edges,
                 "status": entry.status,
+                "others": {name: dataclasses.asdict(own) for name, own in entry.others.items()},
                 "notes": entry.notes,
             }
             for entry in comparison
@@ -135,6 +145,31 @@ def summary_of(
         "versions": versions(),
         "git": git_hash(config.path.resolve().parent),
     }
+
+
+def _others(final: Final, best: Expectation) -> dict[str, Any]:
+    """Return the limits on the parameters of interest that are not the leading one."""
+    found = {}
+    for own in final.interests[1:]:
+        observed = None
+        if final.observed is not None:
+            observed = {
+                "limit": own.limits.observed,
+                "expected_limits": own.limits.expected,
+                "cls": own.cls.observed,
+                "significance": own.significance.observed,
+                "status": own.limits.verdict,
+            }
+        expected = best.others[own.name]
+        found[own.name] = {
+            "expected": expected.limits,
+            "cls": expected.cls,
+            "significance": expected.significance,
+            "status": expected.status,
+            "observed": observed,
+            "control_fit": None if final.control is None else {"limits": own.limits.expected},
+        }
+    return found
 
 
 def _samples(
@@ -251,6 +286,10 @@ def _status(best: Expectation, optimised: Optimised | CrossFitted, final: Final)
     if (own := final.observed) is not None:
         statuses |= {"observed limit": own.limits.verdict, "observed CLs": own.cls.verdict,
                      "observed significance": own.significance.verdict}  # fmt: skip
+    for name, other in best.others.items():
+        statuses[f"expected limit on {name}"] = other.status
+    for one in final.interests:
+        statuses[f"interval of {one.name}"] = "ok" if one.interval.ok else one.interval.message
     if final.control is not None:
         statuses["expected limit after the control fit"] = final.control.status
     found += [f"{name}: {text}" for name, text in statuses.items() if text != "ok"]

@@ -244,7 +244,7 @@ def hard_channel(
 
 
 def check_channel(
-    channel: Channel, edges: Float[np.ndarray, " edges"], *, poi: str, remedy: str
+    channel: Channel, edges: Float[np.ndarray, " edges"], *, poi: str | Sequence[str], remedy: str
 ) -> None:
     """Refuse templates that no likelihood can be made of.
 
@@ -283,7 +283,10 @@ def check_channel(
 
 
 def merge_empty(
-    samples: Sequence[ObservedSample], edges: Float[np.ndarray, " edges"], *, poi: str
+    samples: Sequence[ObservedSample],
+    edges: Float[np.ndarray, " edges"],
+    *,
+    poi: str | Sequence[str],
 ) -> tuple[Float[np.ndarray, " left"], int]:
     """Merge bins without background with a neighbour: the one before, the first with the second.
 

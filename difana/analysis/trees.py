@@ -72,7 +72,11 @@ def check_trees(samples: Sequence[Sample]) -> None:
 
 
 def train_trees(
-    train: Sequence[Sample], validation: Sequence[Sample], *, poi: str = "mu", seed: int = 0
+    train: Sequence[Sample],
+    validation: Sequence[Sample],
+    *,
+    poi: str | Sequence[str] = "mu",
+    seed: int = 0,
 ) -> BoostedTrees:
     r"""Train gradient-boosted trees on the cross-entropy of nominal events.
 
@@ -137,7 +141,7 @@ def observe_trees(trees: BoostedTrees, samples: Sequence[Sample]) -> tuple[Obser
 class _Classes:
     """Nominal events of two classes, both with the same sum of weights."""
 
-    def __init__(self, samples: Sequence[Sample], poi: str) -> None:
+    def __init__(self, samples: Sequence[Sample], poi: str | Sequence[str]) -> None:
         self.features = np.concatenate([np.asarray(s.nominal.features) for s in samples])
         sizes = [len(s.nominal) for s in samples]
         self.signal = np.repeat([is_signal(s, poi) for s in samples], sizes)

@@ -26,7 +26,21 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         >>> headline({"poi": "mu", "limits": limits, "comparison": []})
         [('expected limit', 'mu < 0.760', '68 % band 0.550 to 1.070, 95 % 0.400 to 1.460')]
     """
-    limits, poi = summary["limits"], summary["poi"]
+    own = next((e for e in summary["comparison"] if e["name"] == DIFANA), {})
+    found = _of_poi(summary["poi"], summary["limits"], own.get(ERROR))
+    for name, limits in summary["limits"].get("others", {}).items():
+        found += _of_poi(name, limits, None)
+    for name, (value, low, high) in summary.get("intervals", {}).items():
+        decimals = decimals_of([high - value, value - low])
+        numbers = [shown(x, decimals) for x in (value, high - value, value - low)]
+        where = "" if summary["limits"]["observed"] is not None else "expected for all at 1; "
+        said = f"{where}68 %: {shown(low, decimals)} to {shown(high, decimals)}"
+        found.append(("interval", "{} = {} +{} -{}".format(name, *numbers), said))
+    return found
+
+
+def _of_poi(poi: str, limits: Mapping[str, Any], error: float | None) -> list[tuple[str, str, str]]:
+    """Return the limits on one parameter of interest."""
     expected, observed = limits["expected"], limits["observed"]
     found, hidden = [], ""
     if observed is not None:
@@ -36,8 +50,6 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     elif (control := limits.get("control_fit")) is not None:
         # nuisances as fitted to the regions that are not blinded
         expected, hidden = control["limits"], ", blinded"
-    own = next((e for e in summary["comparison"] if e["name"] == DIFANA), {})
-    error = own.get(ERROR)
     band = _band(expected, error) + hidden
     if error:
         band += f"; ± {rounded(error, error).split()[0]} from the size of the simulation"
@@ -88,10 +100,12 @@ def comparison_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[s
     """
     entries, poi = summary["comparison"], summary["poi"]
     best = next((e["limit"] for e in entries if e["name"] == DIFANA), None)
+    others = next((list(e["others"]) for e in entries if e.get("others")), [])
     columns = [
         "observable",
         "bins",
         f"{poi} <",
+        *(f"{name} <" for name in others),
         "68 % band",
         "Z",
         "information",
@@ -112,13 +126,21 @@ def comparison_table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[s
                 observable_text(entry),
                 " + ".join(map(str, entry["bins"].values())) or "0",
                 limit_text(limit, entry.get(ERROR)),
+                *(_other(entry, name) for name in others),
                 band,
                 shown(entry["significance"], 2),
                 "" if kept is None else f"{100 * kept:.0f} %",
                 gain,
             ]
         )
-    if not any(row[5] for row in rows):
-        columns.pop(5)
-        rows = [row[:5] + row[6:] for row in rows]
+    place = columns.index("information")
+    if not any(row[place] for row in rows):
+        columns.pop(place)
+        rows = [row[:place] + row[place + 1 :] for row in rows]
     return columns, rows
+
+
+def _other(entry: Mapping[str, Any], name: str) -> str:
+    """Return the limit on another parameter of interest."""
+    own = entry.get("others", {}).get(name)
+    return limit_text(own["limits"][2]) if own and own["limits"] else "-"

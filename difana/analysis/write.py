@@ -11,6 +11,7 @@ from difana.analysis._parts import fold_folders, part_names
 from difana.analysis.candidates import Observable
 from difana.analysis.folds import CrossFitted
 from difana.analysis.hepdata import write_hepdata
+from difana.analysis.interests import models_of
 from difana.analysis.optimised import Optimised
 from difana.analysis.publish import hepdata_tables
 from difana.analysis.result import AnalysisResult
@@ -31,7 +32,16 @@ def write_result(result: AnalysisResult, optimised: Optimised | CrossFitted) -> 
     ]
     for old in (out / "result.json", *of_another_run):
         old.unlink(missing_ok=True)
-    workspace = to_workspace(result.model, result.data, measurement=measurement)
+    general = result.config.general
+    models = models_of(result.model, general.pois, fixed=general.other_pois == "fixed")
+    # one measurement for each parameter of interest, the leading one first
+    names = [measurement, *(f"{measurement}_{poi}" for poi in general.pois[1:])]
+    specs = [
+        to_workspace(model, result.data, measurement=name)
+        for model, name in zip(models.values(), names, strict=True)
+    ]
+    measurements = [spec["measurements"][0] for spec in specs]
+    workspace = {**specs[0], "measurements": measurements}
     write_json(out / "workspace.json", workspace)
     crossed = isinstance(optimised, CrossFitted)
     parts = optimised.folds if crossed else (optimised,)

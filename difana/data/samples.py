@@ -6,7 +6,7 @@ the events that need a histogram, or a variation for one of its methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, Self
 
 import equinox as eqx
@@ -319,12 +319,13 @@ class HasFactors(Protocol):
         raise NotImplementedError
 
 
-def is_signal(part: HasFactors, poi: str) -> bool:
-    """Say whether the parameter of interest multiplies a sample or a template.
+def is_signal(part: HasFactors, poi: str | Sequence[str]) -> bool:
+    """Say whether the parameter of interest, or one of several, multiplies a sample or a template.
 
     Example:
         >>> import jax.numpy as jnp
         >>> is_signal(Sample(Events(jnp.ones((3, 1)), jnp.ones(3)), name="b"), "mu")
         False
     """
-    return poi in part.normfactors
+    names = (poi,) if isinstance(poi, str) else poi
+    return any(name in part.normfactors for name in names)

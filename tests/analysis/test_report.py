@@ -191,7 +191,7 @@ def test_pictures_say_energy_and_luminosity_as_the_experiment_does() -> None:
 
 
 def test_names_that_make_one_file_make_two(tmp_path: Path) -> None:
-    look = Look(tmp_path, "difana", "", "mu", {"b": "$b$ quarks"})
+    look = Look(tmp_path, "difana", "", ("mu",), {}, {"b": "$b$ quarks"})
     first, second = (look.picture(name, Figure(), "") for name in ("a b", "a_b"))
     assert first.figure != second.figure
     assert all(Path(str(picture.figure)).is_file() for picture in (first, second))

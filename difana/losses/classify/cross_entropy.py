@@ -19,7 +19,7 @@ def cross_entropy(
     batch: Sequence[Sample],
     step: Step | None = None,
     *,
-    poi: str = "mu",
+    poi: str | Sequence[str] = "mu",
     variations: bool = False,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     r"""Return the binary cross-entropy of the first observable taken as a logit.

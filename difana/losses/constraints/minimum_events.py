@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,7 +14,7 @@ from difana.likelihood import Channel
 
 
 def minimum_events(
-    channel: Channel, *, poi: str = "mu", threshold: float = 10.0
+    channel: Channel, *, poi: str | Sequence[str] = "mu", threshold: float = 10.0
 ) -> Float[Array, ""]:
     r"""Return the penalty :math:`\sum_b \max(0, 1 - n_b/t)^2`.
 

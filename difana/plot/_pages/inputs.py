@@ -29,7 +29,7 @@ def _region(result: AnalysisResult, region: str, look: Look) -> Section:
     pictures, inputs = [], result.inputs[region]
     for own in sorted(inputs, key=lambda own: -own.separation):
         background = {look.called(name): y for name, y in own.background.items()}
-        signal = {f"{look.called(name)} ({look.mu} = 1)": own.samples[name] for name in own.signals}
+        signal = {look.unit(name): own.samples[name] for name in own.signals}
         figure = data_mc(
             own.edges,
             background,

@@ -8,7 +8,8 @@ from difana.analysis.words import ERROR, comparison_table, headline, observable_
 from difana.plot._pages.look import Look
 from difana.plot.cls_scan import cls_scan
 from difana.plot.comparison import comparison
-from difana.plot.report import Section
+from difana.plot.report import Picture, Section
+from difana.plot.scan import scan
 
 if TYPE_CHECKING:
     from difana.analysis import AnalysisResult
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 
 def result_section(result: AnalysisResult, look: Look) -> Section:
     """Return limits, warnings, and the scan of CLs."""
-    poi = look.said(look.poi)
-    text = f"Upper limits on {poi} at 95 % confidence level (CLs, asymptotic formulae)."
+    pois = ", ".join(map(look.said, look.pois))
+    text = f"Upper limits on {pois} at 95 % confidence level (CLs, asymptotic formulae)."
     if any(region.observed for region in result.regions) and not result.real_data:
         text += f" Blinded: {', '.join(map(look.said, result.summary['blinded']))}."
     elif not result.real_data:
         text += " There are no data: everything is expected."
     if not result.ok:
         text = f"These numbers cannot be trusted: {result.message}.\n\n{text}"
-    scan, own = result.statistics.scan, result.statistics.observed
+    tested, own = result.statistics.scan, result.statistics.observed
     # with data, the nuisances of the expected band were fitted to them, as in the scan
     observed, expected = None, result.trained.median
     if result.statistics.control is not None:
@@ -33,9 +34,9 @@ def result_section(result: AnalysisResult, look: Look) -> Section:
         observed, expected = own.limits.observed, own.limits.median
     limits = (None if observed is None else float(observed), float(expected))
     figure = cls_scan(
-        scan.mu,
-        scan.observed,
-        scan.expected,
+        tested.mu,
+        tested.observed,
+        tested.expected,
         limits=limits,
         title=look.title(),
         label=look.label,
@@ -47,9 +48,36 @@ def result_section(result: AnalysisResult, look: Look) -> Section:
         text,
         cards=[(name, value, said) for name, value, said in
                headline(result.summary)],
-        figures=[look.picture("cls_scan", figure, caption)],
+        figures=[look.picture("cls_scan", figure, caption), *_others(result, look)],
         parts=_notes(result),
     )  # fmt: skip
+
+
+def _others(result: AnalysisResult, look: Look) -> list[Picture]:
+    """Return the scans of the other parameters of interest, and the plane of the first two."""
+    found = []
+    for own in result.statistics.interests[1:]:
+        limits = own.limits
+        observed = None if limits.observed is None else float(limits.observed)
+        figure = cls_scan(
+            own.scan.mu,
+            own.scan.observed,
+            own.scan.expected,
+            limits=(observed, float(limits.median)),
+            title=look.title(),
+            label=look.label,
+            xlabel=f"signal strength {look.symbol(own.name)}",
+        )
+        held = "held" if result.config.general.other_pois == "fixed" else "fitted"
+        caption = f"The same for {look.said(own.name)}, the other strengths {held}."
+        found.append(look.picture(f"cls_scan_{own.name}", figure, caption))
+    if (plane := result.statistics.plane) is not None:
+        names = [look.symbol(name) for name in plane.names]
+        figure = scan(plane, title=look.title(), label=look.label, xlabel=names[0], ylabel=names[1])
+        data = "the data" if result.real_data else f"Asimov data with {look.all_at_one}"
+        caption = f"Twice the rise of the likelihood of {data}, all else fitted, and its contours."
+        found.append(look.picture("plane", figure, caption))
+    return found
 
 
 def _notes(result: AnalysisResult) -> list[Section]:

@@ -28,6 +28,8 @@ class Look:
         label: Experiment and status.
         conditions: Energy and luminosity as the experiment writes them; may be empty.
         poi: Parameter of interest.
+        pois: All of them, the leading one first.
+        signals: Parameter of interest of each signal sample.
         names: What pictures call things, by their names in the configuration.
         written: Files that were written.
     """
@@ -35,7 +37,8 @@ class Look:
     folder: Path
     label: str
     conditions: str
-    poi: str
+    pois: tuple[str, ...]
+    signals: Mapping[str, str]
     names: Mapping[str, str]
     written: set[str] = field(default_factory=set)
 
@@ -57,9 +60,27 @@ class Look:
         return called[0].upper() + called[1:]
 
     @property
+    def poi(self) -> str:
+        """The leading parameter of interest."""
+        return self.pois[0]
+
+    @property
     def mu(self) -> str:
-        """The parameter of interest in pictures."""
-        return style.symbol(self.poi) if self.poi not in self.names else self.called(self.poi)
+        """The leading parameter of interest in pictures."""
+        return self.symbol(self.poi)
+
+    def symbol(self, poi: str) -> str:
+        """Return a parameter of interest in pictures."""
+        return style.symbol(poi) if poi not in self.names else self.called(poi)
+
+    def unit(self, sample: str) -> str:
+        """Return what pictures call a signal sample of unit strength."""
+        return f"{self.called(sample)} ({self.symbol(self.signals.get(sample, self.poi))} = 1)"
+
+    @property
+    def all_at_one(self) -> str:
+        """Say in tables that all parameters of interest are 1."""
+        return f"{', '.join(map(self.said, self.pois))} = 1"
 
     def title(self, *words: str) -> str:
         """Return the title at the right: words, and the conditions below them."""
@@ -85,7 +106,13 @@ def look_of(config: AnalysisConfig, folder: Path) -> Look:
         folder,
         label,
         conditions(label, general.energy, general.luminosity_label),
-        general.poi,
+        general.pois,
+        {
+            sample: factor.name
+            for factor in config.normfactors
+            if factor.name in general.pois
+            for sample in factor.samples
+        },
         dict(config.labels),
     )
 

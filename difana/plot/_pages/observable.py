@@ -40,7 +40,7 @@ def _region(result: AnalysisResult, region: str, look: Look) -> Section:
     """Return the observable of one region."""
     rows: list[list[Any]] = []
     seen = {label: by_region[region] for label, by_region in result.scores.items()}
-    events = {label: _events(samples, look.poi) for label, samples in seen.items()}
+    events = {label: _events(samples, look.pois) for label, samples in seen.items()}
     for label, (x, weights, labels) in events.items():
         area = float(roc_auc(x, labels, weights))
         rows.append([label, shown(area, 4), shown(histogram_separation(x, weights, labels), 3)])
@@ -64,12 +64,12 @@ def _region(result: AnalysisResult, region: str, look: Look) -> Section:
 Events = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _events(samples: Sequence[ObservedSample], poi: str) -> Events:
+def _events(samples: Sequence[ObservedSample], pois: Sequence[str]) -> Events:
     """Return observable, weights and labels of all nominal events."""
     x = np.concatenate([sample.nominal.x for sample in samples])
     weights = np.concatenate([sample.nominal.weights for sample in samples])
     sizes = [len(sample.nominal.x) for sample in samples]
-    return x, weights, np.repeat([int(is_signal(sample, poi)) for sample in samples], sizes)
+    return x, weights, np.repeat([int(is_signal(sample, pois)) for sample in samples], sizes)
 
 
 def _roc(events: dict[str, Events], look: Look, before: str) -> list[Picture]:

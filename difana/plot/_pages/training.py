@@ -126,7 +126,10 @@ def symbols_section(result: AnalysisResult, look: Look) -> Section:
     """Return what the symbols mean."""
     poi = look.said(look.poi)
     rows = [list(row) for row in _SYMBOLS.items()]
-    rows.insert(0, [poi, "signal strength: the yield of the signal in units of the predicted one"])
+    called = ", ".join(map(look.said, look.pois))
+    rows.insert(
+        0, [called, "signal strength: the yield of the signal in units of the predicted one"]
+    )
     rows.append(
         [
             "impact",

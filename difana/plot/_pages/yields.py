@@ -21,7 +21,6 @@ BIN = "bin of the network's output"
 
 def yields_section(result: AnalysisResult, look: Look) -> Section:
     """Return tables and pictures of all regions."""
-    poi = look.said(look.poi)
     partly = any(region.observed for region in result.regions)
     fitted = "the data" if result.real_data else "background-only Asimov data"
     if partly and not result.real_data:
@@ -29,7 +28,7 @@ def yields_section(result: AnalysisResult, look: Look) -> Section:
     return Section(
         "Yields",
         f"Before the fit, and after the fit to {fitted}. Uncertainties hold all nuisance "
-        f"parameters with their correlations; signal before the fit is that of {poi} = 1.",
+        f"parameters with their correlations; signal before the fit is that of {look.all_at_one}.",
         parts=[_region(result, region, look) for region in result.regions],
     )
 
@@ -63,7 +62,7 @@ def _sum(numbers: Mapping[str, Any]) -> str:
 
 def _bins(region: RegionYields, after: Mapping[str, Any], look: Look, *, seen: bool) -> Section:
     signal = np.sum(list(region.signal.values()), axis=0) if region.signal else None
-    columns = ["bin", *([] if signal is None else [f"signal ({look.said(look.poi)} = 1)"])]
+    columns = ["bin", *([] if signal is None else [f"signal ({look.all_at_one})"])]
     columns += ["background after the fit", "S / B", *(["data"] if seen else [])]
     rows = []
     for i, (mean, error) in enumerate(zip(after["yields"], after["errors"], strict=True)):
@@ -96,9 +95,7 @@ def _pictures(result: AnalysisResult, region: RegionYields, look: Look) -> list[
             title=look.title(f"{look.called(region.name)}, {words}"),
             label=look.label,
             xlabel=xlabel,
-            signal={
-                f"{look.called(n)} ({look.mu} = 1)": y for n, y in region.signal.items() if y.any()
-            },
+            signal={look.unit(n): y for n, y in region.signal.items() if y.any()},
             signal_factor="auto",
             log=True,
         )
