@@ -40,6 +40,20 @@ def test_agreement_with_pyhf():
     assert numbers(row("CLs of three points"))[0] == pytest.approx(largest, rel=0.05)
 
 
+def test_one_flow():
+    found = record("oneflow")["seeds"]["0"]
+    names = ("auc_before", "auc_after", "correlations_after")
+    measured = [found[name] for name in names]
+    assert numbers(row("one flow corrects")) == pytest.approx(measured, abs=0.0006)
+    assert all(found["order_kept"])
+
+
+def test_posteriors():
+    lines = [x.split("|") for x in results("sbi_posteriors.md").splitlines() if x.count("|") == 6]
+    measured = [float(cells[3]) for cells in lines[2:]]
+    assert numbers(row("posteriors of sbibm")) == pytest.approx(measured, abs=0.0006)
+
+
 def test_toys():
     rate = re.search(r"Ratio of the rates: \*\*(\d+)\*\*", results("toys.md"))
     assert rate is not None
