@@ -97,7 +97,7 @@ def judge(name, data, *, train, seed, epochs, batch):
     begin = time.perf_counter()
     result = fit_tagger(
         net, jnp.asarray(p[:train]), labels[:train], key=jax.random.key(1000 + seed),
-        training=Training(**{**options, **own}), progress_bar=False,
+        training=Training(**{**options, **own}), progress_bar=False, augment=t.rotated,
     )  # fmt: skip
     seconds = time.perf_counter() - begin
     found, true = scores(result.trainable, p[train:], mask[train:]), labels[train:]
@@ -170,8 +170,8 @@ def main():
         f"`{command}`; jax {jax.__version__}, {jax.default_backend()}.",
         "",
         f"{WHAT[options.data]}; {size} figures; momenta",
-        f"alone; {epochs} epochs of batches of {batch}, Adam, cosine, averaged weights; the spread",
-        "is that of seeds (start, held-out jets, batches).",
+        f"alone, turned about the axes; {epochs} epochs, batches of {batch}, Adam, cosine; the",
+        "spread is that of seeds (start, held-out jets, batches).",
         "",
         *table(found),
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Unpack
 
 import equinox as eqx
@@ -35,6 +36,7 @@ def fit_tagger(
     focal: float = 0.0,
     class_weights: Float[ArrayLike, " classes"] | None = None,
     attack: dict[str, Any] | None = None,
+    augment: Callable[[PyTree, PRNGKeyArray], PyTree] | None = None,
     **options: Unpack[LoopOptions],
 ) -> TrainResult:
     """Minimise the cross-entropy of labelled rows; the network of the lowest held-out one returns.
@@ -56,6 +58,8 @@ def fit_tagger(
         class_weights: Factor of each class.
         attack: Options of :func:`difana.losses.attacked`: the training is on inputs that the
             network likes least.
+        augment: ``augment(inputs, key) -> inputs``: what is done to the inputs of each step, such
+            as `difana.nn.taggers.rotated`; held-out rows stay as they are.
         options: Further options of ``minimise``.
 
     Returns:
@@ -98,6 +102,9 @@ def fit_tagger(
         return entropy(net, batch), {}, memory
 
     def loss(net: PyTree, batch: Weighted, step: Step, memory: PyTree = None) -> tuple:
+        if augment is not None:
+            rows = {**batch.rows, "inputs": augment(batch.rows["inputs"], step.key)}
+            batch = Weighted(rows, batch.weights)
         if attack is not None:
             still = evaluation_mode(net, statistics=memory or None)
 

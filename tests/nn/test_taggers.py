@@ -35,6 +35,7 @@ from difana.nn.taggers import (
     minkowski_products,
     pair_features,
     particle_features,
+    rotated,
 )
 from difana.nn.taggers import _spurions as spurions
 from difana.nn.taggers._layers import BatchNorm
@@ -238,6 +239,18 @@ def test_kinematics_have_finite_derivatives_at_zeros():
         return sum(jnp.sum(x) for x in [*found, jet_image(p, there, pixels=4)])
 
     assert bool(jnp.all(jnp.isfinite(jax.grad(total)(jnp.zeros((1, 2, 4))))))
+
+
+def test_turned_jets_keep_axis_energies_and_masses(jets):
+    x, mask = jets
+    turned = rotated(x, KEY)
+    for p, q in ((x, turned),):
+        np.testing.assert_allclose(q[..., :4].sum(1), p[..., :4].sum(1), atol=1e-9)
+        np.testing.assert_allclose(minkowski_products(q[..., :4]), minkowski_products(p[..., :4]),
+                                   atol=1e-7)  # fmt: skip
+    np.testing.assert_array_equal(turned[..., 4], x[..., 4])
+    assert not np.allclose(turned[0], x[0])
+    assert not bool(jnp.any(jnp.where(mask[..., None], 0, turned)))
 
 
 def test_products_and_boosts(jets):

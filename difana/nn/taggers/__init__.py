@@ -13,6 +13,7 @@ from difana.nn.taggers.kinematics import (
     minkowski_products,
     pair_features,
     particle_features,
+    rotated,
 )
 from difana.nn.taggers.lgatr_slim import SLIM_NANO, LGATrSlim
 from difana.nn.taggers.lorentz_net import LorentzNet
@@ -52,5 +53,6 @@ __all__ = [
     "minkowski_products",
     "pair_features",
     "particle_features",
+    "rotated",
     "tagger_named",
 ]

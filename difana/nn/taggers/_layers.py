@@ -21,10 +21,16 @@ def gelu(x: Array) -> Array:
 
 
 def linear(
-    inputs: int, outputs: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike, bias: bool = True
+    inputs: int,
+    outputs: int,
+    *,
+    rngs: nnx.Rngs,
+    dtype: jax.typing.DTypeLike,
+    bias: bool = True,
+    gain: float = 1.0,
 ) -> nnx.Linear:
-    """Return an affine map with the uniform initialisation of torch."""
-    width = 1 / max(inputs, 1) ** 0.5
+    """Return an affine map, uniform at the start: as in torch, or ``gain`` times as wide."""
+    width = gain / max(inputs, 1) ** 0.5
     start = jax.nn.initializers.uniform(2 * width)
 
     def centred(key: Array, shape: tuple[int, ...], kind: jax.typing.DTypeLike) -> Array:
@@ -89,8 +95,11 @@ class Perceptron(nnx.Module):
         dtype: jax.typing.DTypeLike,
         activation: Activation = jax.nn.relu,
     ) -> None:
+        # as wide as a ReLU needs it to hand on the variance, which no norm here restores
+        gains = [6**0.5] * (len(widths) - 2) + [1.0]
         self.layers = nnx.List(
-            linear(a, b, rngs=rngs, dtype=dtype) for a, b in itertools.pairwise(widths)
+            linear(a, b, rngs=rngs, dtype=dtype, gain=gain)
+            for (a, b), gain in zip(itertools.pairwise(widths), gains, strict=True)
         )
         self.activation = activation
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from difana._numerics import safe_sqrt
 
@@ -194,3 +195,32 @@ def boost_matrix(velocity: Float[Array, "3"]) -> Float[Array, "4 4"]:
     block = jnp.eye(3) + factor * jnp.outer(velocity, velocity)
     first = jnp.concatenate([gamma[None], -gamma * velocity])
     return jnp.concatenate([first[None], jnp.column_stack([-gamma * velocity, block])])
+
+
+def rotated(
+    p: Float[Array, "events particles channels"], key: PRNGKeyArray
+) -> Float[Array, "events particles channels"]:
+    """Return jets turned by random angles about their own axes, for augmentation.
+
+    Energies and masses stay. Padding holds zeros, before and after.
+
+    Args:
+        p: Momenta ``(E, px, py, pz)`` and further channels, which stay.
+        key: Random key.
+
+    Example:
+        >>> import jax
+        >>> p = jnp.array([[[5.0, 3.0, 1.0, 0.0], [5.0, 3.0, -1.0, 0.0]]])
+        >>> turned = rotated(p, jax.random.key(0))
+        >>> bool(jnp.allclose(turned.sum(axis=1), p.sum(axis=1), atol=1e-5))
+        True
+    """
+    v = p[..., 1:4]
+    axis = v.sum(axis=1, keepdims=True)
+    size = safe_sqrt(jnp.sum(axis**2, axis=-1, keepdims=True))
+    axis = jnp.broadcast_to(axis / jnp.maximum(size, SMALL), v.shape)
+    angle = 2 * jnp.pi * jax.random.uniform(key, (len(p), 1, 1), p.dtype)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    along = jnp.sum(axis * v, axis=-1, keepdims=True) * axis
+    turned = along + cos * (v - along) + sin * jnp.cross(axis, v)
+    return jnp.concatenate([p[..., :1], turned, p[..., 4:]], axis=-1)

@@ -11,13 +11,15 @@ from jaxtyping import Array
 
 from difana.nn.taggers._base import Coordinates, Tagger
 from difana.nn.taggers._layers import Perceptron
-from difana.nn.taggers.kinematics import centred
+from difana.nn.taggers.kinematics import SMALL, centred
+
+_WIDTH = 0.3  # of a jet, in rapidity and azimuth
 
 
 class PFN(Tagger):
     r"""Particle flow network: a sum over the particles between two perceptrons.
 
-    .. math:: F\left(\sum_i \Phi(z_i, y_i, \phi_i, \ldots)\right), \qquad
+    .. math:: F\left(\sum_i \Phi(\ln z_i, y_i, \phi_i, \ldots)\right), \qquad
               z_i = p_{T,i} / \textstyle\sum_j p_{T,j}
 
     Args:
@@ -63,7 +65,10 @@ class PFN(Tagger):
 
     def embed(self, p: Array, extra: Array, mask: Array) -> Array:
         """Return the sum of the latent vectors."""
-        x = jnp.concatenate([jnp.stack(centred(p, mask), axis=-1), extra], axis=-1)
+        share, y, phi = centred(p, mask)
+        # of order one, whatever the jet
+        own = [(jnp.log(jnp.maximum(share, SMALL)) + 4) / 2, y / _WIDTH, phi / _WIDTH]
+        x = jnp.concatenate([jnp.stack(own, axis=-1), extra], axis=-1)
         return jnp.sum(jnp.where(mask[..., None], jax.nn.relu(self.phi(x)), 0), axis=1)
 
     def classify(self, embedding: Array) -> Array:
@@ -100,5 +105,5 @@ class EFN(PFN):
     def embed(self, p: Array, extra: Array, mask: Array) -> Array:
         """Return the sum of the latent vectors, weighted with shares of the energy."""
         share, y, phi = centred(p, mask)
-        latent = jax.nn.relu(self.phi(jnp.stack([y, phi], axis=-1)))
+        latent = jax.nn.relu(self.phi(jnp.stack([y, phi], axis=-1) / _WIDTH))
         return jnp.sum(jnp.where(mask[..., None], share[..., None] * latent, 0), axis=1)
