@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -16,14 +15,14 @@ from jaxtyping import Array, Float
 from difana._errors import InputError
 from difana._typing import Network, PyTree
 from difana.analysis.linear_limit import linear_information
+from difana.analysis.score_information import inverse_of, joint_information
 from difana.data import Sample
-from difana.likelihood import Channel
+from difana.likelihood import Channel, Parameter
 from difana.losses import ScorePlan
 from difana.losses.classify.efficient_score import version
 from difana.nn import MeanOf
 
 _LEAST, _MOST = -20.0, 10.0  # logarithms of signal over background beyond are not believed
-_CHUNK = 1 << 16
 
 
 class EfficientScore(eqx.Module):
@@ -110,7 +109,11 @@ class EfficientScore(eqx.Module):
 
 
 def efficient_score_of(
-    nets: Network | Sequence[Network], samples: Sequence[Sample], *, plan: ScorePlan
+    nets: Network | Sequence[Network],
+    samples: Sequence[Sample],
+    *,
+    plan: ScorePlan,
+    parameters: Sequence[Parameter] = (),
 ) -> EfficientScore:
     """Return the efficient score from networks trained with `difana.losses.efficient_score`.
 
@@ -119,6 +122,8 @@ def efficient_score_of(
         samples: Events, each sample standing for its full yield, that give the ratios of the
             yields and the information; not those of the test split.
         plan: The plan of the training.
+        parameters: Settings, as in ``build_model``: a nuisance may be free (``constraint="none"``),
+            fixed, or have another width than one.
 
     Raises:
         InputError: If a yield is not positive, or the information has no inverse: two parameters
@@ -138,8 +143,8 @@ def efficient_score_of(
     raw = dataclasses.replace(
         blank_score(nets, plan), offsets=_offsets(samples, plan), rates=_rates(samples, plan)
     )
-    names, matrix = _joint_information([raw], [samples])
-    covariance = _inverse(matrix, names)
+    names, matrix = joint_information([raw], [samples], parameters)
+    covariance = inverse_of(matrix, names)
     number = len(plan.pois)
     mix = covariance[:number] / np.diag(covariance)[:number, None]
     yields = {s.name: _total(s.nominal.weights) for s in samples}
@@ -171,29 +176,27 @@ def blank_score(nets: Network | Sequence[Network], plan: ScorePlan) -> Efficient
 
 
 def jointly(
-    scores: Sequence[EfficientScore], samples: Sequence[Sequence[Sample]]
+    scores: Sequence[EfficientScore],
+    samples: Sequence[Sequence[Sample]],
+    parameters: Sequence[Parameter] = (),
 ) -> tuple[EfficientScore, ...]:
-    r"""Return the efficient scores of several regions that are fitted together.
+    """Return the efficient scores of several regions that are fitted together.
 
-    The information of the simultaneous likelihood is the sum over the regions. With its inverse,
-    taken over the parameters of all, the efficient score of each region is
-
-    .. math:: e_\mu(x) = \sum_k \frac{(I^{-1})_{\mu k}}{(I^{-1})_{\mu\mu}}\, t_k(x),
-
-    k running over the parameters that act there: a nuisance that one region measures costs the
-    others nothing. One region is returned as it is.
+    Their information is the sum over the regions; its inverse, over the parameters of all, mixes
+    the scores of each: a nuisance that one measures costs the others nothing.
 
     Args:
         scores: The scores of the regions, each made of its own events.
         samples: Events of each region that give its information; not those of the test split.
+        parameters: Settings, as in `efficient_score_of`.
 
     Raises:
         InputError: If the information has no inverse.
     """
     if len(scores) == 1:
         return tuple(scores)
-    names, matrix = _joint_information(scores, samples)
-    covariance = _inverse(matrix, names)
+    names, matrix = joint_information(scores, samples, parameters)
+    covariance = inverse_of(matrix, names)
     found = []
     for score in scores:
         own = [names.index(name) for name in score.parameters]
@@ -208,39 +211,24 @@ def unbinned_uncertainty(
     samples: Sequence[Sequence[Sample]],
     others: Sequence[Channel] = (),
     *,
+    parameters: Sequence[Parameter] = (),
     poi: str | None = None,
 ) -> float:
-    """Return the uncertainty of a parameter of interest that no binning undercuts.
+    """Return the uncertainty of a parameter of interest without bins, to first order.
 
     Args:
         scores: The observables of the trained regions.
         samples: Events of each that give the information; those of the test split for a fair
             comparison.
         others: Further channels, which constrain the nuisances, too.
+        parameters: Settings, as in `efficient_score_of`.
         poi: The parameter; the first one if left out.
-
-    Returns:
-        The square root of its entry in the inverse information, to first order.
     """
-    names, matrix = _joint_information(scores, samples)
+    names, matrix = joint_information(scores, samples, parameters)
     pois = dict.fromkeys(name for score in scores for name in score.plan.pois)
     matrix += linear_information(others, names, poi=tuple(pois))
     place = 0 if poi is None else names.index(poi)
     return float(np.sqrt(np.linalg.inv(matrix)[place, place]))
-
-
-def _joint_information(
-    scores: Sequence[EfficientScore], samples: Sequence[Sequence[Sample]]
-) -> tuple[list[str], np.ndarray]:
-    """Return the parameters of all regions and their information, constraints added once."""
-    names = list(dict.fromkeys(name for score in scores for name in score.parameters))
-    found = np.zeros((len(names), len(names)))
-    for score, own in zip(scores, samples, strict=True):
-        places = [names.index(name) for name in score.parameters]
-        found[np.ix_(places, places)] += _information(score, own)
-    pois = {poi for score in scores for poi in score.plan.pois}
-    constrained = {v.name for own in samples for s in own for v in s.variations} - pois
-    return names, found + np.diag([float(name in constrained) for name in names])
 
 
 def _total(weights: Any) -> float:
@@ -288,48 +276,3 @@ def _rates(samples: Sequence[Sample], plan: ScorePlan) -> Float[np.ndarray, "sca
             ]
             rates[k, p] = np.average(logs, weights=[_total(s.nominal.weights) for s in group])
     return rates
-
-
-def _information(raw: EfficientScore, samples: Sequence[Sample]) -> np.ndarray:
-    """Return the information of one experiment at the reference point, without constraints."""
-    plan, size = raw.plan, len(raw.parameters)
-    scores: Callable = eqx.filter_jit(raw.scores)
-    found = np.zeros((size, size))
-    for sample, factor in plan.reference(samples):
-        weights = factor * np.asarray(sample.nominal.weights, np.float64)
-        for start in range(0, len(weights), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            inputs = jax.tree.map(partial(_cut, part=part), sample.nominal.inputs)
-            t = np.asarray(scores(inputs), np.float64)
-            found += t.T @ (weights[part, None] * t)
-    return found
-
-
-def _inverse(matrix: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """Return the inverse of an information.
-
-    Raises:
-        InputError: If there is none: two parameters do the same.
-    """
-    try:
-        covariance = np.linalg.inv(matrix)
-    except np.linalg.LinAlgError as error:
-        raise InputError(f"the information has no inverse: {_degenerate(matrix, names)}") from error
-    if not np.isfinite(covariance).all() or not (np.diag(covariance) > 0).all():
-        raise InputError(f"the information has no inverse: {_degenerate(matrix, names)}")
-    return covariance
-
-
-def _cut(leaf: Array, *, part: slice) -> Array:
-    return leaf[part]
-
-
-def _degenerate(matrix: np.ndarray, parameters: Sequence[str]) -> str:
-    """Name the parameters that cannot be told apart."""
-    values, vectors = np.linalg.eigh(matrix)
-    worst = np.abs(vectors[:, 0])
-    names = [parameters[int(i)] for i in np.argsort(-worst)[:3] if worst[i] > 0.1]
-    return (
-        f"{', '.join(names)} cannot be told apart (smallest eigenvalue {values[0]:.3g}); give a"
-        " constraint to one of them, or leave it out"
-    )

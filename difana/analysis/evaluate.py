@@ -85,7 +85,11 @@ def evaluate(config: AnalysisConfig, loaded: Loaded, optimised: Optimised) -> Ev
     if optimised.scores:
         tests = [own.test for own in regions]
         unbinned = unbinned_uncertainty(
-            optimised.scores, tests, loaded.channels, poi=config.general.poi
+            optimised.scores,
+            tests,
+            loaded.channels,
+            parameters=loaded.parameters,
+            poi=config.general.poi,
         )
     setting = setting_of(config, loaded, optimised.observables, unbinned=unbinned)
     plain = _scores_of(optimised.baselines, [own.test for own in regions], regions)

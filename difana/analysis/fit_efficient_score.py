@@ -21,6 +21,7 @@ from difana.analysis.options import NetworkOptions
 from difana.analysis.pretrain import pretraining
 from difana.config import digest
 from difana.data import Sample
+from difana.likelihood import Parameter
 from difana.losses import ScorePlan, Step, efficient_score
 from difana.train import AbstractTraining, Training, TrainResult
 
@@ -56,6 +57,7 @@ def fit_efficient_score(
     training: Training = pretraining(),
     pois: Sequence[str] = ("mu",),
     strength: float = 0.0,
+    parameters: Sequence[Parameter] = (),
     members: int = 1,
     per_step: int | None = 4,
     start: Network | None = None,
@@ -76,6 +78,7 @@ def fit_efficient_score(
         training: Steps, batch, rate, schedule, patience, average.
         pois: Parameters of interest; the samples that they multiply are signals.
         strength: Signal strength at which the scores are taken: 0 for limits, 1 for measurements.
+        parameters: Settings, as in `efficient_score_of`; none of them changes the training.
         members: Networks of an ensemble, whose outputs are averaged.
         per_step: Of the nuisances that move events, how many are drawn at each step.
         start: Instead of a new network: one with ``ScorePlan.of(...).outputs`` outputs.
@@ -137,7 +140,9 @@ def fit_efficient_score(
         **settings,
     )
     nets = [training.trainable for training in trainings]
-    return EfficientScoreResult(efficient_score_of(nets, train, plan=plan), trainings)
+    return EfficientScoreResult(
+        efficient_score_of(nets, train, plan=plan, parameters=parameters), trainings
+    )
 
 
 def _without(samples: Sequence[Sample], names: Sequence[str]) -> list[Sample]:

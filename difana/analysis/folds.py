@@ -309,7 +309,10 @@ def _unbinned(folds: Folds, pois: Sequence[str]) -> float:
             ]
             for region in part.regions
         ]
-        found.append(unbinned_uncertainty(own.scores, full, part.channels, poi=pois[0]) ** -2)
+        sigma = unbinned_uncertainty(
+            own.scores, full, part.channels, parameters=part.parameters, poi=pois[0]
+        )
+        found.append(sigma**-2)
     return float(np.mean(found) ** -0.5)
 
 

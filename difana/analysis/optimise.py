@@ -218,7 +218,7 @@ def optimise_regions(
     nets: dict[str, tuple[Network, ...]] = {CROSS_ENTROPY: tuple(own.baseline for own in trained)}
     scores = tuple(own.score for own in trained if own.score is not None)
     if scores:
-        scores = jointly(scores, [own.train for own in regions])
+        scores = jointly(scores, [own.train for own in regions], parameters)
         if second is not None:
             nets[SLICED] = tuple(
                 unroll(score, own.train, second=second, slices=training.slices)

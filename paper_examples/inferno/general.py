@@ -47,6 +47,7 @@ def sigma(benchmark: str, seed: int, *, steps: int, bins: int, events: tuple[int
             steps=steps, batch_size=4000, learning_rate=2e-3, final_rate=0.0, patience=None
         ),
         strength=1.0,  # a measurement of mu = 1
+        parameters=BENCHMARKS[benchmark].parameters,  # r and lambda are free
         progress_bar=False,
     ).observable
     objective = log_objective(

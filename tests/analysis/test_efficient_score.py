@@ -18,6 +18,7 @@ from difana.data import (
     Transformation,
     WeightVariation,
 )
+from difana.likelihood import Parameter
 from difana.losses import ScorePlan, Step, efficient_score
 from difana.train import Training
 
@@ -138,6 +139,25 @@ def test_the_efficient_score_is_orthogonal_to_the_nuisances():
     prior = np.diag([0.0, 1, 1, 1, 0])
     product = np.asarray(found.mix[0]) @ (information - prior) + np.asarray(found.mix[0]) @ prior
     np.testing.assert_allclose(product[1:], 0, atol=1e-6 * information[0, 0])
+
+
+def test_settings_of_the_nuisances_count():
+    """A free nuisance is projected out entirely; one that is held costs nothing."""
+    samples = analysis()
+    plan = ScorePlan.of(samples)
+
+    def score(**settings):
+        own = [Parameter(name, **options) for name, options in settings.items()]
+        return efficient_score_of(true_network(samples), samples, plan=plan, parameters=own)
+
+    place = score().parameters.index("shift")
+    data = score(shift={"constraint": "none"}).information[place, place]
+    for options, prior in (({"sigma": 0.5}, 4.0), ({}, 1.0), ({"fixed": True}, 1e12)):
+        found = score(shift=options)
+        assert found.information[place, place] - data == pytest.approx(prior, rel=1e-6)
+    assert abs(found.mix[0, place]) < 1e-6
+    assert found.uncertainties[0] < score().uncertainties[0]
+    assert score().uncertainties[0] < score(shift={"constraint": "none"}).uncertainties[0]
 
 
 def test_the_loss_is_lowest_at_the_true_ratios():
