@@ -6,6 +6,7 @@ from difana.flows.bayesian import BayesianFlow, BayesianFlowResult, fit_bayesian
 from difana.flows.columns import Column, Columns
 from difana.flows.continuous import Continuous, transport_pairs
 from difana.flows.correction import Correction, CorrectionResult, fit_correction
+from difana.flows.distil import distil
 from difana.flows.fit import FlowResult, fit_flow
 from difana.flows.flow import Flow
 from difana.flows.importance import Integrator, IntegratorResult, fit_integrator, integrator
@@ -41,6 +42,7 @@ __all__ = [
     "autoregressive_flow",
     "continuous_flow",
     "coupling_flow",
+    "distil",
     "effective_gain",
     "fit_bayesian_flow",
     "fit_correction",
