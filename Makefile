@@ -29,7 +29,7 @@ help:
 	@echo "make test   run the tests"
 	@echo "make lint   ruff, import-linter, pyright, codespell"
 	@echo "make docs   the pages of docs/ and the API reference, in docs/_build"
-	@echo "make notebooks  execute the six notebooks (ten minutes); WRITE=1 keeps what they show"
+	@echo "make notebooks  execute the seven notebooks (ten minutes); WRITE=1 keeps what they show"
 	@echo "make lowest  a part of the tests with the oldest versions that are allowed"
 	@echo "make mutants  change one thing of the package at a time: does a test notice? (half an hour)"
 	@echo "make clean  remove the virtual environment, caches and demo-output/"
