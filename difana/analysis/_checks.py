@@ -8,6 +8,7 @@ import re
 
 from difana._errors import ConfigError
 from difana.analysis._check_blinding import with_blinding
+from difana.analysis._check_categories import with_categories
 from difana.analysis._check_factors import with_normfactors
 from difana.analysis._check_systematics import (
     check_modifiers,
@@ -41,6 +42,7 @@ def check_references(
         problems.add(1, "missing section 'Features' (or 'Particles')")
     if problems:  # references to entries that could not be read would only confuse
         return config
+    config = with_categories(config, problems)
     _check_regions(config, root, problems)
     _check_samples(config, root, problems)
     config = with_blinding(config, root, problems)

@@ -18,7 +18,7 @@ from difana.analysis._fixed import variable_columns, variable_of
 from difana.analysis._sources import Source
 from difana.analysis.config import AnalysisConfig, FoldsConfig, RegionConfig, SampleConfig
 from difana.analysis.observable_of import TrainedObservable, observables_of
-from difana.analysis.templates import bin_of, network_scores
+from difana.analysis.templates import bin_of, in_category, network_scores
 from difana.data import Chunk, Events, ExtensionReport, extend_file, fold_of, split_parts
 
 _NONE = -1  # the region, bin or part of an event that is in none
@@ -205,14 +205,15 @@ class _Writer:
             rows = np.arange(len(events)) if fold is None else np.flatnonzero(fold == one.fold)
             if not len(rows):
                 continue
-            own = network_scores(
-                one.net, jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], events.inputs)
-            )
+            inputs = jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], events.inputs)
+            own = network_scores(one.net, inputs)
             if not np.isfinite(own).all():
                 raise InputError(
                     "the network returns numbers that are not finite: inspect the features"
                 )
-            found[rows], bins[rows] = own, bin_of(own, one.edges.astype(own.dtype))
+            inside = in_category(one.net, inputs)
+            found[rows] = own
+            bins[rows] = np.where(inside, bin_of(own, one.edges.astype(own.dtype)), _NONE)
         return found, bins
 
 

@@ -136,7 +136,17 @@ def cell_edges(
         InputError: If there are fewer distinct values.
     """
     signal = np.concatenate([s.nominal.x for s in samples if is_signal(s, poi)])
+    if not len(signal):
+        raise InputError(
+            "no signal event is left for bins of the observable: a category that gets none cannot "
+            "be one (Regions: Categories); join its class with another"
+        )
     background = np.sort(np.concatenate([s.nominal.x for s in samples if not is_signal(s, poi)]))
+    if not len(background):
+        raise InputError(
+            "no background event is left for bins of the observable: a category that gets none "
+            "cannot be one (Regions: Categories); join its class with another"
+        )
     places = [np.asarray(breaks, float)]
     for low, high in itertools.pairwise((-np.inf, *breaks, np.inf)):
         inside = [x[(x >= low) & (x < high)] for x in (signal, background)]

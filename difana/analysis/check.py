@@ -198,7 +198,7 @@ def _try_variable(source: Source, root: Node, probed: Probed, problems: Problems
             try:
                 variable_of(source, probed.columns, entry=entry, alpha=alpha)
             except InputError as error:
-                line = _entry(root, "Regions", source.region.name).line_of("Variable")
+                line = _entry(root, "Regions", source.region.written).line_of("Variable")
                 if entry is not None:
                     line = _entry(root, "Systematics", entry.name).line_of("Transform")
                 place = (source.systematic or source.sample).where
@@ -212,7 +212,7 @@ def _line(
 ) -> int:
     """Return the line of the key that a complaint is about."""
     sample = _entry(root, "Samples", source.sample.name)
-    region = _entry(root, "Regions", source.region.name)
+    region = _entry(root, "Regions", source.region.written)
     match complaint.kind:
         case "file":
             tree = complaint.text.startswith(("no tree", "no group"))
@@ -220,7 +220,7 @@ def _line(
         case "selection":
             own = source.region.name in dict(source.sample.region_filters)
             if complaint.name == "region" and own:
-                return sample.line_of(f"RegionFilters.{source.region.name}")
+                return sample.line_of(f"RegionFilters.{source.region.written}")
             return (region if complaint.name == "region" else sample).line_of("Filter")
         case "identifier":
             return root.line_of("General.Identifier")

@@ -62,6 +62,7 @@ def conclude(
         inputs={
             own.name: input_yields(own.test, own.observed, poi=config.general.interest)
             for own in loaded.regions
+            if own.category < 1  # categories share their inputs
         },
     )
     write_result(result, optimised)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from difana import train as training_loop
 from difana._typing import Network
 from difana.analysis.candidates import Observable
+from difana.analysis.category import Category, category_shares
 from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.options import TrainingOptions
@@ -26,7 +27,7 @@ from difana.analysis.region_events import RegionEvents
 from difana.data import Sample, nominal_samples
 from difana.hist import TrainableEdges
 from difana.likelihood import Channel, channel_from_events
-from difana.losses import cross_entropy, with_multipliers
+from difana.losses import class_entropy, cross_entropy, with_multipliers
 from difana.nn import trainable
 from difana.train import Step, TrainResult
 
@@ -73,8 +74,9 @@ def descend(
         _Flat([r.validation for r in regions]),
     )
     dtype = train.samples[0].nominal.features.dtype
+    bases, places = _bases(observables)
     state = {
-        "net": tuple(own.net for own in observables),
+        "net": bases,
         "edges": tuple(_trainable(np.asarray(own.edges, float), dtype) for own in observables),
         "width": tuple(jnp.asarray(median_width(own.edges), dtype) for own in observables),
     }
@@ -82,20 +84,22 @@ def descend(
 
     def channels_of(state: Any, samples: Sequence[Sample], bandwidth: Any) -> tuple[Channel, ...]:
         """Return the channels; the bandwidth is in units of the widths, None for hard bins."""
-        rows = zip(
-            names, state["net"], state["edges"], state["width"], train.split(samples), strict=True
-        )
-        return tuple(
-            channel_from_events(
-                net,
+        found = []
+        for r, own in enumerate(train.split(samples)):
+            kernel = None if bandwidth is None else state["width"][r] * bandwidth
+            binning, net = state["edges"][r].edges, observables[r].net
+            if isinstance(net, Category):
+                binning, kernel = category_shares(net.index, binning, bandwidth=kernel), None
+            channel = channel_from_events(
+                state["net"][places[r]],
                 own,
-                edges=edges.edges,
-                bandwidth=None if bandwidth is None else width * bandwidth,
-                name=name,
+                edges=binning,
+                bandwidth=kernel,
+                name=names[r],
                 staterror=staterror,
             )
-            for name, net, edges, width, own in rows
-        )
+            found.append(channel)
+        return tuple(found)
 
     closes = training.constraints.closure is not None
 
@@ -109,9 +113,10 @@ def descend(
             closing_of(own, channels_of(state, nominal_samples(batch), None)) if closes else None
         )
         value, aux = question(own, closing=closing, multipliers=state.get("multipliers", ()))
+        parts = train.split(batch)
         entropies = [
-            cross_entropy(_classifier(net), part, poi=poi)[0]
-            for net, part in zip(state["net"], train.split(batch), strict=True)
+            _entropy(net, parts[places.index(i)], regions[places.index(i)], poi=poi)
+            for i, net in enumerate(state["net"])
         ]
         entropy = functools.reduce(operator.add, entropies)
         aux = {**aux, "cross_entropy": entropy}
@@ -161,22 +166,54 @@ def descend(
         **settings,
     )
     best = result.trainable
-    rows = zip(best["net"], best["edges"], names, strict=True)
-    moved = tuple(Observable(net, np.asarray(e.edges, float), name) for net, e, name in rows)
-    return moved, result
+    moved = []
+    for r, own in enumerate(observables):
+        net = best["net"][places[r]]
+        if isinstance(own.net, Category):
+            net = Category(net, own.net.index, own.net.classes)
+        moved.append(Observable(net, np.asarray(best["edges"][r].edges, float), names[r]))
+    return tuple(moved), result
+
+
+def _bases(observables: Sequence[Observable]) -> tuple[tuple[Network, ...], list[int]]:
+    """Return the networks, that of several categories once, and the place of each region's."""
+    bases: list[Network] = []
+    places = []
+    for own in observables:
+        net = own.net.net if isinstance(own.net, Category) else own.net
+        known = [i for i, base in enumerate(bases) if base is net]
+        places.append(known[0] if known else len(bases))
+        if not known:
+            bases.append(net)
+    return tuple(bases), places
+
+
+def _entropy(
+    net: Network, batch: Sequence[Sample], own: RegionEvents, *, poi: str | Sequence[str]
+) -> Array:
+    """Return the cross-entropy of a network: of its classes, or of signal and background."""
+    if own.classes:
+        return class_entropy(net, batch, classes=dict(own.classes))[0]
+    return cross_entropy(_classifier(net), batch, poi=poi)[0]
 
 
 class _Flat:
     """Samples of several regions in one row, as batches are drawn of them."""
 
     def __init__(self, regions: Sequence[Sequence[Sample]]) -> None:
-        self.samples = tuple(sample for own in regions for sample in own)
-        self._ends = np.cumsum([len(own) for own in regions])
+        self.samples: tuple[Sample, ...] = ()
+        self._places: list[tuple[int, int]] = []
+        known: dict[int, tuple[int, int]] = {}
+        for own in regions:  # categories of one region share their events
+            if id(own) not in known:
+                start = len(self.samples)
+                self.samples += tuple(own)
+                known[id(own)] = (start, len(self.samples))
+            self._places.append(known[id(own)])
 
     def split(self, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
         """Return the samples, or others in their places, by region."""
-        starts = [0, *self._ends[:-1]]
-        return [samples[a:b] for a, b in zip(starts, self._ends, strict=True)]
+        return [samples[a:b] for a, b in self._places]
 
 
 def _trainable(edges: Float[np.ndarray, " edges"], dtype: Any) -> TrainableEdges:

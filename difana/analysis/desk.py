@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from difana._errors import InputError
+from difana._errors import InputError, blame
 from difana._typing import Network
 from difana.analysis.best_bins import best_bins
 from difana.analysis.candidates import Candidate, Observable, trusted
@@ -65,18 +66,19 @@ class Desk:
     ) -> list[BinCurve | None]:
         """Return the numbers of bins that the observables are worth, where that is asked."""
         found: list[BinCurve | None] = []
-        for own, asked, places in zip(seen, bins, breaks, strict=True):
+        for r, (own, asked, places) in enumerate(zip(seen, bins, breaks, strict=True)):
             curve = None
             if asked == "auto":
-                curve = number_of_bins(
-                    own[0],
-                    own[1],
-                    others=self.question.others,
-                    poi=self.question.poi,
-                    staterror=self.staterror,
-                    minimum_events=self.training.minimum_events,
-                    breaks=places,
-                )
+                with self._blaming(r):
+                    curve = number_of_bins(
+                        own[0],
+                        own[1],
+                        others=self.question.others,
+                        poi=self.question.poi,
+                        staterror=self.staterror,
+                        minimum_events=self.training.minimum_events,
+                        breaks=places,
+                    )
             found.append(curve)
         return found
 
@@ -92,9 +94,16 @@ class Desk:
         places = [()] * len(seen) if breaks is None else breaks
         for _ in range(_SWEEPS if len(seen) > 1 else 1):
             for r, (own, number) in enumerate(zip(seen, bins, strict=True)):
-                found[r] = self._searched(r, own, number, channels, places[r])
+                with self._blaming(r):
+                    found[r] = self._searched(r, own, number, channels, places[r])
                 channels[r] = self.hard(r, pooled(own), found[r])
         return [found[r] for r in range(len(seen))]
+
+    def _blaming(self, place: int) -> contextlib.AbstractContextManager[None]:
+        """Name a region, where there are several, in errors about its observable."""
+        if len(self.regions) == 1:
+            return contextlib.nullcontext()
+        return blame(f"region '{self.regions[place].name}'")
 
     def _searched(
         self,

@@ -30,7 +30,14 @@ from difana.analysis.observables import (
 from difana.analysis.optimised import Optimised
 from difana.analysis.region_events import RegionEvents
 from difana.analysis.statistics import Final, final_statistics
-from difana.analysis.templates import ObservedSample, Values, binned, network_scores, observe
+from difana.analysis.templates import (
+    ObservedSample,
+    Values,
+    binned,
+    in_category,
+    network_scores,
+    observe,
+)
 from difana.analysis.treatments import treatments_of
 from difana.analysis.trees import TREES, BoostedTrees, observe_trees
 from difana.data import Events, Inputs, Sample, is_signal, nominal_samples
@@ -165,8 +172,10 @@ def setting_of(
 
 
 def observed_scores(net: Network, events: Events) -> Float[np.ndarray, " events"]:
-    """Return the observable of observed events, of which there may be none."""
-    return network_scores(net, events.inputs) if len(events) else np.zeros(0)
+    """Return the observable of observed events (in a category), of which there may be none."""
+    if not len(events):
+        return np.zeros(0)
+    return network_scores(net, events.inputs)[in_category(net, events.inputs)]
 
 
 def finished(

@@ -14,7 +14,7 @@ from difana.analysis._fixed import fixed_channel, observed_yields
 from difana.analysis._parts import only
 from difana.analysis._sources import blame
 from difana.analysis.config import AnalysisConfig
-from difana.analysis.region_events import RegionEvents, region_events
+from difana.analysis.region_events import RegionEvents, all_region_events
 from difana.analysis.templates import ObservedSample, check_channel
 from difana.analysis.treatments import treatments_of
 from difana.data import Events, Expression, Sample
@@ -115,7 +115,7 @@ def _load(config: AnalysisConfig) -> Loaded:
         for text in treated.notes(channel):
             warnings.warn(text, stacklevel=2)
         channels.append(treated(channel))
-    found = [region_events(config, region) for region in config.trained]
+    found = all_region_events(config)
     regions = tuple(own for own, _ in found)
     used = {name for own in regions for sample in own.test for name in sample.normfactors} | {
         name for c in channels for t in c.templates for name in t.normfactors

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from difana._errors import DifanaError, InputError, nearest
 from difana._typing import Network
 from difana.analysis._parts import fold_folders, part_names
+from difana.analysis.category import Category
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.efficient_score import EfficientScore, blank_score
 from difana.analysis.network import network_for
@@ -145,6 +146,9 @@ def described(net: Network) -> dict[str, Any]:
     if isinstance(net, Unrolled):
         sliced = {"second": net.second, "slices": len(net.cuts) + 1}
         return {**described(net.score), "kind": "efficient score in slices", **sliced}
+    if isinstance(net, Category):
+        classes = {"classes": net.classes, "category": net.index}
+        return {**described(net.net), "kind": "category", **classes}
     if isinstance(net, EfficientScore):
         plan = dataclasses.asdict(net.plan)
         return {"kind": "efficient score", "members": len(net.nets), "plan": plan}
@@ -181,7 +185,7 @@ def network_of(
         stored = kind["plan"].items()
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in stored}
         plan = ScorePlan(**fields)
-    outputs = 1 if plan is None else plan.outputs
+    outputs = int(kind.get("classes", 1)) if plan is None else plan.outputs
     start = network_for(config.network, [Sample(event, name="any")], outputs=outputs)
     nets = tuple(start(jax.random.key(0)) for _ in range(members))
     if plan is not None:
@@ -190,7 +194,10 @@ def network_of(
             cuts, ends = (np.zeros(n, np.float32) for n in (int(kind["slices"]) - 1, 2))
             return load_weights(path, Unrolled(score, cuts, ends, str(kind["second"])))
         return load_weights(path, score)
-    return load_weights(path, nets[0] if members == 1 else MeanOf(nets))
+    net = nets[0] if members == 1 else MeanOf(nets)
+    if "classes" in kind:
+        net = Category(net, int(kind["category"]), outputs)
+    return load_weights(path, net)
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -25,16 +25,20 @@ from difana.analysis.candidates import (
     breaks_of,
     chosen_of,
 )
+from difana.analysis.classified import (
+    Classified,
+    category_of,
+    classify,
+    joint_scores,
+    with_others,
+)
 from difana.analysis.descent import descend, median_width
 from difana.analysis.desk import Desk
-from difana.analysis.efficient_score import EfficientScore, jointly
-from difana.analysis.fit_efficient_score import fit_efficient_score
 from difana.analysis.interests import pois_of
 from difana.analysis.number_of_bins import BinCurve
 from difana.analysis.optimised import Optimised
 from difana.analysis.options import NetworkOptions, TrainingOptions
 from difana.analysis.own_parts import objective_of
-from difana.analysis.pretrain import pretrain, pretraining
 from difana.analysis.question import question_of
 from difana.analysis.region_events import RegionEvents
 from difana.analysis.trees import BoostedTrees, check_trees, train_trees
@@ -42,7 +46,6 @@ from difana.analysis.unrolled import check_second, unroll
 from difana.data import Sample
 from difana.likelihood import Channel, Parameter
 from difana.losses import ScorePlan
-from difana.train import TrainResult
 
 
 def optimise(
@@ -199,10 +202,14 @@ def optimise_regions(
     descent_key = jax.random.split(key, 3)[2]
     settings: dict[str, Any] = {"resume": resume, "progress_bar": progress_bar, "mesh": mesh}
     inside, names = _inside(directory), part_names("region", len(regions))
-    trained: list[_Classified] = []
+    trained: list[Classified] = []
     for r, own in enumerate(regions):
+        if own.category > 0:  # the network of the first category is that of all
+            first = [one.group for one in regions].index(own.group)
+            trained.append(Classified(category_of(trained[first].baseline, own), None, ()))
+            continue
         trained.append(
-            _classify(
+            classify(
                 own,
                 network=network,
                 training=training,
@@ -210,21 +217,21 @@ def optimise_regions(
                 poi=poi,
                 inside=lambda stage, r=r: inside(Path(names[r], stage)),
                 baseline=None if baselines is None else baselines[r],
-                scored=scored,
+                scored=scored and not own.classes,
                 **settings,
             )
         )
     results = [(names[r], one) for r, own in enumerate(trained) for one in own.results]
     nets: dict[str, tuple[Network, ...]] = {CROSS_ENTROPY: tuple(own.baseline for own in trained)}
-    scores = tuple(own.score for own in trained if own.score is not None)
+    scores, second = joint_scores(trained, regions, parameters), training.second_observable
     if scores:
-        scores = jointly(scores, [own.train for own in regions], parameters)
         if second is not None:
-            nets[SLICED] = tuple(
-                unroll(score, own.train, second=second, slices=training.slices)
-                for score, own in zip(scores, regions, strict=True)
-            )
-        nets[SCORE] = scores
+            sliced = {
+                r: unroll(score, regions[r].train, second=second, slices=training.slices)
+                for r, score in scores.items()
+            }
+            nets[SLICED] = with_others(nets[CROSS_ENTROPY], sliced)
+        nets[SCORE] = with_others(nets[CROSS_ENTROPY], scores)
     question = question_of(
         training, others=others, parameters=parameters, poi=poi, others_fixed=others_fixed
     )
@@ -270,7 +277,8 @@ def optimise_regions(
     return Optimised(
         observables=winner.observables,
         baselines=nets[CROSS_ENTROPY],
-        scores=scores,
+        # what is known of all regions together needs the scores of all
+        scores=tuple(scores.values()) if len(scores) == len(regions) else (),
         candidates=candidates,
         chosen=winner.name,
         curves=tuple(
@@ -289,59 +297,6 @@ def optimise_regions(
         status=joined([own.status for _, own in results]),
         diagnosis=" ".join(own.diagnosis for _, own in results if own.diagnosis),
     )
-
-
-class _Classified(NamedTuple):
-    """What was trained in one region without a look at the objective."""
-
-    baseline: Network
-    score: EfficientScore | None
-    results: tuple[TrainResult, ...]
-
-
-def _classify(
-    own: RegionEvents,
-    *,
-    network: NetworkOptions,
-    training: TrainingOptions,
-    key: PRNGKeyArray,
-    poi: str | Sequence[str],
-    inside: Callable[[str], Path | None],
-    baseline: Network | None,
-    scored: bool,
-    **settings: Any,
-) -> _Classified:
-    """Train the networks of cross-entropy and, by choice, of the efficient score of a region."""
-    first_key, score_key, _ = jax.random.split(key, 3)
-    results: list[TrainResult] = []
-    if baseline is None:
-        baseline, trainings = pretrain(
-            own.train,
-            own.validation,
-            network=network,
-            training=training,
-            key=first_key,
-            poi=poi,
-            checkpoint=inside("cross_entropy"),
-            **settings,
-        )
-        results += trainings
-    score = None
-    if scored:
-        fitted = fit_efficient_score(
-            own.train,
-            own.validation,
-            key=score_key,
-            network=network,
-            training=pretraining(training),
-            pois=own.pois,
-            members=training.members,
-            checkpoint=inside("score"),
-            **settings,
-        )
-        score = fitted.observable
-        results += fitted.trainings
-    return _Classified(baseline, score, tuple(results))
 
 
 def _agreed(place: int, asked: int | str, curves: Mapping[str, Sequence[BinCurve | None]]) -> int:

@@ -74,5 +74,5 @@ def _pool(samples: Sequence[ObservedSample], *, scaled: bool) -> ObservedSample:
 
 def _join(parts: Sequence[Values], *, scaled: bool) -> Values:
     total = sum(len(part.x) for part in parts)
-    weights = [part.weights * (len(part.x) / total if scaled else 1.0) for part in parts]
+    weights = [part.weights * (len(part.x) / max(total, 1) if scaled else 1.0) for part in parts]
     return Values(np.concatenate([part.x for part in parts]), np.concatenate(weights))

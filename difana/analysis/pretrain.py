@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from difana.analysis.network import network_for
 from difana.analysis.options import NetworkOptions, TrainingOptions
 from difana.config import digest
 from difana.data import Sample, nominal_samples
-from difana.losses import cross_entropy
+from difana.losses import class_entropy, cross_entropy
 from difana.nn import MeanOf
 from difana.train import Training, TrainResult
 
@@ -28,6 +28,7 @@ def pretrain(
     training: TrainingOptions,
     key: PRNGKeyArray,
     poi: str | Sequence[str] = "mu",
+    classes: Mapping[str, int] | None = None,
     variations: bool = False,
     stage: str = "cross-entropy",
     checkpoint: Path | None = None,
@@ -43,6 +44,8 @@ def pretrain(
         training: Members, steps, batch and rate (those that begin with ``pretrain``).
         key: Key of weights and batches.
         poi: Parameter of interest; what it multiplies is signal.
+        classes: Instead of signal and background: the number of the class by sample; the network
+            gets an output for each.
         variations: Train on the systematic variations, too (augmentation).
         stage: Name in the history.
         checkpoint: Folder of the checkpoints.
@@ -55,13 +58,20 @@ def pretrain(
     if not variations:  # nor does a checkpoint hang on what is not seen
         train, validation = nominal_samples(train), nominal_samples(validation)
 
+    def entropy(net: Network, batch: Sequence[Sample]) -> tuple[Array, dict[str, Array]]:
+        if classes is not None:
+            return class_entropy(net, batch, classes=classes)
+        return cross_entropy(net, batch, poi=poi, variations=variations)
+
     @eqx.filter_jit
     def measure(net: Network, held_out: Sequence[Sample]) -> tuple[Array, dict[str, Array]]:
-        return cross_entropy(net, held_out, poi=poi, variations=variations)
+        return entropy(net, held_out)
 
+    seen = (fingerprint, digest(validation), "" if classes is None else str(classes))
+    outputs = 1 if classes is None else max(classes.values()) + 1
     found = train_members(
-        lambda net, batch, step: cross_entropy(net, batch, poi=poi, variations=variations),
-        network_for(network, train),
+        lambda net, batch, step: entropy(net, batch),
+        network_for(network, train, outputs=outputs),
         train,
         validation,
         measure=measure,
@@ -70,7 +80,7 @@ def pretrain(
         key=key,
         stage=stage,
         checkpoint=checkpoint,
-        fingerprint=f"{fingerprint} {digest(validation)}",
+        fingerprint=" ".join(filter(None, seen)),
         **settings,
     )
     nets = tuple(one.trainable for one in found)

@@ -49,6 +49,9 @@ class RegionEvents(eqx.Module):
         test: The same for the test; all events with folds.
         observed: Observed events; None without data, or blinded.
         empty: Samples of which no event is in the region (static).
+        group: Of a category, the region that it is one of; empty elsewhere (static).
+        category: Its number; -1 elsewhere (static).
+        classes: Of a category, the number of the class of each sample; empty elsewhere (static).
         pois: Parameters of interest that act here (static); the efficient score is for the first.
     """
 
@@ -59,6 +62,9 @@ class RegionEvents(eqx.Module):
     observed: Events | None = None
     empty: tuple[ObservedSample, ...] = eqx.field(static=True, default=())
     pois: tuple[str, ...] = eqx.field(static=True, default=("mu",))
+    group: str = eqx.field(static=True, default="")
+    category: int = eqx.field(static=True, default=-1)
+    classes: tuple[tuple[str, int], ...] = eqx.field(static=True, default=())
 
 
 def region_events(
@@ -86,14 +92,59 @@ def region_events(
     none = tuple(empty_sample(config, sample, region) for sample in empty)
     acting = {name for sample in columns[0] for name in sample.normfactors}
     pois = tuple(poi for poi in config.pois_in(region) if poi in acting)
-    own = RegionEvents(region.name, train, validation, test, observed, none, pois)
+    classes = tuple(
+        (sample, k) for k, (_, samples) in enumerate(region.categories) for sample in samples
+    )
+    own = RegionEvents(region.name, train, validation, test, observed, none, pois, classes=classes)
     if not config.folds:
         return own, ()
     seen, folds = _observed_by_fold(config, region, observed), []
     for f, mine in enumerate(seen):
         train, validation, test = columns[1 + 3 * f : 4 + 3 * f]
-        folds.append(RegionEvents(region.name, train, validation, test, mine, none, pois))
+        folds.append(
+            RegionEvents(region.name, train, validation, test, mine, none, pois, classes=classes)
+        )
     return own, tuple(folds)
+
+
+def all_region_events(
+    config: AnalysisConfig,
+) -> list[tuple[RegionEvents, tuple[RegionEvents, ...]]]:
+    """Read the events of all trained regions; categories of one region share them.
+
+    Args:
+        config: The configuration.
+
+    Raises:
+        InputError: As `region_events`.
+    """
+    found: dict[Any, tuple[RegionEvents, tuple[RegionEvents, ...]]] = {}
+    listed = []
+    for region in config.trained:
+        key = _same(config, region)
+        if key not in found:
+            found[key] = region_events(config, region)
+        own, folds = found[key]
+        said = {"name": region.name, "group": region.parent, "category": region.category}
+        named = [dataclasses.replace(one, **said) for one in (own, *folds)]
+        listed.append((named[0], tuple(named[1:])))
+    return listed
+
+
+def _same(config: AnalysisConfig, region: RegionConfig) -> Any:
+    """Return what two categories have in common whose events and variations are the same."""
+    if not region.parent:
+        return region.name
+    kinds = ("Transform", "Files", "Tree", "Weight", "Normalization")
+    samples = tuple(
+        (
+            sample.name,
+            config.factors_of(sample.name, region.name),
+            tuple(e.modifier_name for e in systematics_of(config, sample, region, *kinds)),
+        )
+        for sample in config.expected_in(region)
+    )
+    return region.parent, region.poi, region.name in config.blinded, samples
 
 
 def _observed_by_fold(

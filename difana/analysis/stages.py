@@ -106,6 +106,9 @@ def _seen_by_classifiers(config: AnalysisConfig, loaded: Loaded) -> Iterator[tup
         for name, content in _variations(config, loaded).items():
             if name not in scaling:
                 yield f"systematic '{name}'", _hash(content)
+    for region in config.trained:
+        if region.parent:
+            yield f"category '{region.name}'", _hash(region.category, region.categories)
     yield from _options(config.network)
     yield from _options(config.training, *_CLASSIFYING)
     yield "the version of jax", _hash(jax.__version__)

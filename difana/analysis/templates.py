@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from difana._errors import InputError
 from difana._typing import Network, PyTree
+from difana.analysis.category import Category
+from difana.analysis.observed import ObservedSample as ObservedSample
+from difana.analysis.observed import Values as Values
+from difana.analysis.observed import only_inside
 from difana.data import Given, Sample, check_inputs, is_signal, variants
 from difana.likelihood import Channel, HistoSys, NormFactor, NormSys, StatError, Template
 from difana.likelihood.modifiers import AbstractModifier
@@ -20,43 +23,26 @@ from difana.likelihood.modifiers import AbstractModifier
 _CHUNK = 16_384  # one shape, so that the network is compiled once whatever it is asked
 
 
-@dataclasses.dataclass(frozen=True)
-class Values:
-    """Observable and weights of some events.
-
-    Attributes:
-        x: Observable, ``[events]``.
-        weights: Weights, ``[events]``.
-    """
-
-    x: Float[np.ndarray, " events"]
-    weights: Float[np.ndarray, " events"]
-
-
-@dataclasses.dataclass(frozen=True)
-class ObservedSample:
-    """A sample of which only the observable is left.
-
-    Attributes:
-        name: Its name.
-        nominal: Nominal values.
-        shapes: Name, up and down of each variation that changes the shape.
-        norms: Name, up and down factor of each variation that changes the yield alone.
-        normfactors: Free factors.
-        variance_scale: Factor on sums of squared weights.
-    """
-
-    name: str
-    nominal: Values
-    shapes: tuple[tuple[str, Values, Values], ...] = ()
-    norms: tuple[tuple[str, float, float], ...] = ()
-    normfactors: tuple[str, ...] = ()
-    variance_scale: float = 1.0
-
-
 @eqx.filter_jit
 def _first_output(net: Any, inputs: Any) -> Array:
     return net(inputs)[:, 0]
+
+
+@eqx.filter_jit
+def _second_output(net: Any, inputs: Any) -> Array:
+    return net(inputs)[:, 1]
+
+
+def in_category(net: Network, inputs: Given | np.ndarray) -> Bool[np.ndarray, " events"]:
+    """Say which events are in the category of a network; all, if it is of none.
+
+    Example:
+        >>> in_category(Category(lambda x: x, 0, 2), np.eye(2, dtype=np.float32)).tolist()
+        [True, False]
+    """
+    if not isinstance(net, Category):
+        return np.ones(len(jax.tree.leaves(inputs)[0]), bool)
+    return _scores(net, [inputs], column=1) > 0
 
 
 def network_scores(net: Network, inputs: Given | np.ndarray) -> Float[np.ndarray, " events"]:
@@ -69,10 +55,11 @@ def network_scores(net: Network, inputs: Given | np.ndarray) -> Float[np.ndarray
     return _scores(net, [inputs])
 
 
-def _scores(net: Network, parts: Sequence[Any]) -> Float[np.ndarray, " events"]:
-    """Return the first observable of the events of all parts, one after the other."""
+def _scores(net: Network, parts: Sequence[Any], *, column: int = 0) -> Float[np.ndarray, " events"]:
+    """Return the first or second output for the events of all parts, one after the other."""
+    output = (_first_output, _second_output)[column]
     together = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    return in_chunks(lambda chunk: _first_output(net, chunk), together)
+    return in_chunks(lambda chunk: output(net, chunk), together)
 
 
 def in_chunks(function: Callable[[Any], ArrayLike], rows: PyTree) -> np.ndarray:
@@ -108,7 +95,11 @@ def observe(net: Network, samples: Sequence[Sample]) -> tuple[ObservedSample, ..
         >>> observe(lambda x: 3 * x, [sample])[0].nominal.x.tolist()
         [3.0, 3.0]
     """
-    return observe_by(lambda parts: _scores(net, parts), samples)
+    seen = observe_by(lambda parts: _scores(net, parts), samples)
+    if not isinstance(net, Category):
+        return seen
+    inside = observe_by(lambda parts: _scores(net, parts, column=1), samples)
+    return tuple(only_inside(own, part) for own, part in zip(seen, inside, strict=True))
 
 
 def observe_by(

@@ -273,6 +273,23 @@ def expressions(names: str = "names", *, listed: bool = False) -> Nested:
     return Nested(read, {"anyOf": [branches, mapping]} if listed else mapping)
 
 
+def lists_by_name(names: str) -> Nested:
+    """Return the kind of a text or a list of texts by name, read as pairs.
+
+    Args:
+        names: What the names are of.
+    """
+
+    def read(node: Node, problems: Problems) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        if not isinstance(node.value, dict):
+            problems.add(node.line, f"{node.path} must map {names} to lists; got {node.kind()}")
+            return ()
+        found = {name: TEXTS.read(child, problems) for name, child in node.value.items()}
+        return tuple((name, texts) for name, texts in found.items() if texts is not None)
+
+    return Nested(read, {"type": "object", "additionalProperties": TEXTS.schema})
+
+
 def texts_by_name(names: str) -> Nested:
     """Return the kind of texts by name, read as pairs.
 

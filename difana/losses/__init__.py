@@ -10,6 +10,7 @@ from difana.losses.classify.adversarial import (
 from difana.losses.classify.attacks import attacked
 from difana.losses.classify.augmented import augmented
 from difana.losses.classify.aware import aware
+from difana.losses.classify.class_entropy import class_entropy
 from difana.losses.classify.cross_entropy import cross_entropy
 from difana.losses.classify.efficient_score import ScorePlan, efficient_score
 from difana.losses.classify.multiclass import multiclass_entropy
@@ -82,6 +83,7 @@ __all__ = [
     "augmented",
     "aware",
     "background_events",
+    "class_entropy",
     "closure",
     "constrained",
     "cross_entropy",

@@ -46,9 +46,11 @@ def _region(result: AnalysisResult, region: str, look: Look) -> Section:
         rows.append([label, shown(area, 4), shown(histogram_separation(x, weights, labels), 3)])
     rows += [
         [f"input {look.said(own.name)}", "", shown(own.separation, 3)]
-        for own in sorted(result.inputs[region], key=lambda own: -np.nan_to_num(own.separation))
+        for own in sorted(
+            result.inputs.get(region, ()), key=lambda own: -np.nan_to_num(own.separation)
+        )
     ]
-    before = "" if len(result.inputs) == 1 else f"{region}_"
+    before = "" if len(result.summary["regions"]) == 1 else f"{region}_"
     return Section(
         look.heading(region),
         columns=["observable", "area under the ROC curve", "separation <S²>"],
