@@ -1,6 +1,6 @@
 """INFERNO by the general method: `fit_efficient_score` and `best_bins`, no code of its own.
 
-python paper_examples/inferno/general.py [--benchmark B2] [--seeds 3] [--out general.json]
+python paper_examples/inferno/general.py [--benchmark B2] [--seeds 1 2] [--out general.json]
 
 The samples with their variations go in as they are; training, validation and test events are those
 of different keys, sigma(s) is that of `problem.uncertainty`, in hard bins of the test events.
@@ -63,9 +63,9 @@ def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--benchmark", choices=tuple(BENCHMARKS)[1:], default="B2")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--bins", type=int, default=10)
+    parser.add_argument("--bins", type=int, default=20)
     parser.add_argument("--events", type=int, nargs=3, default=[100_000, 50_000, 200_000])
     parser.add_argument("--out", type=Path, help="JSON file of the numbers")
     options = parser.parse_args()
