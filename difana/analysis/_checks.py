@@ -9,6 +9,7 @@ import re
 from difana._errors import ConfigError
 from difana.analysis._check_blinding import with_blinding
 from difana.analysis._check_categories import with_categories
+from difana.analysis._check_cuts import check_cuts
 from difana.analysis._check_factors import with_normfactors
 from difana.analysis._check_systematics import (
     check_modifiers,
@@ -49,6 +50,7 @@ def check_references(
     _check_names(config, root, problems)
     _check_particles(config, root, problems)
     _check_network(config, root, problems)
+    check_cuts(config, problems)
     config = with_normfactors(config, root, problems)
     if not problems:
         _check_trained(config, problems)

@@ -115,7 +115,7 @@ class Source:
     @property
     def reading(self) -> dict[str, Any]:
         """What the network is given, as `read_events` is asked for it."""
-        cloud, found = self.config.particles, {"columns": dict(self.config.features)}
+        cloud, found = self.config.particles, {"columns": self.config.table}
         if cloud is None:
             return found
         return found | {

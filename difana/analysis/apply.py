@@ -17,6 +17,7 @@ from difana._errors import InputError, nearest
 from difana.analysis._fixed import variable_columns, variable_of
 from difana.analysis._sources import Source
 from difana.analysis.config import AnalysisConfig, FoldsConfig, RegionConfig, SampleConfig
+from difana.analysis.cuts import passing
 from difana.analysis.observable_of import TrainedObservable, observables_of
 from difana.analysis.templates import bin_of, in_category, network_scores
 from difana.data import Chunk, Events, ExtensionReport, extend_file, fold_of, split_parts
@@ -55,6 +56,8 @@ def apply(
     - ``fold`` instead, with ``Split: {Folds: k}``: the fold of the event, from 0; score and bin are
       those of its networks, which have not seen it;
     - ``weight``, with ``sample``: the weight of the run, luminosity included.
+
+    Events that fail the cuts of the run (``Cuts``) have no bin in the trained region.
 
     Of observed events (``sample``) in a blinded region nothing is said: they are in no region.
 
@@ -180,7 +183,8 @@ class _Writer:
         if len(rows):
             part[rows] = self._part(chunk, events, source.selection)
             fold = part[rows] if config.folds else None
-            score[rows], bins[rows] = self._scores(region.name, events, fold)
+            own, bins[rows] = self._scores(region.name, events, fold)
+            score[rows] = own if self.everywhere else np.where(bins[rows] >= 0, own, np.nan)
 
     def _part(self, chunk: Chunk, events: Events, selection: str | None) -> np.ndarray:
         """Return the part of the split of every event, or its fold."""
@@ -211,7 +215,7 @@ class _Writer:
                 raise InputError(
                     "the network returns numbers that are not finite: inspect the features"
                 )
-            inside = in_category(one.net, inputs)
+            inside = in_category(one.net, inputs) & passing(one.net, inputs)
             found[rows] = own
             bins[rows] = np.where(inside, bin_of(own, one.edges.astype(own.dtype)), _NONE)
         return found, bins

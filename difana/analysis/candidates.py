@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from difana._typing import Network
 from difana.analysis._parts import only
+from difana.analysis.cuts import uncut
 from difana.analysis.unrolled import Unrolled
 
 CROSS_ENTROPY = "cross-entropy, best bins"
@@ -80,6 +81,7 @@ class Candidate(eqx.Module):
 
 def breaks_of(net: Network) -> tuple[float, ...]:
     """Return where the observable begins anew; nowhere if it is of one dimension."""
+    net = uncut(net)
     return tuple(map(float, net.breaks)) if isinstance(net, Unrolled) else ()
 
 

@@ -181,7 +181,7 @@ def _probed(source: Source, probe: Probe, weights: Mapping[str, tuple[str, str]]
     return probe(
         source.files,
         tree=source.tree,
-        columns=dict(config.features) if trained else variable_columns(source),
+        columns=config.table if trained else variable_columns(source),
         weights={name: text for name, (_, text) in weights.items()},
         selections=source.filters,
         particles={} if cloud is None else dict(cloud.channels),
@@ -230,7 +230,7 @@ def _line(
             name, _, key = weights[complaint.name][0].rpartition(":")
             return (_entry(root, "Systematics", name) if name else sample).line_of(key)
     if complaint.name == WHOLE or complaint.name not in dict(source.config.features):
-        return region.line_of("Variable")
+        return root.line_of("Cuts") if source.region.trained else region.line_of("Variable")
     features = root.value["Features"]
     if isinstance(features.value, dict):
         return features.value[complaint.name].line

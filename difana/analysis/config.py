@@ -14,7 +14,7 @@ from difana.analysis.entries import (
     RegionConfig,
     SampleConfig,
 )
-from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.options import CutOptions, NetworkOptions, TrainingOptions
 from difana.analysis.systematics import SystematicConfig, by_type
 from difana.config import (
     FLAG_OR_TEXTS,
@@ -140,6 +140,7 @@ class AnalysisConfig:
         general: Settings of the whole analysis.
         features: Pairs of name and expression, the inputs of the network.
         particles: Particles that it is given, too.
+        cuts: Cuts of the trained regions.
         regions: The trained regions and the fixed ones, in the order of the file.
         samples: Simulated samples and at most one of data.
         systematics: Systematic uncertainties, with the samples and regions that each affects.
@@ -159,6 +160,9 @@ class AnalysisConfig:
         default=(),
     )
     particles: ParticlesConfig | None = key(default=None)
+    cuts: tuple[CutOptions, ...] = key(
+        "cuts of the trained region whose values are trained", default=()
+    )
     regions: tuple[RegionConfig, ...] = key()
     samples: tuple[SampleConfig, ...] = key()
     systematics: tuple[SystematicConfig, ...] = key(
@@ -190,9 +194,15 @@ class AnalysisConfig:
         return self.general.split or DEFAULT_SPLIT
 
     @property
+    def table(self) -> dict[str, str]:
+        """Expressions of all columns by name: the features, then variables of cuts alone."""
+        own = dict(self.features)
+        return own | {cut.variable: cut.variable for cut in self.cuts if cut.variable not in own}
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the features."""
-        return tuple(name for name, _ in self.features)
+        """Names of the features, then of variables that cuts alone see."""
+        return tuple(self.table)
 
     @property
     def channels(self) -> tuple[str, ...]:

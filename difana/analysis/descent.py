@@ -20,6 +20,7 @@ from difana._typing import Network
 from difana.analysis.candidates import Observable
 from difana.analysis.category import Category, category_shares
 from difana.analysis.conditions import Closing, Subject, background_of, constraints_of
+from difana.analysis.cuts import CutScales, cut_samples, in_units_of, labels_of, uncut
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.options import TrainingOptions
 from difana.analysis.question import Question
@@ -44,6 +45,7 @@ def descend(
     training: TrainingOptions,
     key: PRNGKeyArray,
     staterror: bool = True,
+    scales: Sequence[CutScales] = (),
     checkpoint: Path | None = None,
     **settings: Any,
 ) -> tuple[tuple[Observable, ...], TrainResult]:
@@ -52,7 +54,9 @@ def descend(
     They descend through soft bins of the first outputs whose kernels narrow, all on the one
     objective of the simultaneous likelihood, with a penalty on bins of little simulated background
     and, by choice, cross-entropy as a regulariser. Every few steps the objective is measured in
-    hard bins of held-out events; the best state, that at the start included, is returned.
+    hard bins of held-out events; the best state, that at the start included, is returned. The cuts
+    of a network (`WithCuts`) are soft in the descent, sharpen as the kernels do, and are hard in
+    the measurement.
 
     Args:
         observables: The networks and edges to start from, one for each trained region.
@@ -61,6 +65,7 @@ def descend(
         training: Steps, batch, rates, bandwidth, ...
         key: Key of the batches.
         staterror: Include the statistical uncertainty of the simulation.
+        scales: Softness of the cuts of each region and the units in which they move.
         checkpoint: Folder of the checkpoints.
         settings: Further options of `difana.train.fit`.
 
@@ -82,6 +87,12 @@ def descend(
     }
     first, last = training.bandwidth
 
+    def softness(place: int, bandwidth: Any) -> list[Any] | None:
+        """Return the widths of the cuts, which sharpen as the bins do; None for hard cuts."""
+        if bandwidth is None or not scales:
+            return None
+        return [width * (bandwidth / first) for width in scales[place].widths]
+
     def channels_of(state: Any, samples: Sequence[Sample], bandwidth: Any) -> tuple[Channel, ...]:
         """Return the channels; the bandwidth is in units of the widths, None for hard bins."""
         found = []
@@ -90,9 +101,10 @@ def descend(
             binning, net = state["edges"][r].edges, observables[r].net
             if isinstance(net, Category):
                 binning, kernel = category_shares(net.index, binning, bandwidth=kernel), None
+            moved = state["net"][places[r]]
             channel = channel_from_events(
-                state["net"][places[r]],
-                own,
+                uncut(moved),
+                cut_samples(moved, own, widths=softness(r, bandwidth)),
                 edges=binning,
                 bandwidth=kernel,
                 name=names[r],
@@ -149,7 +161,7 @@ def descend(
         train.samples,
         steps=training.steps,
         batch_size=training.batch,
-        optimizer=_optimizer(training, state),
+        optimizer=_optimizer(training, state, scales),
         key=key,
         trained={
             "net": tuple(map(trainable, state["net"])),
@@ -233,6 +245,7 @@ def median_width(edges: Float[np.ndarray, " edges"]) -> float:
 
 def _classifier(net: Network) -> Network:
     """Return what is a logit of signal: the efficient score is none, its first output is."""
+    net = uncut(net)
     return net.outputs if isinstance(net, EfficientScore) else net
 
 
@@ -241,7 +254,9 @@ def _rounded_ends(edges: Float[np.ndarray, " edges"]) -> Float[np.ndarray, " edg
     return np.concatenate([[np.floor(edges[0])], edges[1:-1], [np.ceil(edges[-1])]])
 
 
-def _optimizer(training: TrainingOptions, state: Any) -> optax.GradientTransformation:
+def _optimizer(
+    training: TrainingOptions, state: Any, scales: Sequence[CutScales]
+) -> optax.GradientTransformation:
     """Return Adam with clipped gradients; edges move faster than weights."""
 
     def adam(rate: float) -> optax.GradientTransformation:
@@ -252,7 +267,10 @@ def _optimizer(training: TrainingOptions, state: Any) -> optax.GradientTransform
         "net": adam(training.rate),
         "edges": adam(training.edge_rate),
     }
-    labels = {"net": "net", "edges": "edges", "width": "edges"}
+    labels = {"net": tuple(map(labels_of, state["net"])), "edges": "edges", "width": "edges"}
+    if scales:
+        in_units = optax.stateless(lambda updates, _: in_units_of(scales, updates))
+        parts["cuts"] = optax.chain(adam(training.cut_rate), in_units)
     if "multipliers" in state:  # plain ascent: they integrate the violations
         parts["multipliers"] = optax.sgd(training.constraints.rate)
         labels["multipliers"] = "multipliers"

@@ -15,6 +15,7 @@ from difana.analysis.blinding import seen_data
 from difana.analysis.candidates import Observable
 from difana.analysis.conditions import Closing, Condition, background_of, judged
 from difana.analysis.config import AnalysisConfig
+from difana.analysis.cuts import passing
 from difana.analysis.efficient_score import unbinned_uncertainty
 from difana.analysis.interests import pois_of
 from difana.analysis.load import Loaded
@@ -172,10 +173,11 @@ def setting_of(
 
 
 def observed_scores(net: Network, events: Events) -> Float[np.ndarray, " events"]:
-    """Return the observable of observed events (in a category), of which there may be none."""
+    """Return the observable of observed events in a category that pass the cuts, perhaps none."""
     if not len(events):
         return np.zeros(0)
-    return network_scores(net, events.inputs)[in_category(net, events.inputs)]
+    inside = in_category(net, events.inputs) & passing(net, events.inputs)
+    return network_scores(net, events.inputs)[inside]
 
 
 def finished(

@@ -163,6 +163,8 @@ def _needed(trained: AnalysisConfig, config: AnalysisConfig) -> Iterator[Pair]:
     for field in dataclasses.fields(config.network):
         was, now = (getattr(own.network, field.name) for own in (trained, config))
         yield f"Network.{camel(field.name)}", was, now
+    cuts = ([str(cut) for cut in own.cuts] for own in (trained, config))
+    yield ("Cuts", *map(tuple, cuts))
     yield "General.POI", trained.general.pois, config.general.pois
     yield "trained Regions", _names(trained), _names(config)
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from difana._errors import InputError
 from difana._typing import Network
+from difana.analysis.cuts import cut_samples
 from difana.analysis.templates import in_chunks
 from difana.data import Sample
 from difana.likelihood import Channel, channel_from_events
@@ -91,6 +92,7 @@ def stretch_importance(
     All events, varied ones too, get :math:`x_j \to \bar x_j + (1 + \epsilon_j)(x_j - \bar x_j)`;
     returned is :math:`dL/d\epsilon_j` at 0, by one reverse pass through soft bins, network,
     likelihood and fits: how much the objective depends on the scale of an input being as it is.
+    Events that fail the cuts of the network stay out.
 
     Args:
         net: Any callable PyTree.
@@ -101,11 +103,12 @@ def stretch_importance(
         name: Name of the channel.
         staterror: Include the statistical uncertainty of the simulation.
     """
+    samples = cut_samples(net, samples)
     mean = jnp.asarray(_moments(samples)[0], samples[0].nominal.features.dtype)
     return np.asarray(
         _stretch(
             net,
-            tuple(samples),
+            samples,
             objective,
             mean,
             jnp.asarray(edges, mean.dtype),

@@ -5,16 +5,52 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from difana._errors import ConfigError
+from difana._typing import Network
 from difana.analysis.options import NetworkOptions
 from difana.analysis.own_parts import network_maker
 from difana.config import is_code
-from difana.data import Inputs, Sample
+from difana.data import Given, Inputs, Sample, features_of
 from difana.nn import MLP, DeepSets, PointEdgeTransformer, Standardised
+
+
+class Without(eqx.Module):
+    """A network that does not see some of the features.
+
+    Attributes:
+        net: The network.
+        start: The first feature that it does not see (static).
+        stop: The next one that it sees (static).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> Without(lambda x: x, 1, 2)(jnp.array([[1.0, 2.0, 3.0]])).tolist()
+        [[1.0, 3.0]]
+    """
+
+    net: Network
+    start: int = eqx.field(static=True)
+    stop: int = eqx.field(static=True)
+
+    def __call__(self, inputs: Given) -> Float[Array, "events outputs"]:
+        """Return the outputs of the network."""
+        return self.net(self.seen(inputs))
+
+    def seen(self, inputs: Any) -> Any:
+        """Return what the network sees."""
+        features: Any = features_of(inputs)
+        cut = (features[..., : self.start], features[..., self.stop :])
+        xp: Any = np if isinstance(features, np.ndarray) else jnp
+        left = xp.concatenate(cut, axis=-1)
+        if isinstance(inputs, Inputs):
+            return Inputs(left, inputs.particles, inputs.mask)
+        return left
 
 
 def network_for(
@@ -24,8 +60,8 @@ def network_for(
     mean: Float[np.ndarray, " params"] | None = None,
     std: Float[np.ndarray, " params"] | None = None,
     outputs: int = 1,
-) -> Callable[[PRNGKeyArray], Standardised]:
-    """Return how to make a new network of standardised inputs.
+) -> Callable[[PRNGKeyArray], Any]:
+    """Return how to make a new network of standardised inputs: a `Standardised` one.
 
     Every sample counts the same, whatever its yield: a rare signal must not lie far outside.
 
@@ -54,9 +90,13 @@ def network_for(
         *(sample.nominal.inputs for sample in samples),
     )
     weights = np.concatenate([np.full(len(s.nominal), 1 / len(s.nominal)) for s in samples])
-    names = samples[0].nominal
+    names, hidden = samples[0].nominal, None
+    columns = names.columns
+    if options.columns is not None:
+        hidden = Without(_same, options.columns, features_of(inputs).shape[-1])
+        inputs, columns = hidden.seen(inputs), columns[: options.columns]
     plain = Standardised.fit(
-        _same, inputs, weights, columns=names.columns, channels=names.particle_columns
+        _same, inputs, weights, columns=columns, channels=names.particle_columns
     )
     both = [(plain.mean, plain.std)] + ([] if mean is None or std is None else [(mean, std)])
     means, stds = (np.concatenate(parts) for parts in zip(*both, strict=True))
@@ -68,7 +108,7 @@ def network_for(
         sizes = {"features": len(means), "outputs": outputs, "channels": channels}
         own = network_maker(kind, dict(options.options), **sizes)
 
-    def start(key: PRNGKeyArray) -> Standardised:
+    def start(key: PRNGKeyArray) -> Network:
         net: Any
         if own is not None:
             net = own(key)
@@ -94,7 +134,8 @@ def network_for(
                 features=len(means),
                 key=key,
             )
-        return Standardised(net, means, stds, plain.particle_mean, plain.particle_std)
+        found = Standardised(net, means, stds, plain.particle_mean, plain.particle_std)
+        return found if hidden is None else Without(found, hidden.start, hidden.stop)
 
     return start
 

@@ -18,6 +18,7 @@ from difana._typing import Network
 from difana.analysis._parts import fold_folders, part_names
 from difana.analysis.category import Category
 from difana.analysis.config import AnalysisConfig
+from difana.analysis.cuts import behind_cuts, uncut
 from difana.analysis.efficient_score import EfficientScore, blank_score
 from difana.analysis.network import network_for
 from difana.analysis.own_code import check_recorded
@@ -143,6 +144,7 @@ def described(net: Network) -> dict[str, Any]:
     Args:
         net: A network that `optimise` trained.
     """
+    net = uncut(net)
     if isinstance(net, Unrolled):
         sliced = {"second": net.second, "slices": len(net.cuts) + 1}
         return {**described(net.score), "kind": "efficient score in slices", **sliced}
@@ -188,16 +190,15 @@ def network_of(
     outputs = int(kind.get("classes", 1)) if plan is None else plan.outputs
     start = network_for(config.network, [Sample(event, name="any")], outputs=outputs)
     nets = tuple(start(jax.random.key(0)) for _ in range(members))
+    whole: Network = nets[0] if members == 1 else MeanOf(nets)
     if plan is not None:
-        score = blank_score(nets, plan)
+        whole = blank_score(nets, plan)
         if "second" in kind:
             cuts, ends = (np.zeros(n, np.float32) for n in (int(kind["slices"]) - 1, 2))
-            return load_weights(path, Unrolled(score, cuts, ends, str(kind["second"])))
-        return load_weights(path, score)
-    net = nets[0] if members == 1 else MeanOf(nets)
-    if "classes" in kind:
-        net = Category(net, int(kind["category"]), outputs)
-    return load_weights(path, net)
+            whole = Unrolled(whole, cuts, ends, str(kind["second"]))
+    elif "classes" in kind:
+        whole = Category(whole, int(kind["category"]), outputs)
+    return load_weights(path, behind_cuts(whole, config.cuts, columns))
 
 
 def _summary(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,3 +55,35 @@ def only_inside(sample: ObservedSample, inside: ObservedSample) -> ObservedSampl
     )
     nominal = kept(sample.nominal, inside.nominal)
     return dataclasses.replace(sample, nominal=nominal, shapes=shapes)
+
+
+def without_lost(sample: ObservedSample) -> ObservedSample:
+    """Return the sample without events whose weight is zero: those that fail a cut.
+
+    Events that pass a cut in one variation and fail it in another keep their places in all, so that
+    a bootstrap draws an event together with its varied copies.
+
+    Example:
+        >>> x, w = np.array([1.0, 2.0, 3.0]), np.array([0.0, 1.0, 0.0])
+        >>> moved = (("scale", Values(x, w), Values(x, np.array([0.0, 1.0, 1.0]))),)
+        >>> without_lost(ObservedSample("s", Values(x, w), moved)).nominal.x.tolist()
+        [2.0, 3.0]
+    """
+    size = len(sample.nominal.x)
+    sides = [side for _, up, down in sample.shapes for side in (up, down)]
+    alike = [sample.nominal, *(side for side in sides if len(side.x) == size)]
+    kept = _some(np.any([values.weights != 0 for values in alike], axis=0))
+
+    def own(values: Values) -> Values:
+        rows = kept if len(values.x) == size else _some(values.weights != 0)
+        return Values(values.x[rows], values.weights[rows])
+
+    shapes = tuple((name, own(up), own(down)) for name, up, down in sample.shapes)
+    return dataclasses.replace(sample, nominal=own(sample.nominal), shapes=shapes)
+
+
+def _some(rows: Bool[np.ndarray, " events"]) -> Bool[np.ndarray, " events"]:
+    """Return the rows, and the first one if there are none: no function likes empty arrays."""
+    if len(rows) and not rows.any():
+        rows = np.arange(len(rows)) == 0
+    return rows

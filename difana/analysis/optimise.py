@@ -32,12 +32,13 @@ from difana.analysis.classified import (
     joint_scores,
     with_others,
 )
+from difana.analysis.cuts import behind_cuts, check_starts, cut_scales
 from difana.analysis.descent import descend, median_width
 from difana.analysis.desk import Desk
 from difana.analysis.interests import pois_of
 from difana.analysis.number_of_bins import BinCurve
 from difana.analysis.optimised import Optimised
-from difana.analysis.options import NetworkOptions, TrainingOptions
+from difana.analysis.options import CutOptions, NetworkOptions, TrainingOptions
 from difana.analysis.own_parts import objective_of
 from difana.analysis.question import question_of
 from difana.analysis.region_events import RegionEvents
@@ -67,6 +68,7 @@ def optimise(
     mesh: Mesh | None = None,
     baseline: Network | None = None,
     edges: Float[ArrayLike, " edges"] | None = None,
+    cuts: Sequence[CutOptions] = (),
 ) -> Optimised:
     """Find an observable and its binning for the objective of an analysis.
 
@@ -109,10 +111,13 @@ def optimise(
             systematics only; the first stage is left out.
         edges: Edges of the baseline, from which the descent starts; neither the score nor bins are
             searched.
+        cuts: Cuts whose values are trained with the edges; all candidates start from their
+            starting values.
 
     Raises:
         ConfigError: If the objective is unknown or there are fewer than two bins.
-        InputError: If boosted trees are asked for and cannot be trained.
+        InputError: If boosted trees are asked for and cannot be trained, or cuts let no signal or
+            no background pass where they start.
     """
     own = RegionEvents(channel, train=tuple(train), validation=tuple(validation), pois=pois_of(poi))
     return optimise_regions(
@@ -131,6 +136,7 @@ def optimise(
         mesh=mesh,
         baselines=None if baseline is None else [baseline],
         edges=None if edges is None else [edges],
+        cuts=cuts,
     )
 
 
@@ -153,6 +159,7 @@ def optimise_regions(
     mesh: Mesh | None = None,
     baselines: Sequence[Network] | None = None,
     edges: Sequence[Float[ArrayLike, " edges"]] | None = None,
+    cuts: Sequence[CutOptions] = (),
 ) -> Optimised:
     """Find observables and binnings of several regions for one objective, as `optimise` does it.
 
@@ -181,10 +188,12 @@ def optimise_regions(
         mesh: Devices to spread the batches over.
         baselines: A network trained before for each; the first stage is left out.
         edges: Edges of these, from which the descent starts.
+        cuts: As in `optimise`; their values are those of each region.
 
     Raises:
         ConfigError: If the objective is unknown or there are fewer than two bins.
-        InputError: If boosted trees are asked for and cannot be trained.
+        InputError: If boosted trees are asked for and cannot be trained, or cuts let no signal or
+            no background pass where they start.
     """
     for own in regions if training.trees else ():
         check_trees(own.train)
@@ -232,6 +241,12 @@ def optimise_regions(
             }
             nets[SLICED] = with_others(nets[CROSS_ENTROPY], sliced)
         nets[SCORE] = with_others(nets[CROSS_ENTROPY], scores)
+    scales = [cut_scales(cuts, own.train) for own in regions] if cuts else []
+    if cuts:
+        columns = regions[0].train[0].nominal.columns
+        nets = {n: tuple(behind_cuts(net, cuts, columns) for net in own) for n, own in nets.items()}
+        for net, own in zip(nets[CROSS_ENTROPY], regions, strict=True):
+            check_starts(net, cuts, own.train, pois=own.pois)
     question = question_of(
         training, others=others, parameters=parameters, poi=poi, others_fixed=others_fixed
     )
@@ -256,6 +271,7 @@ def optimise_regions(
             training=training,
             key=descent_key,
             staterror=staterror,
+            scales=scales,
             checkpoint=inside(training.objective.replace(":", ".")),
             fingerprint=" ".join(map(str, (fingerprint, network, agreed, wanted))),
             **settings,

@@ -7,7 +7,9 @@ from typing import Any
 
 from difana.config import (
     EVENTS,
+    EXPRESSION,
     MOST_STEPS,
+    NUMBER,
     choice,
     filled,
     integer,
@@ -30,6 +32,30 @@ _NOT_NEGATIVE = number(least=0.0)
 BINS = integer(2, 1000, "each bin needs simulated events of its own")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CutOptions:
+    """A cut on the events of the trained region, whose value is trained.
+
+    Attributes:
+        variable: A feature, or an expression of branches that the network does not see.
+        start: Its value at the start.
+        side: What is kept: events ``above`` (and at) the value, or ``below``.
+        width: Softness at the start of the training, in units of the variable; a tenth of its
+            standard deviation if left out.
+        where: File and line.
+    """
+
+    variable: str = key(kind=EXPRESSION)
+    start: float = key(kind=NUMBER)
+    side: str = key(kind=choice("above", "below"), default="above")
+    width: float | None = key(kind=number(above=0.0), default=None)
+    where: str = filled("Cuts", compare=False)
+
+    def __str__(self) -> str:
+        """Return variable and side."""
+        return f"{self.variable} {self.side}"
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
     """The network of an analysis.
@@ -42,6 +68,7 @@ class NetworkOptions:
         latent: Width of what a particle becomes.
         blocks: Attention blocks of a transformer.
         options: What code of yours is given, beside ``features``, ``outputs`` and ``key``.
+        columns: How many of the features it sees, the first ones; None for all.
     """
 
     hidden: tuple[int, ...] = key(kind=_WIDTHS, default=(64, 64, 64))
@@ -50,6 +77,7 @@ class NetworkOptions:
     blocks: int = key(kind=integer(1, 100, "the weights would not fit into the memory"), default=2)
     type: str | None = key(kind=or_code(choice(*NETWORKS)), default=None)
     options: tuple[tuple[str, Any], ...] = key(kind=plain_by_name("names"), default=())
+    columns: int | None = filled(None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +130,8 @@ class TrainingOptions:
         batch: Events of each sample in a batch there; the larger, the less biased.
         rate: Learning rate of Adam for the weights there.
         edge_rate: Learning rate of Adam for the bin edges there.
+        cut_rate: Learning rate of Adam for the values of ``Cuts`` there, in units of the standard
+            deviation of their variables.
         cross_entropy: Weight of the cross-entropy in the loss there: a regulariser.
         bandwidth: Kernel width at the start and at the end, in units of the median bin width.
         minimum_events: Effective simulated background events wanted in each bin.
@@ -129,6 +159,7 @@ class TrainingOptions:
     batch: int = key(kind=EVENTS, default=10_000)
     rate: float = 1e-4
     edge_rate: float = 5e-3
+    cut_rate: float = 0.02
     cross_entropy: float = key(kind=_NOT_NEGATIVE, default=1.0)
     bandwidth: tuple[float, float] = (0.3, 0.1)
     minimum_events: float = key(kind=_NOT_NEGATIVE, default=10.0)

@@ -77,9 +77,11 @@ def _checked(*, allow_code: bool) -> Callable[..., AnalysisConfig]:
 
 
 def _seeded(config: AnalysisConfig) -> AnalysisConfig:
-    """Return the configuration with one seed for all."""
+    """Return the configuration with one seed for all, and the columns that the network sees."""
     training = dataclasses.replace(config.training, seed=config.general.seed)
-    return dataclasses.replace(config, training=training)
+    seen = len(config.features) if len(config.columns) > len(config.features) else None
+    network = dataclasses.replace(config.network, columns=seen)
+    return dataclasses.replace(config, training=training, network=network)
 
 
 def config_schema() -> dict[str, Any]:

@@ -124,6 +124,7 @@ def _run(
             progress_bar=progress,
             fingerprint=fingerprint,
             mesh=mesh,
+            cuts=config.cuts,
         )
 
     bins, key = [config.bins_of(r) for r in config.trained], jax.random.key(config.training.seed)

@@ -135,6 +135,9 @@ def _seen_by_the_objective(config: AnalysisConfig, loaded: Loaded) -> Iterator[t
     for entry in loaded.parameters:
         yield f"NormFactor '{entry.name}'", _hash(number[entry.name], entry.init, entry.bounds)
     yield "NormFactors", _hash(factors)
+    if config.cuts:
+        places = [(config.columns.index(c.variable), c.start, c.side, c.width) for c in config.cuts]
+        yield "Cuts", _hash(places)
     yield "General.StatErrors", _hash(config.general.stat_errors)
     for region in config.trained:
         if region.bins is not None:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from difana.analysis.config import AnalysisConfig
+from difana.analysis.cuts import values_of
 from difana.analysis.evaluate import Evaluated
 from difana.analysis.folds import CrossFitted
 from difana.analysis.load import Loaded
 from difana.analysis.observable_of import described
 from difana.analysis.observables import Expectation
 from difana.analysis.optimised import Optimised
+from difana.analysis.options import CutOptions
 from difana.analysis.own_code import code_of
 from difana.analysis.region_events import RegionEvents
 from difana.analysis.statistics import Final
@@ -82,6 +84,18 @@ def summary_of(
         },
         "blinded": config.blinded,
         "edges": best.edges,
+        "cuts": [
+            {
+                "variable": cut.variable,
+                "side": cut.side,
+                "start": cut.start,
+                "value": {
+                    region: values if config.folds else values[0]
+                    for region, values in by_region.items()
+                },
+            }
+            for cut, by_region in _cuts(config, optimised)
+        ],
         "comparison": [
             {
                 "name": entry.name,
@@ -131,6 +145,7 @@ def summary_of(
             ),
             *_blinding(config, final),
             *best.notes,
+            *_cut_notes(config, optimised),
             *_better(comparison),
             *(f"{c}, on the test split" for c in conditions if not c.met),
             *([] if checked.ok else [checked.message]),
@@ -206,7 +221,11 @@ def _trained(optimised: Optimised) -> dict[str, Any]:
                 "held_out_error": own.error,
                 "weights": own.file,
                 "regions": {
-                    one.region: {"edges": one.edges, "network": described(one.net)}
+                    one.region: {
+                        "edges": one.edges,
+                        "network": described(one.net),
+                        "cuts": values_of(one.net),
+                    }
                     for one in own.observables
                 },
             }
@@ -235,6 +254,30 @@ def _cross_fitted(found: CrossFitted) -> dict[str, Any]:
         "bins": _curves(found.folds[0]),
         "folds": [_trained(own) for own in found.folds],
     }
+
+
+def _cuts(
+    config: AnalysisConfig, optimised: Optimised | CrossFitted
+) -> list[tuple[CutOptions, dict[str, list[float]]]]:
+    """Return the cuts with the values of the reported observables by region, one a fold."""
+    folds = optimised.folds if isinstance(optimised, CrossFitted) else (optimised,)
+    rows = [{own.region: values_of(own.net) for own in fold.observables} for fold in folds]
+    return [
+        (cut, {name: [row[name][i] for row in rows] for name in rows[0]})
+        for i, cut in enumerate(config.cuts)
+    ]
+
+
+def _cut_notes(config: AnalysisConfig, optimised: Optimised | CrossFitted) -> list[str]:
+    """Return the values of the trained cuts in words."""
+    found = []
+    for cut, by_region in _cuts(config, optimised):
+        for region, values in by_region.items():
+            shown = " and ".join(f"{value:.5g}" for value in values)
+            where = f" in region '{region}'" if len(by_region) > 1 else ""
+            where += " in the folds" if config.folds else ""
+            found.append(f"cut {cut} {shown}{where}, {cut.start:g} at the start")
+    return found
 
 
 def _curves(optimised: Optimised) -> dict[str, Any]:

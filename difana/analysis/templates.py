@@ -13,9 +13,10 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 from difana._errors import InputError
 from difana._typing import Network, PyTree
 from difana.analysis.category import Category
+from difana.analysis.cuts import WithCuts, cut_samples
 from difana.analysis.observed import ObservedSample as ObservedSample
 from difana.analysis.observed import Values as Values
-from difana.analysis.observed import only_inside
+from difana.analysis.observed import only_inside, without_lost
 from difana.data import Given, Sample, check_inputs, is_signal, variants
 from difana.likelihood import Channel, HistoSys, NormFactor, NormSys, StatError, Template
 from difana.likelihood.modifiers import AbstractModifier
@@ -85,6 +86,8 @@ def _padded(rows: np.ndarray) -> np.ndarray:
 def observe(net: Network, samples: Sequence[Sample]) -> tuple[ObservedSample, ...]:
     """Return what the network makes of the samples and of all their variations.
 
+    Events that fail its cuts, where it has some, are gone.
+
     Raises:
         InputError: If the network returns a number that is not finite; names the sample.
 
@@ -95,7 +98,9 @@ def observe(net: Network, samples: Sequence[Sample]) -> tuple[ObservedSample, ..
         >>> observe(lambda x: 3 * x, [sample])[0].nominal.x.tolist()
         [3.0, 3.0]
     """
-    seen = observe_by(lambda parts: _scores(net, parts), samples)
+    seen = observe_by(lambda parts: _scores(net, parts), cut_samples(net, samples))
+    if isinstance(net, WithCuts):
+        return tuple(map(without_lost, seen))
     if not isinstance(net, Category):
         return seen
     inside = observe_by(lambda parts: _scores(net, parts, column=1), samples)

@@ -14,6 +14,7 @@ from difana._errors import DifanaError, InputError
 from difana.analysis._parts import fold_folders, part_names
 from difana.analysis.candidates import FILES, Candidate, Observable
 from difana.analysis.config import AnalysisConfig
+from difana.analysis.cuts import uncut
 from difana.analysis.efficient_score import EfficientScore
 from difana.analysis.folds import CrossFitted, cross_fitted
 from difana.analysis.observable_of import TrainedObservable, network_of, observables_of
@@ -128,7 +129,7 @@ def _optimised(
 def _scores(candidates: Sequence[Candidate]) -> tuple[EfficientScore, ...]:
     """Return the efficient scores of the first candidate that is made of them."""
     for one in candidates:
-        nets = [own.net for own in one.observables]
+        nets = [uncut(own.net) for own in one.observables]
         scores = tuple(net for net in nets if isinstance(net, EfficientScore))
         if len(scores) == len(nets):
             return scores

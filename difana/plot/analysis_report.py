@@ -12,6 +12,7 @@ from difana.plot._pages.look import look_of
 from difana.plot._pages.nuisances import nuisances_section
 from difana.plot._pages.observable import observable_section
 from difana.plot._pages.training import (
+    cuts_section,
     record_section,
     symbols_section,
     systematics_section,
@@ -50,6 +51,7 @@ def analysis_report(result: AnalysisResult, out: str | Path | None = None) -> Pa
     look = look_of(result.config, out / "plots")
     sections = [
         result_section(result, look),
+        cuts_section(result, look),
         comparison_section(result, look),
         yields_section(result, look),
         nuisances_section(reading(result), look),

@@ -86,6 +86,24 @@ def _by_region(
     return {name: own for name, own in found.items() if own}
 
 
+def cuts_section(result: AnalysisResult, look: Look) -> Section | None:
+    """Return the values of the trained cuts."""
+    rows = []
+    for row in result.summary["cuts"]:
+        for region, own in row["value"].items():
+            values = own if isinstance(own, list) else [own]
+            shown = ", ".join(f"{value:.5g}" for value in values)
+            start = f"{row['start']:.5g}"
+            rows.append([look.said(region), look.said(row["variable"]), row["side"], start, shown])
+    if not rows:
+        return None
+    text = "Events of a trained region pass all of its cuts; values were trained with the bins."
+    if result.config.folds:
+        text += " Each fold has its own."
+    columns = ["region", "variable", "keeps", "start", "value"]
+    return Section("Trained cuts", text, columns=columns, rows=rows)
+
+
 def systematics_section(result: AnalysisResult, look: Look) -> Section | None:
     """Return the largest variations of shape."""
     entries = sorted(_shapes(result), key=lambda entry: -entry[0])
