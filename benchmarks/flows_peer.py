@@ -250,13 +250,14 @@ def schedule(settings):
 
 
 def timed(function, runs):
-    """Return seconds of the first call and the median of the others."""
-    seconds = []
+    """Return seconds of the first call, the median of the others, and their median CPU time."""
+    seconds, cpu = [], []
     for _ in range(runs + 1):
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         function()
         seconds.append(time.perf_counter() - begin)
-    return seconds[0], float(np.median(seconds[1:]))
+        cpu.append(time.process_time() - used)
+    return seconds[0], float(np.median(seconds[1:])), float(np.median(cpu[1:]))
 
 
 LIBRARIES = {"flowjax": FlowJax, "bijx": Bijx, "zuko": Zuko}
