@@ -23,6 +23,10 @@ from difana.analysis.fit_efficient_score import EfficientScoreResult as Efficien
 from difana.analysis.fit_efficient_score import fit_efficient_score as fit_efficient_score
 from difana.analysis.gradient_importance import gradient_importance as gradient_importance
 from difana.analysis.gradient_importance import stretch_importance as stretch_importance
+from difana.analysis.grid import train_on_grid as train_on_grid
+from difana.analysis.grid_options import GridConfig as GridConfig
+from difana.analysis.grid_options import PointConfig as PointConfig
+from difana.analysis.grid_result import GridResult as GridResult
 from difana.analysis.hepdata import Table as Table
 from difana.analysis.hepdata import Uncertainty as Uncertainty
 from difana.analysis.hepdata import Variable as Variable
@@ -90,6 +94,8 @@ __all__ = [
     "CoverageResult",
     "EfficientScore",
     "EfficientScoreResult",
+    "GridConfig",
+    "GridResult",
     "Importance",
     "Loaded",
     "NetworkOptions",
@@ -97,6 +103,7 @@ __all__ = [
     "Observable",
     "ObservedSample",
     "Optimised",
+    "PointConfig",
     "Profile",
     "Reading",
     "RegionEvents",
@@ -148,6 +155,7 @@ __all__ = [
     "train_augmented",
     "train_aware",
     "train_cross_entropy",
+    "train_on_grid",
     "train_parametrised",
     "train_tagger",
     "train_trees",

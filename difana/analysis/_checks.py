@@ -11,6 +11,7 @@ from difana.analysis._check_blinding import with_blinding
 from difana.analysis._check_categories import with_categories
 from difana.analysis._check_cuts import check_cuts
 from difana.analysis._check_factors import with_normfactors
+from difana.analysis._check_grid import check_grid
 from difana.analysis._check_systematics import (
     check_modifiers,
     check_transform,
@@ -54,6 +55,7 @@ def check_references(
     config = with_normfactors(config, root, problems)
     if not problems:
         _check_trained(config, problems)
+    check_grid(config, root, problems)
     config = with_luminosity(config, root, problems)
     systematics = tuple(with_targets(config, entry, problems) for entry in config.systematics)
     config = dataclasses.replace(config, systematics=systematics)
@@ -242,5 +244,6 @@ def _check_labels(config: AnalysisConfig, root: Node, problems: Problems) -> Non
     names = [*config.columns, *config.channels, *(entry.name for entry in entries)]
     names += [region.variable for region in config.regions if region.variable is not None]
     names += [name for entry in config.systematics for name in parameters(config, entry).values()]
+    names += [] if config.grid is None else [config.grid.parameter]
     for name, _ in config.labels:
         known((name,), names, "Labels", root.line_of(f"Labels.{name}"), problems)

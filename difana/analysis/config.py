@@ -14,6 +14,7 @@ from difana.analysis.entries import (
     RegionConfig,
     SampleConfig,
 )
+from difana.analysis.grid_options import GridConfig
 from difana.analysis.options import CutOptions, NetworkOptions, TrainingOptions
 from difana.analysis.systematics import SystematicConfig, by_type
 from difana.config import (
@@ -145,6 +146,7 @@ class AnalysisConfig:
         samples: Simulated samples and at most one of data.
         systematics: Systematic uncertainties, with the samples and regions that each affects.
         normfactors: Free factors; the parameter of interest is one of them.
+        grid: Signals of which each gets limits of its own.
         pruning: Which small variations the final templates leave out.
         labels: Pairs of name and what pictures call it.
         network: The network.
@@ -169,6 +171,7 @@ class AnalysisConfig:
         kind=entries(SystematicConfig, then=by_type), default=()
     )
     normfactors: tuple[NormFactorConfig, ...] = key(name="NormFactors", default=())
+    grid: GridConfig | None = key("signals that differ in one parameter", default=None)
     pruning: PruningConfig = key(default=PruningConfig())
     labels: tuple[tuple[str, str], ...] = key(
         "what pictures and tables call features, samples, regions, parameters, e.g. m_jj [GeV]",

@@ -67,6 +67,8 @@ def evaluate_from(
     journal = Journal(speak=progress)
     trained = trained_of(result, allow_code=allow_code)
     config, _ = settled(read_config(config_path, allow_code=allow_code), like=trained.config)
+    if config.grid is not None or trained.config.grid is not None:
+        raise ConfigError(f"{config.path}: a Grid is evaluated by 'difana run' alone")
     check_fit(trained.config, config)
     inner = inner_folders(config.folds, len(config.trained))
     with held_folder(out, inner=("checkpoints", "hepdata", *inner)) as folder:

@@ -26,7 +26,7 @@ from difana.analysis.read import config_of
 from difana.analysis.unrolled import Unrolled
 from difana.data import Events, Sample
 from difana.losses import ScorePlan
-from difana.nn import MeanOf, load_weights
+from difana.nn import MeanOf, Parametrised, load_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +145,8 @@ def described(net: Network) -> dict[str, Any]:
         net: A network that `optimise` trained.
     """
     net = uncut(net)
+    if isinstance(net, Parametrised):
+        return {**described(net.net), "kind": "parametrised", "parameters": net.theta.size}
     if isinstance(net, Unrolled):
         sliced = {"second": net.second, "slices": len(net.cuts) + 1}
         return {**described(net.score), "kind": "efficient score in slices", **sliced}
@@ -188,9 +190,14 @@ def network_of(
         fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in stored}
         plan = ScorePlan(**fields)
     outputs = int(kind.get("classes", 1)) if plan is None else plan.outputs
-    start = network_for(config.network, [Sample(event, name="any")], outputs=outputs)
+    own: dict[str, Any] = {}
+    if (parameters := int(kind.get("parameters", 0))) > 0:
+        own = {"mean": np.zeros(parameters), "std": np.ones(parameters)}
+    start = network_for(config.network, [Sample(event, name="any")], outputs=outputs, **own)
     nets = tuple(start(jax.random.key(0)) for _ in range(members))
     whole: Network = nets[0] if members == 1 else MeanOf(nets)
+    if parameters:
+        whole = Parametrised(whole, jnp.zeros(parameters, jnp.float32))
     if plan is not None:
         whole = blank_score(nets, plan)
         if "second" in kind:
@@ -213,6 +220,9 @@ def _summary(folder: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read '{path}': {error}") from error
+    if isinstance(found, dict) and isinstance(grid := found.get("grid"), dict):
+        names = ", ".join(str(own.get("folder")) for own in grid.get("points", ()))
+        raise InputError(f"'{folder}' is a grid: give the folder of a point, one of {names}")
     missing = [
         key
         for key in ("config", "edges", "regions")

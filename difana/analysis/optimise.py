@@ -310,7 +310,7 @@ def optimise_regions(
             for name, one in results
             for record in one.history
         ),
-        status=joined([own.status for _, own in results]),
+        status=joined([0, *(own.status for _, own in results)]),
         diagnosis=" ".join(own.diagnosis for _, own in results if own.diagnosis),
     )
 

@@ -16,6 +16,8 @@ from difana.analysis.changes import changed, read_stages, write_stages
 from difana.analysis.conclude import conclude
 from difana.analysis.config import AnalysisConfig
 from difana.analysis.folds import Bins, CrossFitted, train_folds
+from difana.analysis.grid import run_grid
+from difana.analysis.grid_result import GridResult
 from difana.analysis.load import Loaded, load
 from difana.analysis.optimise import optimise_regions
 from difana.analysis.optimised import Optimised
@@ -33,9 +35,9 @@ def run(
     resume: bool = True,
     progress: bool = True,
     mesh: Mesh | None = None,
-    report: Callable[[AnalysisResult], Any] | None = None,
+    report: Callable[[Any], Any] | None = None,
     allow_code: bool = False,
-) -> AnalysisResult:
+) -> AnalysisResult | GridResult:
     """Run the analysis of a configuration file.
 
     The folder gets ``workspace.json`` (for pyhf), ``weights.eqx`` and ``weights_baseline.eqx``,
@@ -57,6 +59,9 @@ def run(
     (``fold_1/weights.eqx``, ...), and the test is all events, each through those of its fold. Call
     `difana.enable_x64` first: the statistical part needs 64 bits.
 
+    With ``Grid`` one network is trained for all signals, and each gets a folder with the files
+    above (``point_300``, ...); ``result.json`` then holds the limits of all.
+
     Args:
         config_path: The YAML file; see `read_config`.
         out: Folder of the results, made if missing.
@@ -77,7 +82,8 @@ def run(
     """
     journal = Journal(speak=progress)
     config, said = settled(read_config(config_path, allow_code=allow_code))
-    inner = ("checkpoints", "hepdata", *inner_folders(config.folds, len(config.trained)))
+    points = () if config.grid is None else tuple(own.folder for own in config.grid.points)
+    inner = ("checkpoints", "hepdata", *inner_folders(config.folds, len(config.trained)), *points)
     with held_folder(out, inner=inner) as folder:
         result = _run(
             config, folder, journal, said=said, resume=resume, progress=progress, mesh=mesh
@@ -96,7 +102,7 @@ def _run(
     resume: bool,
     progress: bool,
     mesh: Mesh | None,
-) -> AnalysisResult:
+) -> AnalysisResult | GridResult:
     """Run the analysis in a folder that is held."""
     journal.begin("read", f"reading {len(config.samples)} samples")
     loaded = load(config)
@@ -106,6 +112,20 @@ def _run(
     write_stages(folder, stages)
     journal.begin("train", news)
     general, fingerprint = config.general, fingerprint_of(stages, "classify", "train")
+
+    training_key = jax.random.key(config.training.seed)
+    if config.grid is not None:
+        again: Any = "same" if resume else False
+        return run_grid(
+            config,
+            loaded,
+            folder=folder,
+            journal=journal,
+            key=training_key,
+            resume=again,
+            progress_bar=progress,
+            mesh=mesh,
+        )
 
     def fit(own: Loaded, bins: Bins, key: PRNGKeyArray, inside: str) -> Optimised:
         return optimise_regions(
@@ -127,7 +147,7 @@ def _run(
             cuts=config.cuts,
         )
 
-    bins, key = [config.bins_of(r) for r in config.trained], jax.random.key(config.training.seed)
+    bins, key = [config.bins_of(r) for r in config.trained], training_key
     found: Optimised | CrossFitted
     if loaded.folds:
         names = fold_folders(config.folds)

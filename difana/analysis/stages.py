@@ -109,6 +109,9 @@ def _seen_by_classifiers(config: AnalysisConfig, loaded: Loaded) -> Iterator[tup
     for region in config.trained:
         if region.parent:
             yield f"category '{region.name}'", _hash(region.category, region.categories)
+    if config.grid is not None:
+        places = {sample.name: i for i, sample in enumerate(config.samples)}
+        yield "Grid", _hash([(places[p.sample], p.value) for p in config.grid.points])
     yield from _options(config.network)
     yield from _options(config.training, *_CLASSIFYING)
     yield "the version of jax", _hash(jax.__version__)

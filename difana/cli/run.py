@@ -12,7 +12,7 @@ from difana.cli._method import code_option, method_options, run_method
 from difana.cli._print import print_table
 
 if TYPE_CHECKING:
-    from difana.analysis import AnalysisResult
+    from difana.analysis import AnalysisResult, GridResult
 
 
 @click.command("run", short_help="Run an analysis.")
@@ -86,10 +86,18 @@ def run_analysis(
     run_method(method, config, out, page="analysis_report", show=_print, files=files, **options)
 
 
-def _print(result: AnalysisResult) -> None:
+def _print(result: AnalysisResult | GridResult) -> None:
     """Print the limits, observed first, then the expected ones of all observables."""
+    from difana.analysis import GridResult
+    from difana.analysis.grid_result import grid_table
     from difana.analysis.words import comparison_table, headline
 
+    if isinstance(result, GridResult):
+        columns, rows = grid_table(result.summary)
+        print_table(columns, rows, title="95 % CL limits on the grid of signals")
+        for note in result.summary["notes"]:
+            click.echo(f"Note: {note}", err=True)
+        return
     lines = headline(result.summary)
     width = max(len(name) for name, _, _ in lines)
     for name, value, said in lines:

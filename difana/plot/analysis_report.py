@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from difana._errors import InputError
+from difana.plot._pages.grid import grid_sections
 from difana.plot._pages.inputs import inputs_section
 from difana.plot._pages.limits import comparison_section, result_section
 from difana.plot._pages.look import look_of
@@ -22,10 +23,10 @@ from difana.plot._pages.yields import yields_section
 from difana.plot.report import report
 
 if TYPE_CHECKING:
-    from difana.analysis import AnalysisResult
+    from difana.analysis import AnalysisResult, GridResult
 
 
-def analysis_report(result: AnalysisResult, out: str | Path | None = None) -> Path:
+def analysis_report(result: AnalysisResult | GridResult, out: str | Path | None = None) -> Path:
     """Draw everything about an analysis: PNG files in ``plots`` and a self-contained report.
 
     Limits, comparison of observables, yields, pulls and ranking, correlations, observable, inputs,
@@ -33,7 +34,7 @@ def analysis_report(result: AnalysisResult, out: str | Path | None = None) -> Pa
     ``General`` stand on every picture, ``Labels`` say what they call things.
 
     Args:
-        result: What `difana.analysis.run` returned.
+        result: What `difana.analysis.run` returned; of a grid, all points get reports, too.
         out: Folder of ``plots/`` and ``report.html``; that of the result by default.
 
     Returns:
@@ -42,13 +43,22 @@ def analysis_report(result: AnalysisResult, out: str | Path | None = None) -> Pa
     Raises:
         InputError: If the folder does not exist.
     """
-    from difana.analysis import reading
+    from difana.analysis import GridResult, reading
 
     out = Path(result.out if out is None else out)
     if not out.is_dir():
         raise InputError(f"cannot write the report: there is no folder {out}")
     (out / "plots").mkdir(exist_ok=True)
     look = look_of(result.config, out / "plots")
+    if isinstance(result, GridResult):
+        for point in result.points:
+            analysis_report(point)
+        return report(
+            out / "report.html",
+            title=result.summary["measurement"],
+            subtitle=" · ".join(part for part in (look.label, look.conditions) if part),
+            sections=grid_sections(result, look),
+        )
     sections = [
         result_section(result, look),
         cuts_section(result, look),
