@@ -21,9 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from difana.data import Inputs
 from difana.flows import Column, coupling_flow, fit_flow
-from difana.nn import DeepSets, Standardised
 from difana.ratio import RatioRows, fit_ratio
 from difana.train import Training
 
@@ -65,17 +63,6 @@ TASKS = {
 }  # fmt: skip
 
 
-SETS = ("slcp",)  # four points in the plane, in no order
-
-
-def conditions(task, x):
-    """Return the observations as the flow takes them."""
-    if task not in SETS:
-        return x
-    points = jnp.asarray(x.reshape(len(x), 4, 2), jnp.float32)
-    return Inputs(jnp.zeros((len(x), 0), jnp.float32), points, jnp.ones((len(x), 4), bool))
-
-
 def prior(rng, events, dims, edge):
     if edge is None:
         return np.sqrt(0.1) * rng.normal(size=(events, dims))
@@ -113,22 +100,14 @@ def posterior(task, simulations, seed):
     x = simulate(rng, theta)
     columns = {} if edge is None else {c: Column("between", -edge, edge) for c in range(dims)}
     begin = time.perf_counter()
-    given = conditions(task, x)
-    summary, layers = None, 6
-    if task in SETS:
-        net = DeepSets(2, (64, 64), latent=64, out_features=24, key=jax.random.key(seed))
-        summary, layers = Standardised.fit(net, given), 8
     flow = coupling_flow(
-        theta, given, key=jax.random.key(seed), columns=columns, layers=layers, hidden=(96, 96),
-        bins=10, summary=summary,
-    )  # fmt: skip
+        theta, x, key=jax.random.key(seed), columns=columns, layers=6, hidden=(96, 96), bins=10
+    )
     training = Training(epochs=40, batch_size=500, learning_rate=1e-3, patience=6, average=0.999)
-    found = fit_flow(flow, theta, given, key=jax.random.key(seed + 1), training=training)
+    found = fit_flow(flow, theta, x, key=jax.random.key(seed + 1), training=training)
     seconds = time.perf_counter() - begin
     truth = prior(rng, 1000, dims, edge)
-    draws = found.flow.sample(
-        conditions(task, simulate(rng, truth)), key=jax.random.key(seed + 2), samples=99
-    )
+    draws = found.flow.sample(simulate(rng, truth), key=jax.random.key(seed + 2), samples=99)
     ranks = np.sum(np.asarray(draws) < truth[:, None], axis=1)
     return found.flow, seconds, ranks
 
@@ -148,9 +127,7 @@ def main() -> None:
             for number in OBSERVATIONS:
                 observed, reference = read(wheel, task, number)
                 key = jax.random.key(100 + number)
-                draws = flow.sample(
-                    conditions(task, observed[None]), key=key, samples=len(reference)
-                )
+                draws = flow.sample(observed[None], key=key, samples=len(reference))
                 scores.append(c2st(np.asarray(draws)[0], reference, key))
             p = [stats.kstest((column + 0.5) / 100, "uniform").pvalue for column in ranks.T]
             lines.append(
@@ -164,8 +141,8 @@ def main() -> None:
         f" {options.simulations} --write`; jax {jax.__version__}, cpu, 2 cores shared with others."
     )
     how = (
-        f"{options.simulations} simulations, one flow a task (6 coupling layers, 96-96, 10 bins;"
-        " slcp: 8, its points a set), observations 1 to 5, 10,000 reference samples each. C2ST:"
+        f"{options.simulations} simulations, one flow a task (6 coupling layers, 96-96, 10 bins),"
+        " observations 1 to 5, 10,000 reference samples each. C2ST:"
         " accuracy of a classifier on held-out samples (0.5: nothing to tell apart). Calibration:"
         " smallest p-value of the"
         " parameters (Kolmogorov-Smirnov test of ranks, 1000 simulations), times their number."
