@@ -70,7 +70,8 @@ CONFIG: dict[str, Any] = {
         },
     ],
     "Network": {"Hidden": [8], "Latent": 4},
-    "Training": {"Bins": 3, "PretrainSteps": 40, "PretrainBatch": 200, "PretrainRate": 0.01,
+    "Training": {"Bins": 3, "Start": "cross-entropy",
+                 "PretrainSteps": 40, "PretrainBatch": 200, "PretrainRate": 0.01,
                  "Steps": 4, "Batch": 200, "ValidateEvery": 2, "MinimumEvents": 3},
 }  # fmt: skip
 
@@ -222,7 +223,8 @@ def test_resumed_equals_uninterrupted(
         assert (tmp_path / "out" / name).read_bytes() == (finished.out / name).read_bytes(), name
     before = stages_of(config := read_config(path), load(config))
     write_root(tmp_path / "in" / "tune.root", 3, signal=False, bad=77.0)  # one jet differs
-    assert changed(before, stages_of(config, load(config))).endswith("changed: training again")
+    said = changed(before, stages_of(config, load(config)))
+    assert said == "systematic 'tune' changed: training on the objective again"
 
 
 @pytest.mark.parametrize(

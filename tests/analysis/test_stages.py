@@ -14,6 +14,7 @@ import pytest
 
 from difana.analysis import AnalysisResult, load, read_config, run
 from difana.analysis.changes import STAGES, changed
+from difana.analysis.settle import settled
 from difana.analysis.stages import fingerprint_of, stages_of
 
 Edit = tuple[str, str]
@@ -179,7 +180,7 @@ def test_fingerprints_see_what_moves_together(finished: AnalysisResult) -> None:
     """Two systematics of one parameter are another analysis than two of their own."""
     loaded = load(finished.config)
     stages = stages_of(finished.config, loaded)
-    config = read_config(finished.config.path)
+    config, _ = settled(read_config(finished.config.path))
     assert stages_of(config, loaded) == stages
     joined = [
         dataclasses.replace(
