@@ -41,8 +41,8 @@ def read_config(path: str | Path, *, allow_code: bool = False) -> AnalysisConfig
         ...   - {Name: background, Files: b.root, Weight: weight}
         ... ''')
         ...     config = read_config(path)
-        >>> config.trained.name, config.factors_of("signal", "SR")
-        ('SR', ('mu',))
+        >>> [region.name for region in config.trained], config.factors_of("signal", "SR")
+        (['SR'], ('mu',))
     """
     return _seeded(read_file(path, AnalysisConfig, check=_checked(allow_code=allow_code)))
 
