@@ -60,7 +60,7 @@ def numbers(config: Any, large: Any, steps: int) -> tuple[float, float, float, f
         others = _tested_on(loaded, large)
         both = [evaluate(config, own, found) for own in (loaded, others)]
     limit = [own.comparison[-1].median for own in both]
-    pure = [_purest(own.channel) for own in both]
+    pure = [_purest(own.channels[0]) for own in both]
     return limit[0], limit[1], pure[0], pure[1]
 
 

@@ -81,7 +81,7 @@ def binnings(seen, score, *, on, training) -> Iterator[tuple[str, np.ndarray]]:
     from difana.analysis import best_bins
     from difana.analysis.observables import baseline_edges
 
-    for name, choose in baseline_edges(seen[0], poi=on.poi, bins=on.bins).items():
+    for name, choose in baseline_edges(seen[0], poi=on.poi, bins=training.bins).items():
         if name == "one bin":
             continue
         try:
@@ -89,5 +89,5 @@ def binnings(seen, score, *, on, training) -> Iterator[tuple[str, np.ndarray]]:
         except InputError:  # too few distinct scores
             edges = np.zeros(0)
         yield name.removeprefix("cross-entropy, "), edges
-    found = best_bins(seen[:2], score, poi=on.poi, bins=on.bins, budget=training.search)
+    found = best_bins(seen[:2], score, poi=on.poi, bins=training.bins, budget=training.search)
     yield "best bins", found.edges
