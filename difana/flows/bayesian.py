@@ -17,7 +17,7 @@ from difana.flows.fit import checked_rows, clipped, mapped_rows
 from difana.flows.flow import Flow
 from difana.flows.protocol import AbstractFlow
 from difana.flows.replicas import FlowReplicas
-from difana.train import AbstractTraining, Step, Training, TrainResult, Weighted, train_rows
+from difana.train import AbstractOneTraining, Step, Training, TrainResult, Weighted, train_rows
 
 
 class BayesianFlow(AbstractFlow):
@@ -78,7 +78,7 @@ class BayesianFlow(AbstractFlow):
         return jnp.sum(jnp.stack(parts))
 
 
-class BayesianFlowResult(AbstractTraining):
+class BayesianFlowResult(AbstractOneTraining):
     """A trained Bayesian flow.
 
     Attributes:
@@ -90,16 +90,6 @@ class BayesianFlowResult(AbstractTraining):
     flow: BayesianFlow
     loss: Float[Array, ""]
     training: TrainResult
-
-    @property
-    def status(self) -> int:
-        """That of the training."""
-        return self.training.status
-
-    @property
-    def diagnosis(self) -> str:
-        """That of the training."""
-        return self.training.diagnosis
 
 
 def fit_bayesian_flow(

@@ -14,7 +14,7 @@ from difana._options import real_number
 from difana.flows.fit import fit_flow
 from difana.flows.flow import Flow
 from difana.flows.make import coupling_flow
-from difana.train import AbstractTraining, Training, TrainResult
+from difana.train import AbstractOneTraining, Training, TrainResult
 
 
 class Correction(eqx.Module):
@@ -85,7 +85,7 @@ class Correction(eqx.Module):
         return jnp.where(jnp.broadcast_to(jnp.asarray(kept), x.shape), moved, x.astype(moved.dtype))
 
 
-class CorrectionResult(AbstractTraining):
+class CorrectionResult(AbstractOneTraining):
     """A trained correction.
 
     Attributes:
@@ -97,16 +97,6 @@ class CorrectionResult(AbstractTraining):
     correction: Correction
     loss: Float[Array, ""]
     training: TrainResult
-
-    @property
-    def status(self) -> int:
-        """That of the training."""
-        return self.training.status
-
-    @property
-    def diagnosis(self) -> str:
-        """That of the training."""
-        return self.training.diagnosis
 
 
 def fit_correction(

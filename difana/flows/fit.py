@@ -17,12 +17,12 @@ from difana._typing import PyTree
 from difana.data import Inputs
 from difana.flows.columns import refuse_outside
 from difana.flows.flow import Flow
-from difana.train import AbstractTraining, Step, Training, TrainResult, Weighted, train_rows
+from difana.train import AbstractOneTraining, Step, Training, TrainResult, Weighted, train_rows
 
 _LEAST = -30.0  # log density below which events of negative weight count no more
 
 
-class FlowResult(AbstractTraining):
+class FlowResult(AbstractOneTraining):
     r"""A trained flow.
 
     Attributes:
@@ -35,16 +35,6 @@ class FlowResult(AbstractTraining):
     flow: Flow
     loss: Float[Array, ""]
     training: TrainResult
-
-    @property
-    def status(self) -> int:
-        """That of the training."""
-        return self.training.status
-
-    @property
-    def diagnosis(self) -> str:
-        """That of the training."""
-        return self.training.diagnosis
 
 
 def fit_flow(

@@ -20,7 +20,7 @@ from difana.flows.fit import clipped
 from difana.flows.importance_losses import LOSSES
 from difana.flows.integral import Integral, Points
 from difana.nn import MLP
-from difana.train import AbstractTraining, Step, Training, TrainResult, minimise
+from difana.train import AbstractOneTraining, Step, Training, TrainResult, minimise
 
 Integrand = Callable[[Array], Array]
 Mapping = Callable[[Array], tuple[Array, Array]]
@@ -206,7 +206,7 @@ def integrator(
     )  # fmt: skip
 
 
-class IntegratorResult(AbstractTraining):
+class IntegratorResult(AbstractOneTraining):
     """A trained integrator.
 
     Attributes:
@@ -216,16 +216,6 @@ class IntegratorResult(AbstractTraining):
 
     integrator: Integrator
     training: TrainResult
-
-    @property
-    def status(self) -> int:
-        """That of the training."""
-        return self.training.status
-
-    @property
-    def diagnosis(self) -> str:
-        """That of the training."""
-        return self.training.diagnosis
 
 
 def fit_integrator(

@@ -18,6 +18,7 @@ from difana.train.history import read_history as read_history
 from difana.train.mesh import pad_batch as pad_batch
 from difana.train.mesh import shard_batch as shard_batch
 from difana.train.minimise import minimise as minimise
+from difana.train.result import AbstractOneTraining as AbstractOneTraining
 from difana.train.result import AbstractTraining as AbstractTraining
 from difana.train.result import TrainResult as TrainResult
 from difana.train.rows import RowSampler as RowSampler
@@ -37,6 +38,7 @@ from difana.train.training import Training as Training
 from difana.train.training import usual_batch as usual_batch
 
 __all__ = [
+    "AbstractOneTraining",
     "AbstractTraining",
     "Average",
     "Checkpoints",

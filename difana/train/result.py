@@ -67,3 +67,31 @@ class TrainResult(AbstractTraining):
     diagnosis: str = eqx.field(static=True)
     history: tuple[Record, ...] = eqx.field(static=True)
     seconds: float = eqx.field(static=True)
+
+
+class AbstractOneTraining(AbstractTraining):
+    """What a method found by one training, whose status is that of the training.
+
+    Attributes:
+        training: The record of the training.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def training(self) -> TrainResult:
+            """The record of the training."""
+            ...
+
+    else:
+        training: eqx.AbstractVar[TrainResult]
+
+    @property
+    def status(self) -> int:
+        """That of the training."""
+        return self.training.status
+
+    @property
+    def diagnosis(self) -> str:
+        """That of the training."""
+        return self.training.diagnosis
